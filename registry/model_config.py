@@ -1,0 +1,210 @@
+"""Triton's configuration of a model, generated from the manifests of its versions.
+
+`config.pbtxt` is for CPU nodes (Python backend with ONNX Runtime); `configs/gpu_onnxruntime.pbtxt` and
+`configs/gpu_tensorrt.pbtxt` are for GPU nodes, which start the server with `--model-config-name=<name>`.
+Nobody edits these files: the manifests are the source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from parley.bundle import Manifest, TensorSpec, read_manifest
+from parley.errors import ParleyError
+from parley.files import write_atomic
+
+Target = Literal["cpu", "gpu_onnxruntime", "gpu_tensorrt"]
+GPU_TARGETS: tuple[Target, ...] = ("gpu_onnxruntime", "gpu_tensorrt")
+MAX_QUEUE_DELAY_US = 500
+"""How long a lone request waits for company. Under load batches form while the instances are busy, so little is enough."""
+_HEADER = "# Generated from the manifests of the versions beside it; do not edit.\n"
+_BACKENDS: dict[Target, str] = {
+    "cpu": 'backend: "python"\ndefault_model_filename: "model.py"\n',
+    "gpu_onnxruntime": 'backend: "onnxruntime"\ndefault_model_filename: "model.onnx"\n',
+    "gpu_tensorrt": 'platform: "tensorrt_plan"\ndefault_model_filename: "model.plan"\n',
+}
+
+
+def model_directories(repo: Path) -> list[Path]:
+    """The models of a repository that have at least one version, sorted by name."""
+    if not repo.is_dir():
+        return []
+    return sorted(path for path in repo.iterdir() if path.is_dir() and version_numbers(path))
+
+
+def version_numbers(model_directory: Path) -> list[int]:
+    """Numbers of a model's version directories, ascending. Triton ignores every other name, and so does this."""
+    if not model_directory.is_dir():
+        return []
+    return sorted(
+        int(path.name)
+        for path in model_directory.iterdir()
+        if path.is_dir() and path.name.isascii() and path.name.isdigit() and not path.name.startswith("0")
+    )
+
+
+def check_same_contract(manifests: Iterable[Manifest]) -> None:
+    """Check that all versions of one model take and give the same tensors.
+
+    Triton keeps one configuration per model, so a version with other names, types or shapes cannot stand beside the rest.
+
+    Raises:
+        ParleyError: names the versions and the tensor that differ.
+    """
+    first: Manifest | None = None
+    for manifest in manifests:
+        if first is None:
+            first = manifest
+            continue
+        for side in ("inputs", "outputs"):
+            ours = {spec.name: spec for spec in getattr(first, side)}
+            theirs = {spec.name: spec for spec in getattr(manifest, side)}
+            for name in sorted(ours.keys() | theirs.keys()):
+                if ours.get(name) != theirs.get(name):
+                    raise ParleyError(
+                        f"version {manifest.version or 'to publish'} has {side[:-1]} {name!r} as {_show(theirs.get(name))}, "
+                        f"version {first.version} as {_show(ours.get(name))}",
+                        where=manifest.model,
+                        mend="versions of one model share their tensors: export it under another model name",
+                    )
+
+
+def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") -> str:
+    """The text of a model's configuration.
+
+    Args:
+        manifest: of the newest version; batch sizes, instance count and warm-up are taken from it.
+        versions: numbers of the versions to serve; the policy is always `specific`, so adding one leaves the others loaded.
+        target: kind of node, see the module.
+
+    Raises:
+        ParleyError: the manifest cannot be served (no batch dimension, unknown warm-up input).
+    """
+    if manifest.max_batch_size < 1:
+        raise ParleyError("max_batch_size must be at least 1", where=manifest.model, mend="export with a batch dimension")
+    if not versions:
+        raise ParleyError("there is no version to serve", where=manifest.model, mend="publish one")
+    parts = [
+        _HEADER,
+        f"name: {_quote(manifest.model)}\n",
+        _BACKENDS[target],
+        f"max_batch_size: {manifest.max_batch_size}\n",
+        *(_tensor("input", spec) for spec in manifest.inputs),
+        *(_tensor("output", spec) for spec in manifest.outputs),
+        _batching(manifest),
+        _instances(manifest, target),
+        f"version_policy {{ specific {{ versions: {_ints(sorted(versions))} }} }}\n",
+        _warmup(manifest),
+    ]
+    if target == "gpu_onnxruntime":
+        parts.append('parameters { key: "intra_op_thread_count" value: { string_value: "1" } }\n')
+    return "".join(parts)
+
+
+def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list[str]:
+    """Write the configurations of every model in `repo`, each in one rename and only where the text changed.
+
+    Args:
+        repo: the model repository.
+        problems: when given, a model or version that cannot be read is left out and its error is appended here, so that one
+            damaged version does not stop the others; otherwise the first error is raised.
+
+    Returns:
+        Names of the models that have a configuration.
+
+    Raises:
+        ParleyError: a manifest is damaged, in the wrong place, or breaks the model's contract.
+    """
+    names: list[str] = []
+    for directory in model_directories(repo):
+        try:
+            if write_model_config(directory, problems):
+                names.append(directory.name)
+        except ParleyError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    return names
+
+
+def write_model_config(directory: Path, problems: list[ParleyError] | None = None) -> bool:
+    """Write the configurations of one model directory; False when no version of it can be read. See `write_configs`."""
+    manifests: list[Manifest] = []
+    for number in version_numbers(directory):
+        try:
+            manifests.append(_manifest_in_place(directory, number))
+        except ParleyError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    if not manifests:
+        return False
+    check_same_contract(manifests)
+    versions = [manifest.version for manifest in manifests if manifest.version is not None]
+    _write_if_changed(directory / "config.pbtxt", render(manifests[-1], versions))
+    for target in GPU_TARGETS:
+        _write_if_changed(directory / "configs" / f"{target}.pbtxt", render(manifests[-1], versions, target))
+    return True
+
+
+def _manifest_in_place(directory: Path, number: int) -> Manifest:
+    manifest = read_manifest(directory / str(number))
+    if (manifest.model, manifest.version) != (directory.name, number):
+        raise ParleyError(
+            f"the manifest is of {manifest.model} version {manifest.version}",
+            where=str(directory / str(number)),
+            mend="do not copy versions by hand: publish the bundle",
+        )
+    return manifest
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text)
+
+
+def _tensor(side: str, spec: TensorSpec) -> str:
+    # Triton wants at least one dimension besides the batch; a scalar per item is [1] outside and reshaped to [] inside.
+    shape = f"dims: {_ints(spec.dims)}" if spec.dims else "dims: [ 1 ] reshape { shape: [ ] }"
+    return f"{side} [ {{ name: {_quote(spec.name)} data_type: TYPE_{spec.dtype} {shape} }} ]\n"
+
+
+def _batching(manifest: Manifest) -> str:
+    sizes = sorted({size for size in manifest.preferred_batch_sizes if 1 < size <= manifest.max_batch_size})
+    preferred = f"preferred_batch_size: {_ints(sizes)} " if sizes else ""
+    return f"dynamic_batching {{ {preferred}max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US} }}\n"
+
+
+def _instances(manifest: Manifest, target: Target) -> str:
+    kind = "KIND_CPU" if target == "cpu" else "KIND_GPU"
+    return f"instance_group [ {{ kind: {kind} count: {max(1, manifest.instance_count)} }} ]\n"
+
+
+def _warmup(manifest: Manifest) -> str:
+    """One request of zeros per version before it is ready, so that the first caller does not pay for lazy set-up."""
+    names = {spec.name for spec in manifest.inputs}
+    if unknown := sorted(set(manifest.warmup) - names):
+        raise ParleyError(f"warm-up names {unknown[0]!r}, which is no input", where=manifest.model, mend="export it again")
+    inputs = []
+    for spec in manifest.inputs:
+        dims = manifest.warmup.get(spec.name, [size if size > 0 else 1 for size in spec.dims]) or [1]
+        inputs.append(
+            f"  inputs {{ key: {_quote(spec.name)} "
+            f"value: {{ data_type: TYPE_{spec.dtype} dims: {_ints(dims)} zero_data: true }} }}\n"
+        )
+    return 'model_warmup [ { name: "zeros" batch_size: 1\n' + "".join(inputs) + "} ]\n"
+
+
+def _ints(values: Sequence[int]) -> str:
+    return "[ " + ", ".join(str(value) for value in values) + " ]"
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text)
+
+
+def _show(spec: TensorSpec | None) -> str:
+    return "absent" if spec is None else f"{spec.dtype} {_ints(spec.dims)}"
