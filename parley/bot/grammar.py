@@ -1,0 +1,235 @@
+"""What callers say, from the phrases of a bot: drawn utterances to train on, and a word graph to decode with."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from parley.bot.slots import DIGIT_WORDS, draw_value, spoken_form
+from parley.bot.spec import Bot
+from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
+
+
+@dataclass(frozen=True)
+class Span:
+    """A slot in an utterance: words ``[start_word, end_word)`` said ``value`` (canonical)."""
+
+    slot: str
+    start_word: int
+    end_word: int
+    value: str
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One thing a caller may say, and what it means."""
+
+    text: str
+    intent: str
+    slots: dict[str, str]
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class WordGraph:
+    """A deterministic, minimal acceptor of word sequences: every arc ``(source, target, word)``."""
+
+    n_states: int
+    start: int
+    finals: frozenset[int]
+    arcs: tuple[tuple[int, int, str], ...]
+
+    def accepts(self, words: Sequence[str]) -> bool:
+        """Whether the graph has a path of exactly these words."""
+        step = {(source, word): target for source, target, word in self.arcs}
+        state: int | None = self.start
+        for word in words:
+            state = step.get((state, word)) if state is not None else None
+        return state is not None and state in self.finals
+
+
+class Grammar:
+    """The phrases of a bot (of ``intents``, or of all)."""
+
+    def __init__(self, bot: Bot, intents: Iterable[str] | None = None) -> None:
+        self.bot = bot
+        self.intents = list(intents) if intents is not None else list(bot.intents)
+        self._graph: WordGraph | None = None
+
+    def sample(self, rng: random.Random) -> Utterance:
+        """Draw an utterance: a task's intent half of the time, then a phrase, then its parts, uniformly."""
+        tasks = [i for i in self.intents if i in self.bot.dialogue.tasks]
+        intent = rng.choice(tasks) if tasks and rng.random() < 0.5 else rng.choice(self.intents)
+        return self.sample_intent(intent, rng)
+
+    def sample_intent(self, intent: str, rng: random.Random) -> Utterance:
+        """Draw an utterance of one intent."""
+        words: list[str] = []
+        spans: list[Span] = []
+        self._draw(rng.choice(self.bot.phrase_nodes[intent]), rng, words, spans)
+        return Utterance(" ".join(words), intent, {s.slot: s.value for s in spans}, tuple(spans))
+
+    def _draw(self, node: Node, rng: random.Random, words: list[str], spans: list[Span]) -> None:
+        if isinstance(node, Text):
+            words.append(node.text)
+        elif isinstance(node, SlotRef):
+            spec = self.bot.slots[node.name]
+            value = draw_value(spec, rng)
+            said = spoken_form(spec, value, rng).split()
+            spans.append(Span(node.name, len(words), len(words) + len(said), value))
+            words.extend(said)
+        elif isinstance(node, ListRef):
+            self._draw(self.bot.list_nodes[node.name], rng, words, spans)
+        elif isinstance(node, Alt):
+            self._draw(rng.choice(node.items), rng, words, spans)
+        elif isinstance(node, Opt):
+            if rng.random() < 0.5:
+                self._draw(node.item, rng, words, spans)
+        elif isinstance(node, AnyOrder):
+            chosen = [item for item in node.items if rng.random() < 0.5]
+            rng.shuffle(chosen)
+            for item in chosen:
+                self._draw(item, rng, words, spans)
+        else:
+            for item in node.items:
+                self._draw(item, rng, words, spans)
+
+    def words(self) -> list[str]:
+        """The vocabulary, sorted."""
+        return sorted({word for _, _, word in self.network().arcs})
+
+    def network(self) -> WordGraph:
+        """The word graph of all phrases (made once)."""
+        if self._graph is None:
+            builder = _Builder(self.bot)
+            start, end = builder.state(), builder.state()
+            for intent in self.intents:
+                for node in self.bot.phrase_nodes[intent]:
+                    builder.add(node, start, end)
+            self._graph = _minimal(_deterministic(builder, start, end))
+        return self._graph
+
+    def accepts(self, text: str) -> bool:
+        """Whether the bot's phrases allow ``text``."""
+        return self.network().accepts(text.split())
+
+
+@dataclass
+class _Builder:
+    """Thompson's construction: a nondeterministic graph with empty arcs (word None)."""
+
+    bot: Bot
+    arcs: dict[int, list[tuple[str | None, int]]] = field(default_factory=lambda: defaultdict(list))
+    counter: count[int] = field(default_factory=count)
+
+    def state(self) -> int:
+        return next(self.counter)
+
+    def add(self, node: Node, source: int, target: int) -> None:
+        if isinstance(node, Text):
+            self.arcs[source].append((node.text, target))
+        elif isinstance(node, SlotRef):
+            self._add_slot(node.name, source, target)
+        elif isinstance(node, ListRef):
+            self.add(self.bot.list_nodes[node.name], source, target)
+        elif isinstance(node, Alt):
+            for item in node.items:
+                self.add(item, source, target)
+        elif isinstance(node, Opt):
+            self.arcs[source].append((None, target))
+            self.add(node.item, source, target)
+        elif isinstance(node, Seq):
+            for item in node.items[:-1]:
+                middle = self.state()
+                self.add(item, source, middle)
+                source = middle
+            self.add(node.items[-1], source, target)
+        else:
+            self._add_any_order(node, source, target)
+
+    def _add_words(self, words: Sequence[str], source: int, target: int) -> None:
+        self.add(Seq(tuple(Text(w) for w in words)) if len(words) > 1 else Text(words[0]), source, target)
+
+    def _add_slot(self, name: str, source: int, target: int) -> None:
+        spec = self.bot.slots[name]
+        if spec.type == "values":
+            for variants in spec.values.values():
+                for variant in variants:
+                    self._add_words(variant.split(), source, target)
+            return
+        for done in range(1, spec.digits_max + 1):
+            following = self.state()
+            for word in DIGIT_WORDS:
+                self.arcs[source].append((word, following))
+            if done >= spec.digits_min:
+                self.arcs[following].append((None, target))
+            source = following
+
+    def _add_any_order(self, node: AnyOrder, source: int, target: int) -> None:
+        # One state per subset already said: 2^n of them, which is why the file allows six items at most.
+        subset_state = {mask: (source if mask == 0 else self.state()) for mask in range(1 << len(node.items))}
+        for mask, state in subset_state.items():
+            self.arcs[state].append((None, target))
+            for index, item in enumerate(node.items):
+                if not mask >> index & 1:
+                    self.add(item, state, subset_state[mask | 1 << index])
+
+
+_Dfa = tuple[list[dict[str, int]], set[int]]
+
+
+def _deterministic(builder: _Builder, start: int, end: int) -> _Dfa:
+    """Subset construction; state 0 is the start."""
+
+    def closure(states: Iterable[int]) -> frozenset[int]:
+        reached, todo = set(states), list(states)
+        while todo:
+            for word, target in builder.arcs[todo.pop()]:
+                if word is None and target not in reached:
+                    reached.add(target)
+                    todo.append(target)
+        return frozenset(reached)
+
+    first = closure([start])
+    number = {first: 0}
+    table: list[dict[str, int]] = [{}]
+    finals: set[int] = set()
+    todo = [first]
+    while todo:
+        states = todo.pop()
+        moves: dict[str, set[int]] = defaultdict(set)
+        for state in states:
+            for word, target in builder.arcs[state]:
+                if word is not None:
+                    moves[word].add(target)
+        if end in states:
+            finals.add(number[states])
+        for word in sorted(moves):
+            following = closure(moves[word])
+            if following not in number:
+                number[following] = len(table)
+                table.append({})
+                todo.append(following)
+            table[number[states]][word] = number[following]
+    return table, finals
+
+
+def _minimal(dfa: _Dfa) -> WordGraph:
+    """Moore's partition refinement: states that accept the same continuations become one."""
+    table, finals = dfa
+    block = [1 if state in finals else 0 for state in range(len(table))]
+    n_blocks = len(set(block))
+    while True:
+        signatures: dict[tuple[object, ...], int] = {}
+        refined = []
+        for state, moves in enumerate(table):
+            key = (block[state], *((word, block[target]) for word, target in sorted(moves.items())))
+            refined.append(signatures.setdefault(key, len(signatures)))
+        if len(signatures) == n_blocks:
+            break
+        block, n_blocks = refined, len(signatures)
+    arcs = {(block[s], block[t], word) for s, moves in enumerate(table) for word, t in moves.items()}
+    return WordGraph(n_blocks, block[0], frozenset(block[s] for s in finals), tuple(sorted(arcs)))

@@ -1,0 +1,153 @@
+"""The bot's side: replies written as templates, for training the NLG and as its fallback.
+
+A reply template keeps its spelling. ``[...]`` is said only when the slots in it are given, ``(a|b)`` are free
+choices, ``a~`` becomes "a" or "an" before the word that follows.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from parley.bot import template
+from parley.bot.slots import spoken_form
+from parley.bot.spec import Bot
+from parley.bot.template import Alt, Node, Opt, Seq, SlotRef, Text
+from parley.errors import ParleyError
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_ARTICLE = re.compile(r"\b([Aa])~(\s+)(\S)")
+
+
+@dataclass(frozen=True)
+class ActSpec:
+    """A dialogue act and the slots its replies must and may say."""
+
+    act: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+
+
+def acts(bot: Bot) -> list[ActSpec]:
+    """Every act of a bot, in the file's order."""
+    out = []
+    for act in bot.replies:
+        nodes = _nodes(bot, act)
+        mandatory = [set(_mandatory(node)) for node in nodes]
+        required = set.intersection(*mandatory)
+        mentioned = dict.fromkeys(slot for node in nodes for slot in template.slots_of(node, {}))
+        optional = tuple(slot for slot in mentioned if slot not in required)
+        out.append(ActSpec(act, tuple(s for s in mentioned if s in required), optional))
+    return out
+
+
+def delexicalised(
+    bot: Bot, act: str, slots: dict[str, str] | set[str], rng: random.Random | None = None
+) -> str:
+    """A reply with ``{slot}`` placeholders that says every slot of ``slots`` and no other.
+
+    Raises:
+        ParleyError: unknown act, or no reply of the act says exactly these slots.
+    """
+    if act not in bot.replies:
+        raise ParleyError(
+            f"unknown act {act!r}", where=f"bot {bot.name}", mend=f"acts: {', '.join(bot.replies)}"
+        )
+    given = set(slots)
+    fitting = []
+    for node in _nodes(bot, act):
+        choices = _variants(node, given, rng)
+        if choices is not None and set(_PLACEHOLDER.findall(choices)) == given:
+            fitting.append(choices)
+    if not fitting:
+        said = ", ".join(sorted(given)) or "no slot"
+        raise ParleyError(
+            f"no reply of act {act!r} says exactly: {said}",
+            where=f"bot {bot.name}",
+            mend="add one under replies",
+        )
+    return rng.choice(fitting) if rng else fitting[0]
+
+
+def realise(bot: Bot, act: str, slots: dict[str, str], rng: random.Random | None = None) -> str:
+    """The reply to say: a template with its values. Without ``rng`` always the first that fits.
+
+    Slots that the act cannot say are left out, so that a caller is always answered.
+
+    Raises:
+        ParleyError: unknown act, or a slot that every reply of the act needs is missing.
+    """
+    known = {slot for spec in acts(bot) if spec.act == act for slot in (*spec.required, *spec.optional)}
+    said = {slot: value for slot, value in slots.items() if slot in known}
+    return relexicalise(delexicalised(bot, act, said, rng), spoken_values(bot, said))
+
+
+def spoken_values(bot: Bot, slots: dict[str, str]) -> dict[str, str]:
+    """Canonical values as they are spoken (digits become words); unknown slots such as ``answer`` stay as they are."""
+    return {
+        name: spoken_form(bot.slots[name], value)
+        if name in bot.slots and bot.slots[name].type == "digits"
+        else value
+        for name, value in slots.items()
+    }
+
+
+def relexicalise(text: str, slots: dict[str, str]) -> str:
+    """Put values in place of placeholders, then settle articles and spaces.
+
+    >>> relexicalise("One a~ {drink}, coming up.", {"drink": "iced mocha"})
+    'One an iced mocha, coming up.'
+    """
+    filled = _PLACEHOLDER.sub(lambda m: slots.get(m.group(1), m.group(0)), text)
+    filled = _ARTICLE.sub(
+        lambda m: m.group(1) + ("n" if m.group(3).lower() in "aeiou" else "") + m.group(2) + m.group(3),
+        filled,
+    )
+    filled = re.sub(r"\s+([,.?!])", r"\1", " ".join(filled.split()))
+    return filled[:1].upper() + filled[1:]
+
+
+def says(text: str, slots: dict[str, str]) -> list[str]:
+    """Names of the slots whose value is NOT in the text (as whole words, whatever the case)."""
+    lowered = f" {re.sub(r'[^a-z0-9 ]', ' ', text.lower())} "
+    lowered = re.sub(r"\s+", " ", lowered)
+    missing = []
+    for name, value in slots.items():
+        wanted = " ".join(re.sub(r"[^a-z0-9 ]", " ", value.lower()).split())
+        if f" {wanted} " not in lowered:
+            missing.append(name)
+    return missing
+
+
+def _nodes(bot: Bot, act: str) -> list[Node]:
+    return [template.parse(reply, words=False) for reply in bot.replies[act]]
+
+
+def _mandatory(node: Node) -> list[str]:
+    """Slots said by every variant of a template."""
+    if isinstance(node, SlotRef):
+        return [node.name]
+    if isinstance(node, Seq):
+        return [slot for item in node.items for slot in _mandatory(item)]
+    if isinstance(node, Alt):
+        return list(set.intersection(*(set(_mandatory(item)) for item in node.items)))
+    return []
+
+
+def _variants(node: Node, given: set[str], rng: random.Random | None) -> str | None:
+    """One variant of a template using only the given slots, None if it needs another."""
+    if isinstance(node, Text):
+        return node.text
+    if isinstance(node, SlotRef):
+        return f"{{{node.name}}}" if node.name in given else None
+    if isinstance(node, Opt):
+        mentioned = template.slots_of(node.item, {})
+        if not mentioned:
+            return _variants(node.item, given, rng) if rng and rng.random() < 0.5 else ""
+        return _variants(node.item, given, rng) or ""
+    if isinstance(node, Alt):
+        options = [v for v in (_variants(item, given, rng) for item in node.items) if v is not None]
+        return (rng.choice(options) if rng else options[0]) if options else None
+    parts = [_variants(item, given, rng) for item in node.items] if isinstance(node, Seq) else []
+    return None if None in parts else "".join(p for p in parts if p)

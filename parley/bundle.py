@@ -1,0 +1,128 @@
+"""Bundles: the content of one version directory, and the manifest that binds it.
+
+A bundle holds ``model.onnx``, the assets its pre- and post-processing need, and ``manifest.json`` with the SHA-256
+of every other file. Once published it never changes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parley.errors import ParleyError
+from parley.files import sha256_file, write_atomic
+
+MANIFEST = "manifest.json"
+FAMILIES = ("stt", "nlu", "nlg", "tts")
+Family = Literal["stt", "nlu", "nlg", "tts"]
+
+
+class TensorSpec(BaseModel):
+    """One input or output of the graph; ``dims`` leaves out the batch, -1 is dynamic."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    dtype: Literal["FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT8", "BOOL"]
+    dims: list[int]
+
+
+class Lineage(BaseModel):
+    """Where a version comes from."""
+
+    git_commit: str = ""
+    git_dirty: bool = False
+    dataset_digest: str = ""
+    bot_digest: str = ""
+    params: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Manifest(BaseModel):
+    """What ``manifest.json`` holds. Generated from the network at export, never typed by hand."""
+
+    schema_version: int = 1
+    family: Family
+    bot: str
+    model: str
+    """Name in the Triton repository: ``<bot>_<family>``."""
+    version: int | None = None
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    max_batch_size: int = 16
+    preferred_batch_sizes: list[int] = Field(default_factory=list)
+    instance_count: int = 1
+    warmup: dict[str, list[int]] = Field(default_factory=dict)
+    """Input name to the dims (without batch) of the warm-up request; zeros are sent."""
+    constants: dict[str, Any] = Field(default_factory=dict)
+    """The family's facts a client needs: sample rate, chunk, look-ahead, label names ..."""
+    lineage: Lineage = Field(default_factory=Lineage)
+    parity: dict[str, Any] = Field(default_factory=dict)
+    """torch against ONNX on real inputs: maximum error, tolerance, precision, inputs checked."""
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    data_licence: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Relative path to SHA-256, every file but the manifest."""
+
+
+def _bundle_files(directory: Path) -> dict[str, Path]:
+    """Relative names of the files of a bundle; caches and the manifest itself are not content."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        relative = path.relative_to(directory)
+        if path.is_file() and relative.as_posix() != MANIFEST and "__pycache__" not in relative.parts:
+            found[relative.as_posix()] = path
+    return found
+
+
+def write_bundle(directory: Path, manifest: Manifest) -> Manifest:
+    """Hash every file in ``directory`` and write its ``manifest.json`` in one rename."""
+    files = {name: sha256_file(path) for name, path in _bundle_files(directory).items()}
+    complete = manifest.model_copy(update={"files": files})
+    write_atomic(directory / MANIFEST, complete.model_dump_json(indent=2) + "\n")
+    return complete
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read a bundle's manifest.
+
+    Raises:
+        ParleyError: it is missing or is not one.
+    """
+    path = directory / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        raise ParleyError("no manifest.json", where=str(directory), mend="export the run again") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not text"
+        raise ParleyError(
+            f"manifest is damaged: {detail}", where=str(path), mend="publish the version again"
+        ) from None
+
+
+def verify_files(directory: Path) -> Manifest:
+    """Check every file of a bundle against its manifest and return the manifest.
+
+    Raises:
+        ParleyError: names the first file that is missing, altered, or not listed.
+    """
+    manifest = read_manifest(directory)
+    present = _bundle_files(directory)
+    mend = "restore it from git, or publish the version again"
+    for name, digest in manifest.files.items():
+        if name not in present:
+            raise ParleyError("file is missing", where=str(directory / name), mend=mend)
+        if sha256_file(present[name]) != digest:
+            raise ParleyError(
+                "file is altered: its SHA-256 is not the manifest's", where=str(directory / name), mend=mend
+            )
+    for name, path in present.items():
+        if name not in manifest.files:
+            raise ParleyError("file is not listed in the manifest", where=str(path), mend="remove it")
+    return manifest

@@ -1,0 +1,70 @@
+"""Settings of a site, read from ``PARLEY_*`` environment variables: the only place that reads them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parley.errors import ParleyError
+
+PREFIX = "PARLEY_"
+
+
+class Settings(BaseModel):
+    """Everything a site may choose; each field is the variable ``PARLEY_<FIELD>``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bots_dir: Path = Path("bots")
+    """Folder of the bots, one folder each with a ``bot.yaml``."""
+    repo_dir: Path = Path("triton_repo")
+    """The Triton model repository."""
+    state_dir: Path = Path("var")
+    """What a running site writes: databases, logs, calls."""
+    engine: Literal["triton", "onnx"] = "triton"
+    """``triton`` (gRPC) or ``onnx`` (ONNX Runtime in this process, on the same repository)."""
+    triton_grpc: str = ""
+    """``host:port`` of a running Triton; empty starts one of our own on loopback."""
+    triton_control_key: str = Field(default="", repr=False)
+    """Key that opens Triton's model control to the registry; empty makes a fresh one per start."""
+    control_token: str = Field(default="", repr=False)
+    """Bearer token of the REST routes that change something; empty closes them."""
+    pseudonym_key: str = Field(default="", repr=False)
+    """Key of the callers' pseudonyms; empty makes one in ``state_dir``."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8600, ge=0, le=65535)
+    end_of_turn_ms: int = Field(default=400, ge=100, le=3000)
+    """Silence that ends a caller's turn."""
+    no_input_s: float = Field(default=6.0, gt=0)
+    """Silence after which the bot asks again."""
+    max_calls: int = Field(default=40, ge=1)
+    """Calls one replica takes at once; the next is refused with 503."""
+    max_call_s: float = Field(default=900.0, gt=0)
+    stage_timeout_s: float = Field(default=2.0, gt=0)
+    log_transcripts: bool = False
+    """Whether logs may hold what a caller said. Off: logs carry call ids and figures only."""
+
+
+def settings(**overrides: Any) -> Settings:
+    """Read the environment afresh; keyword arguments win over it.
+
+    Raises:
+        ParleyError: a variable holds a value of the wrong kind.
+    """
+    found: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        value = os.environ.get(PREFIX + name.upper())
+        if value:
+            found[name] = value
+    found.update({k: v for k, v in overrides.items() if v is not None})
+    try:
+        return Settings(**found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise ParleyError(
+            f"{first['msg']} (got {first['input']!r})", where=name, mend="unset it or give it such a value"
+        ) from None
