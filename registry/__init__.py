@@ -1,8 +1,8 @@
 """The registry: the only writer of the Triton model repository.
 
-    from registry.publish import publish
-    from registry.model_config import write_configs
-    from registry.releases import read_release
+from registry.publish import publish
+from registry.model_config import write_configs
+from registry.releases import read_release
 
-    number = publish(Path("runs/nlu/bundle"), Path("triton_repo"))   # -> triton_repo/barista_nlu/<number>/
+number = publish(Path("runs/nlu/bundle"), Path("triton_repo"))   # -> triton_repo/barista_nlu/<number>/
 """

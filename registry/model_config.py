@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from parley.bundle import Manifest, TensorSpec, read_manifest
+from parley.bundle import Manifest, TensorSpec, verify_files
 from parley.errors import ParleyError
 from parley.files import write_atomic
 
@@ -84,7 +84,9 @@ def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") 
         ParleyError: the manifest cannot be served (no batch dimension, unknown warm-up input).
     """
     if manifest.max_batch_size < 1:
-        raise ParleyError("max_batch_size must be at least 1", where=manifest.model, mend="export with a batch dimension")
+        raise ParleyError(
+            "max_batch_size must be at least 1", where=manifest.model, mend="export with a batch dimension"
+        )
     if not versions:
         raise ParleyError("there is no version to serve", where=manifest.model, mend="publish one")
     parts = [
@@ -109,14 +111,14 @@ def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list
 
     Args:
         repo: the model repository.
-        problems: when given, a model or version that cannot be read is left out and its error is appended here, so that one
-            damaged version does not stop the others; otherwise the first error is raised.
+        problems: when given, a version whose files are damaged is left out and its error is appended here, so that it does not stop
+            the others (Triton refuses all of a model at its start when one version fails); otherwise the first error is raised.
 
     Returns:
         Names of the models that have a configuration.
 
     Raises:
-        ParleyError: a manifest is damaged, in the wrong place, or breaks the model's contract.
+        ParleyError: a file or manifest is damaged, in the wrong place, or breaks the model's contract.
     """
     names: list[str] = []
     for directory in model_directories(repo):
@@ -131,7 +133,7 @@ def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list
 
 
 def write_model_config(directory: Path, problems: list[ParleyError] | None = None) -> bool:
-    """Write the configurations of one model directory; False when no version of it can be read. See `write_configs`."""
+    """Write the configurations of one model directory; False when it has no sound version. See `write_configs`."""
     manifests: list[Manifest] = []
     for number in version_numbers(directory):
         try:
@@ -151,7 +153,7 @@ def write_model_config(directory: Path, problems: list[ParleyError] | None = Non
 
 
 def _manifest_in_place(directory: Path, number: int) -> Manifest:
-    manifest = read_manifest(directory / str(number))
+    manifest = verify_files(directory / str(number))
     if (manifest.model, manifest.version) != (directory.name, number):
         raise ParleyError(
             f"the manifest is of {manifest.model} version {manifest.version}",
@@ -187,7 +189,9 @@ def _warmup(manifest: Manifest) -> str:
     """One request of zeros per version before it is ready, so that the first caller does not pay for lazy set-up."""
     names = {spec.name for spec in manifest.inputs}
     if unknown := sorted(set(manifest.warmup) - names):
-        raise ParleyError(f"warm-up names {unknown[0]!r}, which is no input", where=manifest.model, mend="export it again")
+        raise ParleyError(
+            f"warm-up names {unknown[0]!r}, which is no input", where=manifest.model, mend="export it again"
+        )
     inputs = []
     for spec in manifest.inputs:
         dims = manifest.warmup.get(spec.name, [size if size > 0 else 1 for size in spec.dims]) or [1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from parley.errors import ParleyError
 from parley.files import fsync_dir
 from registry.model_config import check_same_contract, render, version_numbers, write_model_config
 
+LOG = logging.getLogger(__name__)
 BACKEND_FILE = Path(__file__).parent / "triton_backend" / "model.py"
 _STAGING = ".staging-"
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -43,7 +45,9 @@ def publish(bundle_dir: Path, repo: Path) -> int:
     manifest = verify_files(bundle_dir)
     if not _MODEL_NAME.fullmatch(manifest.model):
         raise ParleyError(
-            f"{manifest.model!r} is no model name", where=str(bundle_dir), mend="use lower-case letters, digits and _"
+            f"{manifest.model!r} is no model name",
+            where=str(bundle_dir),
+            mend="use lower-case letters, digits and _",
         )
     if "model.onnx" not in manifest.files:
         raise ParleyError("the bundle has no model.onnx", where=str(bundle_dir), mend="export the run again")
@@ -53,7 +57,10 @@ def publish(bundle_dir: Path, repo: Path) -> int:
         with _only_publisher(directory):
             _sweep(directory)
             number = _publish_locked(bundle_dir, manifest, directory)
-            write_model_config(directory)
+            problems: list[ParleyError] = []
+            write_model_config(directory, problems)
+            for problem in problems:  # an older version that was damaged meanwhile must not stop the new one
+                LOG.warning("left out of the configuration: %s", problem)
     except OSError as error:
         raise ParleyError(
             f"cannot publish: {error.strerror or error}",
@@ -89,7 +96,9 @@ def _stage(bundle_dir: Path, manifest: Manifest, staging: Path) -> None:
     staged = write_bundle(staging, manifest)
     for relative, digest in manifest.files.items():
         if relative != BACKEND_FILE.name and staged.files[relative] != digest:
-            raise ParleyError("the file changed while it was copied", where=str(bundle_dir / relative), mend="publish again")
+            raise ParleyError(
+                "the file changed while it was copied", where=str(bundle_dir / relative), mend="publish again"
+            )
     directories = [staging]
     for path in staging.rglob("*"):
         if path.is_dir():
@@ -119,5 +128,3 @@ def _sweep(directory: Path) -> None:
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
-
-

@@ -18,7 +18,7 @@ from parley.errors import ParleyError
 from parley.serving.engine import EngineRejected, EngineTimeout
 from parley.serving.triton_engine import TritonEngine
 from parley.settings import Settings
-from registry.model_config import model_directories, version_numbers, write_configs
+from registry.model_config import model_directories, version_numbers, write_model_config
 
 RELEASE = "release.json"
 
@@ -77,13 +77,26 @@ async def load_into(engine: TritonEngine, repo: Path, model: str, *, deadline_s:
         The versions that answer now.
 
     Raises:
-        EngineError: the server refused one (the text says why) or was not ready by the deadline; the versions before stay.
+        EngineError: the server refused a version (the text says why), was not ready by the deadline, or a version's files are damaged;
+            the sound versions answer nevertheless.
     """
-    write_configs(repo, problems := [])
-    if wrong := [error for error in problems if error.where.startswith((model, str(repo / model)))]:
-        raise EngineRejected(wrong[0].what, where=wrong[0].where, mend=wrong[0].mend)
+    problems: list[ParleyError] = []
+    if not write_model_config(repo / model, problems) and not problems:
+        raise EngineRejected("there is no such model", where=str(repo / model), mend="publish it")
     await engine.load(model, timeout_s=deadline_s)
-    return await wait_ready(engine, model, version_numbers(repo / model), deadline_s=deadline_s)
+    sound = [
+        n
+        for n in version_numbers(repo / model)
+        if not any(_inside(problem.where, repo / model / str(n)) for problem in problems)
+    ]
+    answering = await wait_ready(engine, model, sound, deadline_s=deadline_s)
+    for problem in problems:
+        raise EngineRejected(problem.what, where=problem.where, mend=problem.mend)
+    return answering
+
+
+def _inside(where: str, directory: Path) -> bool:
+    return Path(where).is_relative_to(directory)
 
 
 async def wait_ready(engine: TritonEngine, model: str, versions: Iterable[int], *, deadline_s: float) -> list[int]:
@@ -100,8 +113,8 @@ async def wait_ready(engine: TritonEngine, model: str, versions: Iterable[int], 
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise EngineTimeout(
-                f"not ready after {deadline_s:g} s", where=f"{model} version {version}", mend="read the server's log"
+                f"not ready after {deadline_s:g} s",
+                where=f"{model} version {version}",
+                mend="read the server's log",
             ) from None
     return wanted
-
-

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 from parley.errors import ParleyError
 
@@ -32,8 +32,13 @@ class Engine(Protocol):
     """Runs published versions. All arrays carry the batch as their first dimension."""
 
     async def infer(
-        self, model: str, version: int, inputs: Mapping[str, np.ndarray], *, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> dict[str, np.ndarray]:
+        self,
+        model: str,
+        version: int,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> dict[str, NDArray[Any]]:
         """Run one version on `inputs` and return all its outputs by name.
 
         Raises:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parley.bundle import Manifest, TensorSpec, verify_files
 from parley.errors import ParleyError
@@ -36,7 +37,7 @@ class _Loaded:
     session: Any
     """`onnxruntime.InferenceSession`; its `run` may be called from several threads at once."""
 
-    def check(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         """Refuse what Triton would refuse, in the same words for both engines' users."""
         where = self.manifest.model
         specs = {spec.name: spec for spec in self.manifest.inputs}
@@ -50,18 +51,24 @@ class _Loaded:
             sizes.add(inputs[name].shape[0])
         if len(sizes) > 1 or not 1 <= max(sizes) <= self.manifest.max_batch_size:
             raise EngineRejected(
-                f"batch sizes {sorted(sizes)}", where=where, mend=f"send one size, 1 to {self.manifest.max_batch_size}"
+                f"batch sizes {sorted(sizes)}",
+                where=where,
+                mend=f"send one size, 1 to {self.manifest.max_batch_size}",
             )
 
 
-def _check_array(where: str, spec: TensorSpec, array: np.ndarray) -> None:
+def _check_array(where: str, spec: TensorSpec, array: NDArray[Any]) -> None:
     if array.dtype != NUMPY_TYPES[spec.dtype]:
-        raise EngineRejected(f"input {spec.name!r} is {array.dtype}", where=where, mend=f"send {NUMPY_TYPES[spec.dtype]}")
+        raise EngineRejected(
+            f"input {spec.name!r} is {array.dtype}", where=where, mend=f"send {NUMPY_TYPES[spec.dtype]}"
+        )
     shape = array.shape[1:]
     fits = len(shape) == len(spec.dims) and all(w in (-1, n) for w, n in zip(spec.dims, shape, strict=True))
     if not array.ndim or not fits:
         raise EngineRejected(
-            f"input {spec.name!r} has shape {list(array.shape)}", where=where, mend=f"send [batch, *{spec.dims}]"
+            f"input {spec.name!r} has shape {list(array.shape)}",
+            where=where,
+            mend=f"send [batch, *{spec.dims}]",
         )
 
 
@@ -92,8 +99,13 @@ class OnnxEngine:
         await self.close()
 
     async def infer(
-        self, model: str, version: int, inputs: Mapping[str, np.ndarray], *, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> dict[str, np.ndarray]:
+        self,
+        model: str,
+        version: int,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> dict[str, NDArray[Any]]:
         """See `Engine.infer`. Opening a session for the first time does not count against `timeout_s`."""
         loaded = await self._get(model, version)
         loaded.check(inputs)
@@ -103,7 +115,9 @@ class OnnxEngine:
             values = await asyncio.wait_for(running, timeout_s)
         except TimeoutError:
             raise EngineTimeout(
-                f"no answer within {timeout_s:g} s", where=f"{model} version {version}", mend="lower the load or raise the timeout"
+                f"no answer within {timeout_s:g} s",
+                where=f"{model} version {version}",
+                mend="lower the load or raise the timeout",
             ) from None
         except Exception as error:  # ONNX Runtime's errors share no base class narrower than Exception
             raise EngineRejected(" ".join(str(error).split())[:500], where=f"{model} version {version}") from error
@@ -149,7 +163,9 @@ def _open(directory: Path) -> _Loaded:
     import onnxruntime as ort
 
     if not directory.is_dir():
-        raise EngineRejected("there is no such version", where=str(directory), mend="publish it, or correct the release")
+        raise EngineRejected(
+            "there is no such version", where=str(directory), mend="publish it, or correct the release"
+        )
     try:
         manifest = verify_files(directory)
     except ParleyError as error:

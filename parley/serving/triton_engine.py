@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from parley.serving.engine import (
@@ -64,15 +65,22 @@ class TritonEngine:
         await self.close()
 
     async def infer(
-        self, model: str, version: int, inputs: Mapping[str, np.ndarray], *, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> dict[str, np.ndarray]:
+        self,
+        model: str,
+        version: int,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> dict[str, NDArray[Any]]:
         """See `Engine.infer`."""
         where = f"{model} version {version}"
         try:
             async with asyncio.timeout(timeout_s):
                 scalar_in, scalar_out = await self._scalar_names(model, version, timeout_s)
                 tensors = [_tensor(where, name, array, name in scalar_in) for name, array in inputs.items()]
-                result = await self._client().infer(model, tensors, model_version=str(version), client_timeout=timeout_s)
+                result = await self._client().infer(
+                    model, tensors, model_version=str(version), client_timeout=timeout_s
+                )
         except InferenceServerException as error:
             raise self._translate(error, where, timeout_s) from None
         except TimeoutError:
@@ -146,20 +154,26 @@ class TritonEngine:
         status, text = str(error.status()), " ".join(str(error.message()).split())[:500]
         if status.endswith("DEADLINE_EXCEEDED"):
             return _timeout(where, timeout_s)
-        if status.endswith("UNAVAILABLE") and ("unknown model" in text or "not at ready state" in text or "not ready" in text):
+        if "restricted" in text:
+            return EngineRejected(
+                text, where=where, mend="set PARLEY_TRITON_CONTROL_KEY to the key the server was started with"
+            )
+        if status.endswith("UNAVAILABLE") and (
+            "unknown model" in text or "not at ready state" in text or "not ready" in text
+        ):
             return EngineUnavailable(text, where=where, mend="load the version, or correct the release")
         if status.endswith(("UNAVAILABLE", "CANCELLED")):
             return EngineUnavailable(
-                f"Triton at {self.address} does not answer", where=where, mend="start it, or read its log if it stopped"
+                f"Triton at {self.address} does not answer",
+                where=where,
+                mend="start it, or read its log if it stopped",
             )
-        if "restricted" in text:
-            return EngineRejected(text, where=where, mend="set PARLEY_TRITON_CONTROL_KEY to the key the server was started with")
         if "not healthy" in text or "unhealthy" in text:
             return EngineUnavailable(text, where=where, mend="the server restarts this instance; ask again")
         return EngineRejected(text, where=where)
 
 
-def _tensor(where: str, name: str, array: np.ndarray, scalar: bool) -> triton.InferInput:
+def _tensor(where: str, name: str, array: NDArray[Any], scalar: bool) -> triton.InferInput:
     dtype = np_to_triton_dtype(array.dtype)
     if dtype is None or array.ndim == 0:
         raise EngineRejected(f"input {name!r} is {array.dtype} with shape {list(array.shape)}", where=where)

@@ -27,7 +27,7 @@ NUMPY_TYPES: dict[str, Any] = {
     "BOOL": np.bool_,
 }
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def verify_files(directory: Path, digests: dict[str, str]) -> None:
@@ -92,7 +92,9 @@ class TritonPythonModel:
                 raise ValueError(f"input {name!r} is {array.dtype}, expected {np.dtype(dtype)}")
             arrays[name] = array
         if len({array.shape[0] for array in arrays.values()}) > 1:
-            raise ValueError("the inputs disagree about the batch size: " + str({n: a.shape for n, a in arrays.items()}))
+            raise ValueError(
+                "the inputs disagree about the batch size: " + str({n: a.shape for n, a in arrays.items()})
+            )
         return arrays
 
     def _run_group(self, members: list[tuple[int, Arrays]], responses: list[Any]) -> None:
@@ -109,7 +111,9 @@ class TritonPythonModel:
         first = 0
         for index, arrays in members:
             last = first + next(iter(arrays.values())).shape[0]
-            tensors = [pb_utils.Tensor(name, np.ascontiguousarray(value[first:last])) for name, value in outputs.items()]
+            tensors = [
+                pb_utils.Tensor(name, np.ascontiguousarray(value[first:last])) for name, value in outputs.items()
+            ]
             responses[index] = pb_utils.InferenceResponse(output_tensors=tensors)
             first = last
 

@@ -1,0 +1,110 @@
+"""The note a running server leaves in the state folder, by which another process finds it, talks to it and stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parley.files import write_atomic
+
+RECORD = "triton.json"
+
+
+class ServerRecord(BaseModel):
+    """Who runs where; `started` tells a process from a later one that got the same number."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: int
+    """Start of the process in clock ticks since boot (field 22 of /proc/PID/stat)."""
+    owner_pid: int
+    """Process that will stop the server at its end; 0 when it was started to stay."""
+    owner_started: int
+    grpc: str
+    http: str
+    metrics: str
+    control_key: str = Field(repr=False)
+    shm_prefix: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether the very server that wrote this still runs."""
+        return process_started(self.pid) == self.started
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the server runs on although the process that owned it is gone."""
+        return self.alive and self.owner_pid != 0 and process_started(self.owner_pid) != self.owner_started
+
+
+def process_started(pid: int) -> int | None:
+    """Start time of a live process in clock ticks since boot; None when there is none (or it is a zombie)."""
+    try:
+        # The command name may hold spaces and brackets; the fields proper begin after its last bracket.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def write_record(state_dir: Path, record: ServerRecord) -> None:
+    """Write the note, readable for this user only: it holds the control key."""
+    previous = os.umask(0o077)
+    try:
+        write_atomic(state_dir / RECORD, record.model_dump_json(indent=2) + "\n")
+        (state_dir / RECORD).chmod(0o600)
+    finally:
+        os.umask(previous)
+
+
+def read_record(state_dir: Path) -> ServerRecord | None:
+    """The note of a server that still runs; None when there is none."""
+    try:
+        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text())
+    except (OSError, ValidationError):
+        return None
+    return record if record.alive else None
+
+
+def clear_record(state_dir: Path, pid: int) -> None:
+    """Remove the note if it is of this server."""
+    try:
+        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text())
+    except (OSError, ValidationError):
+        return
+    if record.pid == pid:
+        (state_dir / RECORD).unlink(missing_ok=True)
+
+
+def stop_recorded(state_dir: Path, *, grace_s: float = 10.0) -> bool:
+    """Stop the server that `state_dir` knows of, by its own number, whoever started it. False when none runs."""
+    record = read_record(state_dir)
+    if record is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(record.pid, signal.SIGTERM)
+    end = time.monotonic() + grace_s
+    while record.alive and time.monotonic() < end:
+        time.sleep(0.05)
+    sweep_group(record.pid)
+    sweep_shared_memory(record.shm_prefix)
+    clear_record(state_dir, record.pid)
+    return True
+
+
+def sweep_group(pid: int) -> None:
+    """End what is left of a server's process group (its stubs, or itself when it does not stop)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def sweep_shared_memory(prefix: str) -> None:
+    """Remove the shared memory of a server that was killed; Triton leaves it behind."""
+    for path in Path("/dev/shm").glob(f"{prefix}*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,341 @@
+"""The life of a local Triton server: start, readiness, logs, crash and restart, stop.
+
+    with TritonServer(Path("triton_repo"), Path("var")) as server:
+        engine = TritonEngine(server.grpc_address, control_key=server.control_key)
+
+The server listens on loopback, loads models only when told to (explicit control, closed by a key), and is stopped by its own process
+number. It finds its binary in the `nvidia-pytriton` wheel; no container and no GPU are needed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from parley.errors import ParleyError
+from parley.serving import triton_log, triton_record
+from parley.serving.triton_control import load_model, server_live
+from parley.serving.triton_engine import CONTROL_HEADER
+from parley.serving.triton_install import (
+    check_stub,
+    find_libpython,
+    find_triton,
+    lay_out_backends,
+    server_environment,
+)
+
+LOG = logging.getLogger(__name__)
+RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
+"""Closed without the key. Not in it: inference, health, metadata and model-config, which callers need and cannot change."""
+_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
+
+
+class TritonServer:
+    """A Triton server process and the models it was told to serve.
+
+    Args:
+        repo: model repository with generated configurations (`registry.model_config.write_configs`).
+        state_dir: where the log, the backend links and the note for other processes go.
+        models: names to load at start; None loads every model that has a `config.pbtxt`.
+        host: address to listen on.
+        grpc_port, http_port, metrics_port: 0 picks a free one, which a restart keeps.
+        control_key: key of model control; empty makes one.
+        config_name: name of the `configs/<name>.pbtxt` to use, for GPU nodes.
+        deadline_s: time for the server to answer, and again for its models to load.
+    """
+
+    def __init__(
+        self,
+        repo: Path,
+        state_dir: Path,
+        *,
+        models: Sequence[str] | None = None,
+        host: str = "127.0.0.1",
+        grpc_port: int = 0,
+        http_port: int = 0,
+        metrics_port: int = 0,
+        control_key: str = "",
+        config_name: str = "",
+        deadline_s: float = 60.0,
+    ) -> None:
+        self.repo = repo.absolute()
+        self.state_dir = state_dir.absolute()
+        self.log_path = self.state_dir / "logs" / "triton.log"
+        self.control_key = control_key or secrets.token_urlsafe(24)
+        self.refused: dict[str, str] = {}
+        """Models that did not load at the last start, with Triton's reason."""
+        self._host = host
+        self._ports = [grpc_port, http_port, metrics_port]
+        self._models = models
+        self._config_name = config_name
+        self._deadline_s = deadline_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shm_prefix = ""
+        self._detached = False
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._supervisor: threading.Thread | None = None
+        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
+
+    @property
+    def grpc_address(self) -> str:
+        """`host:port` for `TritonEngine`."""
+        return f"{self._host}:{self._ports[0]}"
+
+    @property
+    def http_address(self) -> str:
+        """`host:port` of the HTTP service."""
+        return f"{self._host}:{self._ports[1]}"
+
+    @property
+    def metrics_address(self) -> str:
+        """`host:port` of the Prometheus metrics."""
+        return f"{self._host}:{self._ports[2]}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process number while the server runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *, detached: bool = False) -> None:
+        """Start the server and load its models; returns when every model answers or was refused (see `refused`).
+
+        Args:
+            detached: leave the server running when this process ends; another stops it with `stop_recorded`.
+
+        Raises:
+            ParleyError: no binary, a library or port is not to be had, a server of this site runs already, the server died or did not get
+                ready by the deadline (with the reason from its log), or every model was refused.
+        """
+        with self._lock:
+            if self.pid is not None:
+                return
+            self._refuse_second_server()
+            self._stopping.clear()
+            self._detached = detached
+            install = find_triton()
+            libpython = find_libpython()
+            environment = server_environment(install, libpython)
+            check_stub(install, environment)
+            backends = lay_out_backends(install, self.state_dir / "triton" / "backends")
+            self._ports = _take_ports(self._host, self._ports)
+            self._shm_prefix = f"parley-{secrets.token_hex(6)}-"
+            self._launch([str(install.binary), *self._arguments(backends)], environment)
+            try:
+                self._wait_live()
+                self._load_models()
+            except BaseException:
+                self._end_process(grace_s=0.0)
+                raise
+            if not detached:
+                atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Stop the server and its stubs, and the supervisor. Safe to call twice."""
+        self._stopping.set()
+        with self._lock:
+            self._end_process(grace_s=10.0)
+            atexit.unregister(self.stop)
+        if self._supervisor is not None and self._supervisor is not threading.current_thread():
+            self._supervisor.join()
+        self._supervisor = None
+
+    def restart(self) -> None:
+        """Stop the process, if it runs, and start it again on the same ports with the same models. Raises as `start`."""
+        with self._lock:
+            self._end_process(grace_s=10.0)
+            self.start(detached=self._detached)
+
+    def ensure_alive(self) -> bool:
+        """Restart the server if it died. True when it had to be restarted. Raises as `start`."""
+        with self._lock:
+            if self.pid is not None or self._stopping.is_set():
+                return False
+            code = self._process.returncode if self._process is not None else None
+            LOG.warning("tritonserver is gone (exit %s): restarting it", code)
+            self.restart()
+            return True
+
+    def supervise(self, *, interval_s: float = 0.25) -> None:
+        """Watch the server from a thread and restart it when it dies, at most five times a minute."""
+        if self._supervisor is None:
+            self._supervisor = threading.Thread(
+                target=self._watch, args=(interval_s,), name="triton-supervisor", daemon=True
+            )
+            self._supervisor.start()
+
+    def _watch(self, interval_s: float) -> None:
+        while not self._stopping.wait(interval_s):
+            if self.pid is not None:
+                continue
+            now = time.monotonic()
+            if len(self._restarts) == _RESTARTS and now - self._restarts[0] < _RESTART_WINDOW_S:
+                LOG.error("tritonserver died %d times within %.0f s: giving up", _RESTARTS, _RESTART_WINDOW_S)
+                return
+            self._restarts.append(now)
+            try:
+                self.ensure_alive()
+            except ParleyError as error:
+                LOG.error("cannot restart tritonserver: %s", error)
+
+    def _refuse_second_server(self) -> None:
+        record = triton_record.read_record(self.state_dir)
+        if record is None:
+            return
+        if record.orphaned:
+            triton_record.stop_recorded(self.state_dir)
+            return
+        raise ParleyError(
+            f"a Triton server of this site runs already (process {record.pid}, gRPC {record.grpc})",
+            where=str(self.state_dir),
+            mend="stop it, or use it with PARLEY_TRITON_GRPC",
+        )
+
+    def _arguments(self, backends: Path) -> list[str]:
+        grpc, http, metrics = self._ports
+        arguments = [
+            f"--model-repository={self.repo}",
+            "--model-control-mode=explicit",
+            "--disable-auto-complete-config",
+            "--strict-readiness=false",
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--grpc-address={self._host}",
+            f"--grpc-port={grpc}",
+            f"--http-address={self._host}",
+            f"--http-port={http}",
+            f"--metrics-address={self._host}",
+            f"--metrics-port={metrics}",
+            "--allow-gpu-metrics=false",
+            "--pinned-memory-pool-byte-size=0",
+            f"--grpc-restricted-protocol={RESTRICTED}:{CONTROL_HEADER}={self.control_key}",
+            f"--http-restricted-api={RESTRICTED}:{CONTROL_HEADER}={self.control_key}",
+            # Our channels ping every 30 s, also between calls; without these the server would hang up on them.
+            "--grpc-http2-min-recv-ping-interval-without-data=10000",
+            "--grpc-keepalive-permit-without-calls=1",
+            "--exit-timeout-secs=5",
+            "--log-format=ISO8601",
+        ]
+        return arguments + ([f"--model-config-name={self._config_name}"] if self._config_name else [])
+
+    def _launch(self, command: list[str], environment: dict[str, str]) -> None:
+        triton_log.rotate(self.log_path)
+        with self.log_path.open("ab") as log:
+            self._log_from = log.tell()
+            # A session of its own makes a process group of server and stubs, which is what `stop` ends.
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        own = 0 if self._detached else os.getpid()
+        record = triton_record.ServerRecord(
+            pid=self._process.pid,
+            started=triton_record.process_started(self._process.pid) or 0,
+            owner_pid=own,
+            owner_started=(triton_record.process_started(own) or 0) if own else 0,
+            grpc=self.grpc_address,
+            http=self.http_address,
+            metrics=self.metrics_address,
+            control_key=self.control_key,
+            shm_prefix=self._shm_prefix,
+        )
+        triton_record.write_record(self.state_dir, record)
+
+    def _wait_live(self) -> None:
+        end = time.monotonic() + self._deadline_s
+        while not server_live(self.grpc_address, timeout_s=1.0):
+            if self.pid is None:
+                raise self._failure("the server ended at its start")
+            if time.monotonic() > end:
+                raise self._failure(f"the server does not answer after {self._deadline_s:g} s")
+            time.sleep(0.05)
+
+    def _load_models(self) -> None:
+        models = self._models
+        if models is None:
+            models = sorted(path.parent.name for path in self.repo.glob("*/config.pbtxt"))
+        self.refused = {}
+        if not models:
+            return
+        with ThreadPoolExecutor(max_workers=len(models)) as pool:
+            answers = pool.map(
+                lambda name: load_model(self.grpc_address, name, self.control_key, self._deadline_s), models
+            )
+            for name, reason in zip(models, answers, strict=True):
+                if reason is not None:
+                    self.refused[name] = triton_log.model_reason(self.log_path, self._log_from, name) or reason
+                    LOG.error("tritonserver refused %s: %s", name, self.refused[name])
+        if len(self.refused) == len(models):
+            raise self._failure("no model could be loaded: " + next(iter(self.refused.values())))
+
+    def _failure(self, what: str) -> ParleyError:
+        reason = triton_log.server_reason(self.log_path, self._log_from)
+        if isinstance(reason, ParleyError):
+            return reason
+        return ParleyError(
+            f"{what}: {reason}" if reason and reason not in what else what,
+            where="tritonserver",
+            mend=f"read {self.log_path}; `parley doctor` checks this machine",
+        )
+
+    def _end_process(self, *, grace_s: float) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None and grace_s > 0:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
+        triton_record.sweep_group(process.pid)
+        process.wait()
+        triton_record.sweep_shared_memory(self._shm_prefix)
+        triton_record.clear_record(self.state_dir, process.pid)
+
+
+def _take_ports(host: str, wanted: Sequence[int]) -> list[int]:
+    """Ports that can be bound now; 0 becomes a free one.
+
+    Raises:
+        ParleyError: a port that was asked for is in use.
+    """
+    with contextlib.ExitStack() as held:
+        ports = []
+        for port in wanted:
+            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            if port:  # connections of a server that just died linger; they do not stop a new one from listening
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ParleyError(
+                    f"port {port} on {host} is not to be had ({error.strerror})",
+                    where="tritonserver",
+                    mend="stop what listens there, or choose another port (0 picks a free one)",
+                ) from None
+            ports.append(probe.getsockname()[1])
+        return ports
