@@ -1,0 +1,1 @@
+"""The four model families, and what their training shares: callers, channel, dataset, training, exporting."""

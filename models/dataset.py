@@ -1,0 +1,270 @@
+"""A speech dataset for a bot: one step, one manifest, one digest.
+
+Synthetic callers say drawn utterances of the bot; real recordings come from a manifest (JSON lines with ``audio``,
+``speaker``, ``text``, ``speech_start``, ``speech_end``, ``intent``, ``slots``). Every row has a speaker-disjoint
+split and a drawn telephone line (:mod:`models.channel`). Audio is stored dry, 8 kHz FLAC; dev and test rows are
+heard through their row's line, training draws a new line each time it sees a row.
+
+The digest names the content: the same bot, recordings, sizes and seed give the same digest.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from models.callers import Voice, speakers, synthesise, vary
+from models.channel import Channel, apply, draw_channel
+from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.bot import Bot
+from parley.bot.grammar import Grammar
+from parley.errors import ParleyError
+from parley.files import canonical_json, sha256_file, write_atomic, write_json
+from parley.progress import progress
+
+MANIFEST = "dataset.jsonl"
+SUMMARY = "dataset.json"
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One utterance of a dataset."""
+
+    id: str
+    audio: str
+    """File, relative to the dataset folder."""
+    sha256: str
+    duration_s: float
+    speaker: str
+    split: str
+    source: str
+    """``synthetic`` or ``recording``."""
+    text: str | None
+    intent: str
+    slots: dict[str, str]
+    speech_start_s: float
+    speech_end_s: float
+    channel: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on disk."""
+
+    path: Path
+    digest: str
+    rows: tuple[Row, ...]
+    licence: str = ""
+
+    def split(self, name: str, source: str | None = None) -> list[Row]:
+        """The rows of a split, of one source if given."""
+        return [r for r in self.rows if r.split == name and source in (None, r.source)]
+
+    def dry(self, row: Row) -> Pcm:
+        """The stored audio, before any line."""
+        return read_audio(self.path / row.audio)
+
+    def heard(self, row: Row) -> Pcm:
+        """The audio through the row's own line."""
+        return apply(self.dry(row), Channel(**row.channel))
+
+
+def load_dataset(path: Path | str) -> Dataset:
+    """Open a dataset.
+
+    Raises:
+        ParleyError: there is none, or its manifest is not what its digest says.
+    """
+    path = Path(path)
+    if not (path / SUMMARY).is_file() or not (path / MANIFEST).is_file():
+        raise ParleyError("no finished dataset here", where=str(path), mend="run: parley dataset --bot NAME --out DIR")
+    summary = json.loads((path / SUMMARY).read_text())
+    text = (path / MANIFEST).read_text()
+    if sha256(text.encode()).hexdigest() != summary["digest"]:
+        raise ParleyError(
+            "manifest does not match its digest", where=str(path / MANIFEST), mend="make the dataset again"
+        )
+    rows = tuple(Row(**json.loads(line)) for line in text.splitlines())
+    return Dataset(path, summary["digest"], rows, summary.get("licence", ""))
+
+
+def split_of(speaker: str, seed: int, dev: float = 0.1, test: float = 0.16) -> str:
+    """A speaker's split, by a hash of the name: it stays put when other speakers come or go."""
+    draw = int.from_bytes(sha256(f"{seed}|{speaker}".encode()).digest()[:8], "big") / 2**64
+    return "test" if draw < test else "dev" if draw < test + dev else "train"
+
+
+def make_dataset(
+    bot: Bot, out: Path, *, recordings: Path | None, synthetic: int, seed: int, licence: str = "", jobs: int = 2
+) -> Dataset:
+    """Make (or finish) the dataset ``out``.
+
+    Args:
+        bot: whose utterances the synthetic callers say.
+        out: folder; files that are there are kept, so an interrupted step resumes.
+        recordings: manifest of real recordings, or None.
+        synthetic: number of synthetic utterances.
+        seed: every draw follows from it.
+        licence: of the recordings; goes to the manifests of the models that learn from them.
+        jobs: synthesisers at once.
+
+    Raises:
+        ParleyError: a synthesiser is missing, or the recordings' manifest is wrong (file, line, key).
+    """
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    rows = list(_recorded_rows(recordings, out, seed)) if recordings else []
+    plans = list(_synthetic_plans(bot, synthetic, seed))
+    with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
+        for row in pool.map(lambda plan: _synthetic_row(plan, out, seed), plans):
+            rows.append(row)
+            bar.advance()
+    text = "".join(canonical_json(asdict(row)) + "\n" for row in rows)
+    digest = sha256(text.encode()).hexdigest()
+    write_atomic(out / MANIFEST, text)
+    summary = {
+        "digest": digest,
+        "bot": bot.name,
+        "bot_digest": bot.digest,
+        "seed": seed,
+        "licence": licence,
+        "rows": {
+            s: {k: sum(r.split == s and r.source == k for r in rows) for k in ("synthetic", "recording")}
+            for s in SPLITS
+        },
+        "hours": round(sum(r.duration_s for r in rows) / 3600, 3),
+    }
+    write_json(out / SUMMARY, summary)
+    return Dataset(out, digest, tuple(rows), licence)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    id: str
+    text: str
+    intent: str
+    slots: dict[str, str]
+    voice: Voice
+    split: str
+
+
+def _synthetic_plans(bot: Bot, n: int, seed: int) -> Iterator[_Plan]:
+    """What is said and by whom. One in five is the bot's words in random order: the acoustic model must not
+    learn the grammar, which is the decoder's part, and needs speech that is no request at all."""
+    grammar = Grammar(bot)
+    words = grammar.words()
+    voices = speakers()
+    flite = [v for v in voices if v.engine == "flite"]
+    rng = random.Random(f"synthetic|{seed}")
+    for index in range(n):
+        if rng.random() < 0.2:
+            text, intent, slots = " ".join(rng.choices(words, k=rng.randint(1, 7))), "", {}
+        else:
+            drawn = grammar.sample(rng)
+            text, intent, slots = drawn.text, drawn.intent, drawn.slots
+        # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
+        voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
+        yield _Plan(
+            f"syn-{index:06d}", text, intent, slots, vary(voice, rng), split_of(voice.speaker, seed, 0.05, 0.05)
+        )
+
+
+def _synthetic_row(plan: _Plan, out: Path, seed: int) -> Row:
+    # The name carries what is said and how, so a changed bot never reuses another utterance's audio.
+    key = sha256(canonical_json([plan.text, asdict(plan.voice)]).encode()).hexdigest()[:16]
+    file = out / "audio" / f"{plan.id}-{key}.flac"
+    if not file.is_file():
+        _write_flac(file, synthesise(plan.text, plan.voice))
+    pcm = read_audio(file)
+    start, end = speech_bounds(pcm)
+    return Row(
+        plan.id,
+        f"audio/{file.name}",
+        sha256_file(file),
+        round(len(pcm) / SAMPLE_RATE, 3),
+        plan.voice.speaker,
+        plan.split,
+        "synthetic",
+        plan.text,
+        plan.intent,
+        plan.slots,
+        start,
+        end,
+        draw_channel(random.Random(f"{seed}|{plan.id}")).record(),
+    )
+
+
+def _recorded_rows(manifest: Path, out: Path, seed: int) -> Iterator[Row]:
+    for number, entry in enumerate(read_recordings(manifest), start=1):
+        source = manifest.parent / entry["audio"]
+        pcm = read_audio(source)
+        file = out / "audio" / f"rec-{sha256_file(source)[:16]}.flac"
+        if not file.is_file():
+            _write_flac(file, pcm)
+        start, end = entry.get("speech_start"), entry.get("speech_end")
+        if start is None or end is None:
+            start, end = speech_bounds(pcm)
+        identity = f"rec-{number:06d}"
+        yield Row(
+            identity,
+            f"audio/{file.name}",
+            sha256_file(file),
+            round(len(pcm) / SAMPLE_RATE, 3),
+            entry["speaker"],
+            split_of(entry["speaker"], seed),
+            "recording",
+            entry.get("text"),
+            entry["intent"],
+            entry["slots"],
+            start,
+            end,
+            Channel(low_hz=50, high_hz=4000).record(),
+        )
+
+
+def read_recordings(manifest: Path) -> list[dict[str, Any]]:
+    """Read a manifest of recordings.
+
+    Raises:
+        ParleyError: names the line and the key that is missing or of the wrong type.
+    """
+    if not manifest.is_file():
+        raise ParleyError("no such manifest", where=str(manifest), mend="give a JSON-lines file of recordings")
+    expected = {"audio": str, "speaker": str, "intent": str, "slots": dict}
+    entries = []
+    for number, line in enumerate(manifest.read_text().splitlines(), start=1):
+        where = f"{manifest}:{number}"
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ParleyError(f"not JSON: {error.msg}", where=where, mend="one object a line") from None
+        for key, kind in expected.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                raise ParleyError(f"{key}: expected {kind.__name__}", where=where, mend="see docs/data.md")
+        entries.append(entry)
+    return entries
+
+
+def speech_bounds(pcm: Pcm) -> tuple[float, float]:
+    """Start and end of speech in seconds, by energy: for audio without marks, with little noise."""
+    frames = pcm[: len(pcm) // 160 * 160].astype(np.float32).reshape(-1, 160)
+    power = 10 * np.log10(np.mean(frames**2, axis=1) + 1) if len(frames) else np.zeros(1)
+    loud = np.flatnonzero(power > max(20.0, float(np.max(power)) - 40))
+    if not len(loud):
+        return 0.0, round(len(pcm) / SAMPLE_RATE, 3)
+    return round(float(loud[0]) * 0.02, 3), round(float(loud[-1] + 1) * 0.02, 3)
+
+
+def _write_flac(path: Path, pcm: Pcm) -> None:
+    partial = path.with_name(f".{path.name}")
+    soundfile.write(str(partial), pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    partial.replace(path)

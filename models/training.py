@@ -1,0 +1,163 @@
+"""What every family's training shares: seeds, checkpoints without pickle, early stopping, lineage."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from parley.errors import ParleyError
+from parley.files import write_json
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch. One thread each: two processes with two OpenMP threads on two cores crawl."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]
+) -> None:
+    """Write a checkpoint: tensors as safetensors, the rest as JSON, swapped in as one folder.
+
+    A kill at any moment leaves the previous checkpoint or this one.
+    """
+    staging = path.with_name(f".{path.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, staging / "model.safetensors")
+    if optimizer:
+        tensors, rest = _flatten_optimizer(optimizer)
+        save_file(tensors, staging / "optimizer.safetensors")
+        state = {**state, "optimizer": rest}
+    state = {**state, "torch_rng": torch.get_rng_state().tolist()}
+    write_json(staging / "state.json", state)
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    staging.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+    """Read a checkpoint back into ``model`` (and ``optimizer``) and return its state.
+
+    Raises:
+        ParleyError: there is none.
+    """
+    old = path.with_name(f".{path.name}.old")
+    if not path.exists() and old.exists():
+        old.rename(path)
+    if not (path / "state.json").is_file():
+        raise ParleyError("no checkpoint", where=str(path), mend="train first, or leave out --resume")
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    if optimizer:
+        _unflatten_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer"])
+    torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))
+    return state
+
+
+def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    whole = optimizer.state_dict()
+    tensors: dict[str, torch.Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, entry in whole["state"].items():
+        for key, value in entry.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{key}"] = value.contiguous().clone()
+            else:
+                scalars.setdefault(str(index), {})[key] = value
+    return tensors, {"scalars": scalars, "groups": whole["param_groups"]}
+
+
+def _unflatten_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], rest: dict[str, Any]
+) -> None:
+    state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in rest["scalars"].items()}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": rest["groups"]})
+
+
+class EarlyStopping:
+    """Stop when a figure that should fall has not fallen for ``patience`` looks."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best = float("inf")
+        self.looks_since_best = 0
+
+    def update(self, figure: float) -> bool:
+        """Record a look; True when it is the best so far."""
+        if figure < self.best:
+            self.best, self.looks_since_best = figure, 0
+            return True
+        self.looks_since_best += 1
+        return False
+
+    @property
+    def stop(self) -> bool:
+        """Whether to stop now."""
+        return self.looks_since_best >= self.patience
+
+
+class Average:
+    """Exponential moving average of a model's weights and buffers, evaluated in their place."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model's present weights."""
+        for name, value in model.state_dict().items():
+            mine = self.tensors[name]
+            if mine.dtype.is_floating_point:
+                mine.lerp_(value, 1 - self.decay)
+            else:
+                mine.copy_(value)
+
+
+def git_lineage() -> dict[str, Any]:
+    """Commit of the working tree and whether it differs from it; empty outside a checkout."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return {"git_commit": commit, "git_dirty": bool(commit and git("status", "--porcelain", "-uno"))}
+
+
+def environment() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("torch", "transformers", "onnx", "onnxruntime-gpu", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
