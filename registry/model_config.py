@@ -19,7 +19,8 @@ from parley.files import write_atomic
 Target = Literal["cpu", "gpu_onnxruntime", "gpu_tensorrt"]
 GPU_TARGETS: tuple[Target, ...] = ("gpu_onnxruntime", "gpu_tensorrt")
 MAX_QUEUE_DELAY_US = 500
-"""How long a lone request waits for company. Under load batches form while the instances are busy, so little is enough."""
+"""How long a lone request waits for company. Under load batches form while the instances are busy, so little is
+enough."""
 _HEADER = "# Generated from the manifests of the versions beside it; do not edit.\n"
 _BACKENDS: dict[Target, str] = {
     "cpu": 'backend: "python"\ndefault_model_filename: "model.py"\n',
@@ -49,24 +50,23 @@ def version_numbers(model_directory: Path) -> list[int]:
 def check_same_contract(manifests: Iterable[Manifest]) -> None:
     """Check that all versions of one model take and give the same tensors.
 
-    Triton keeps one configuration per model, so a version with other names, types or shapes cannot stand beside the rest.
+    Triton keeps one configuration per model, so a version with other names, types or shapes cannot stand beside the
+    rest.
 
     Raises:
         ParleyError: names the versions and the tensor that differ.
     """
-    first: Manifest | None = None
-    for manifest in manifests:
-        if first is None:
-            first = manifest
-            continue
+    known = list(manifests)
+    for manifest in known[1:]:
         for side in ("inputs", "outputs"):
-            ours = {spec.name: spec for spec in getattr(first, side)}
+            ours = {spec.name: spec for spec in getattr(known[0], side)}
             theirs = {spec.name: spec for spec in getattr(manifest, side)}
             for name in sorted(ours.keys() | theirs.keys()):
-                if ours.get(name) != theirs.get(name):
+                old, new = ours.get(name), theirs.get(name)
+                if old != new:
                     raise ParleyError(
-                        f"version {manifest.version or 'to publish'} has {side[:-1]} {name!r} as {_show(theirs.get(name))}, "
-                        f"version {first.version} as {_show(ours.get(name))}",
+                        f"version {manifest.version or 'to publish'} has {side[:-1]} {name!r} as {_show(new)}, "
+                        f"version {known[0].version} as {_show(old)}",
                         where=manifest.model,
                         mend="versions of one model share their tensors: export it under another model name",
                     )
@@ -77,7 +77,7 @@ def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") 
 
     Args:
         manifest: of the newest version; batch sizes, instance count and warm-up are taken from it.
-        versions: numbers of the versions to serve; the policy is always `specific`, so adding one leaves the others loaded.
+        versions: numbers of the versions to serve; the policy is always `specific`, never `latest`.
         target: kind of node, see the module.
 
     Raises:
@@ -111,8 +111,9 @@ def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list
 
     Args:
         repo: the model repository.
-        problems: when given, a version whose files are damaged is left out and its error is appended here, so that it does not stop
-            the others (Triton refuses all of a model at its start when one version fails); otherwise the first error is raised.
+        problems: when given, a version whose files are damaged is left out and its error is appended here, so that it
+            does not stop the others (Triton refuses all of a model at its start when one version fails); otherwise
+            the first error is raised.
 
     Returns:
         Names of the models that have a configuration.

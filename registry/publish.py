@@ -2,8 +2,8 @@
 
     number = publish(Path("runs/nlu/bundle"), Path("triton_repo"))
 
-The version is staged beside its final place (`<model>/.staging-…`, a name Triton ignores, on the same file system), every file and
-directory is synced, and one rename makes it visible. Published files are read-only and never change.
+The version is staged beside its final place (`<model>/.staging-…`, a name Triton ignores, on the same file system),
+every file and directory is synced, and one rename makes it visible. Published files are read-only and never change.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def publish(bundle_dir: Path, repo: Path) -> int:
         The version's number, one more than the highest that exists.
 
     Raises:
-        ParleyError: a file differs from the manifest, the model's name is unfit, its tensors differ from the other versions', or
-            the disk refuses. Nothing is published then.
+        ParleyError: a file differs from the manifest, the model's name is unfit, its tensors differ from the other
+            versions', or the disk refuses. Nothing is published then.
     """
     manifest = verify_files(bundle_dir)
     if not _MODEL_NAME.fullmatch(manifest.model):

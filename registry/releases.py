@@ -2,7 +2,7 @@
 
 `bots/<bot>/release.json` names them:
 
-    {"number": 1, "stages": {"stt": {"model": "barista_stt", "version": 1}, "nlu": {"model": "barista_nlu", "version": 1}, …}}
+    {"number": 1, "stages": {"stt": {"model": "barista_stt", "version": 1}, …}}
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_release(bot_name: str, settings: Settings) -> Release:
         raise ParleyError(
             f"not a release: {detail}",
             where=str(path),
-            mend=f'give {{"number": N, "stages": {{stage: {{"model", "version"}}}}}} with stages among {", ".join(FAMILIES)}',
+            mend=f"give a number and, for stages among {', '.join(FAMILIES)}, a model and a version each",
         ) from None
 
 
@@ -73,12 +73,15 @@ def published(repo: Path) -> list[tuple[str, int]]:
 async def load_into(engine: TritonEngine, repo: Path, model: str, *, deadline_s: float = 60.0) -> list[int]:
     """Make a running server serve every version of `model` in `repo`. Versions that were loaded before go on answering.
 
+    Triton loads every version of the model anew beside the old ones and then swaps them, so nothing stops answering,
+    but for a moment the model takes its memory twice.
+
     Returns:
         The versions that answer now.
 
     Raises:
-        EngineError: the server refused a version (the text says why), was not ready by the deadline, or a version's files are damaged;
-            the sound versions answer nevertheless.
+        EngineError: the server refused a version (the text says why), was not ready by the deadline, or a version's
+            files are damaged; the sound versions answer nevertheless.
     """
     problems: list[ParleyError] = []
     if not write_model_config(repo / model, problems) and not problems:

@@ -17,7 +17,8 @@ class EngineError(ParleyError):
 
 
 class EngineUnavailable(EngineError):
-    """Nobody is there to answer: server down, restarting, or the version not loaded yet. Asking again later can help."""
+    """Nobody is there to answer: server down, restarting, or the version not loaded yet. Asking again later can
+    help."""
 
 
 class EngineTimeout(EngineError):

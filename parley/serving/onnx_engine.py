@@ -75,8 +75,8 @@ def _check_array(where: str, spec: TensorSpec, array: NDArray[Any]) -> None:
 class OnnxEngine:
     """The in-process engine; see `parley.serving.engine.Engine`.
 
-    Sessions open at first use, after the version's files were checked against their digests, and stay open. They run one thread
-    each, in a small pool, so that the event loop is never blocked.
+    Sessions open at first use, after the version's files were checked against their digests, and stay open. They run
+    one thread each, in a small pool, so that the event loop is never blocked.
     """
 
     def __init__(self, repo: Path, *, threads: int = 2) -> None:

@@ -1,7 +1,7 @@
 """Triton over gRPC, asynchronously: the engine of production.
 
-Every request names its version, so nothing that is published or promoted meanwhile can change what a call in progress is answered by.
-A `TritonEngine` belongs to the event loop on which it is first used.
+Every request names its version, so nothing that is published or promoted meanwhile can change what a call in progress
+is answered by. A `TritonEngine` belongs to the event loop on which it is first used.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class TritonEngine:
         """Load the model's versions as its `config.pbtxt` says; versions already loaded and unchanged go on answering.
 
         Raises:
-            EngineError: the server is not there, refuses the key, cannot load a version (with its reason), or takes too long.
+            EngineError: the server is not there, refuses the key, cannot load a version (with its reason), or takes
+                too long.
         """
         await self._control("load", model, timeout_s)
 

@@ -1,7 +1,8 @@
 """Where the tritonserver of the `nvidia-pytriton` wheel is, and the environment in which it can serve Python models.
 
-The wheel lays the parts out for its own front end; a plain `tritonserver` needs the Python stub beside the Python backend, the wheel's
-libraries and `libpython3.x.so` on the library path, and this environment's packages on Python's path.
+The wheel lays the parts out for its own front end; a plain `tritonserver` needs the Python stub beside the Python
+backend, the wheel's libraries and `libpython3.x.so` on the library path, and this environment's packages on Python's
+path.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def find_triton() -> TritonInstall:
 
 
 def find_libpython() -> Path | None:
-    """`libpython3.x.so` of this Python's version: a full path, a bare name when the system's loader knows it, None if absent."""
+    """`libpython3.x.so` of this Python's version: a full path, a bare name when the system's loader knows it, None if
+    absent."""
     name = f"libpython{PYTHON}.so.1.0"
     folders = [sysconfig.get_config_var("LIBDIR") or "", str(Path(sys.base_prefix) / "lib")]
     folders += os.environ.get("LD_LIBRARY_PATH", "").split(":")
@@ -78,7 +80,8 @@ def find_libpython() -> Path | None:
 
 
 def server_environment(install: TritonInstall, libpython: Path | None) -> dict[str, str]:
-    """Environment of the server and its stubs: library path, this environment's Python, one thread, no keys of the site."""
+    """Environment of the server and its stubs: library path, this environment's Python, one thread, no keys of the
+    site."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "PYTHON"))}
     libraries = [str(install.libraries)]
     if libpython is not None and libpython.is_absolute():
@@ -128,7 +131,8 @@ def missing_library(name: str) -> ParleyError:
 
 
 def lay_out_backends(install: TritonInstall, directory: Path) -> Path:
-    """Build the folder that `--backend-directory` wants, out of links: the wheel's Python backend with this Python's stub beside it."""
+    """Build the folder that `--backend-directory` wants, out of links: the wheel's Python backend with this Python's
+    stub beside it."""
     python = directory / "python"
     python.mkdir(parents=True, exist_ok=True)
     parts = [part for part in (install.backends / "python").iterdir() if part.is_file()]

@@ -40,7 +40,8 @@ def server_reason(path: Path, start: int) -> ParleyError | str:
 
 
 def model_reason(path: Path, start: int, model: str) -> str:
-    """What Triton's log says about each version of `model` it refused since byte `start`, in one line; "" when nothing."""
+    """What Triton's log says about each version of `model` it refused since byte `start`, in one line; "" when
+    nothing."""
     text = _read(path, start)
     if found := _LIBRARY.search(text):
         return str(missing_library(found.group(1)))

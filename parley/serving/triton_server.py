@@ -3,8 +3,8 @@
     with TritonServer(Path("triton_repo"), Path("var")) as server:
         engine = TritonEngine(server.grpc_address, control_key=server.control_key)
 
-The server listens on loopback, loads models only when told to (explicit control, closed by a key), and is stopped by its own process
-number. It finds its binary in the `nvidia-pytriton` wheel; no container and no GPU are needed.
+The server listens on loopback, loads models only when told to (explicit control, closed by a key), and is stopped by
+its own process number. It finds its binary in the `nvidia-pytriton` wheel; no container and no GPU are needed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from parley.serving.triton_install import (
 
 LOG = logging.getLogger(__name__)
 RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
-"""Closed without the key. Not in it: inference, health, metadata and model-config, which callers need and cannot change."""
+"""Closed without the key. Not in it: inference, health, metadata and model-config, which callers need and cannot
+change."""
 _RESTARTS, _RESTART_WINDOW_S = 5, 60.0
 
 
@@ -125,8 +126,8 @@ class TritonServer:
             detached: leave the server running when this process ends; another stops it with `stop_recorded`.
 
         Raises:
-            ParleyError: no binary, a library or port is not to be had, a server of this site runs already, the server died or did not get
-                ready by the deadline (with the reason from its log), or every model was refused.
+            ParleyError: no binary, a library or port is not to be had, a server of this site runs already, the server
+                died or did not get ready by the deadline (with the reason from its log), or every model was refused.
         """
         with self._lock:
             if self.pid is not None:
@@ -162,7 +163,8 @@ class TritonServer:
         self._supervisor = None
 
     def restart(self) -> None:
-        """Stop the process, if it runs, and start it again on the same ports with the same models. Raises as `start`."""
+        """Stop the process, if it runs, and start it again on the same ports with the same models. Raises as
+        `start`."""
         with self._lock:
             self._end_process(grace_s=10.0)
             self.start(detached=self._detached)

@@ -1,8 +1,9 @@
 """Triton Python backend that serves one published Parley version with ONNX Runtime.
 
 `registry.publish` copies this file, unchanged, into every version directory beside `model.onnx` and `manifest.json`;
-the manifest lists its sha256 like any other file's. It knows no model family: names, types and shapes come from the manifest.
-It runs inside Triton's Python stub, so it uses nothing but the standard library, numpy, ONNX Runtime and Triton's own module.
+the manifest lists its sha256 like any other file's. It knows no model family: names, types and shapes come from the
+manifest. It runs inside Triton's Python stub, so it uses nothing but the standard library, numpy, ONNX Runtime and
+Triton's own module.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class TritonPythonModel:
         return arrays
 
     def _run_group(self, members: list[tuple[int, Arrays]], responses: list[Any]) -> None:
-        """Run requests of equal shapes at once; when the batch fails, run each alone so that only the culprit is refused."""
+        """Run requests of equal shapes at once; when the batch fails, run each alone so that only the culprit is
+        refused."""
         try:
             outputs = self._run([arrays for _, arrays in members])
         except Exception as error:  # ONNX Runtime's errors share no base class narrower than Exception
