@@ -49,7 +49,9 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["disk full", "interrupt"])
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["disk full", "interrupt"]
+)
 @pytest.mark.parametrize("step", STEPS)
 def test_interrupted_publish_leaves_no_half_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException

@@ -35,6 +35,7 @@ from parley.serving.triton_install import (
     lay_out_backends,
     server_environment,
 )
+from parley.settings import Settings
 
 LOG = logging.getLogger(__name__)
 RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
@@ -89,6 +90,11 @@ class TritonServer:
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, models: Sequence[str] | None = None) -> TritonServer:
+        """The server of a site: its repository, state folder and control key, on free ports of loopback."""
+        return cls(settings.repo_dir, settings.state_dir, models=models, control_key=settings.triton_control_key)
 
     @property
     def grpc_address(self) -> str:
