@@ -298,7 +298,10 @@ def test_owned_server_of_a_killed_process_is_taken_over(repo: Path, tmp_path: Pa
 
 
 def test_neither_side_imports_torch(server: TritonServer) -> None:
-    modules = "parley.serving.triton_server, parley.serving.onnx_engine, registry.publish, registry.releases, parley.doctor, onnxruntime"
+    modules = (
+        "parley.serving.triton_server, parley.serving.onnx_engine, parley.serving.choice, "
+        "registry.publish, registry.releases, parley.doctor, onnxruntime"
+    )
     code = f"import sys, {modules}; print(sorted(name for name in sys.modules if name.split('.')[0] == 'torch'))"
     client = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert server.pid is not None
