@@ -1,0 +1,310 @@
+"""Twilio Media Streams: every event of the wire as one type, both ways.
+
+    event = parse(text)            # WireError when it breaks the rules, Unknown when we do not know its name
+    text = render(Clear(sid))
+
+All messages are JSON text; audio is base64 mu-law, 8 kHz, mono; numbers inside are strings. Source: Twilio's "Media
+Streams: WebSocket messages" (voice/media-streams/websocket-messages). The one addition is :class:`Trace`, which Parley
+sends only to a caller whose ``start`` asks for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.wires import MAX_MESSAGE_BYTES, WireError
+
+ENCODING, SAMPLE_RATE, CHANNELS = "audio/x-mulaw", 8000, 1
+TRACE_PARAMETER = "parley_trace"
+"""Custom parameter of ``start`` that asks for trace events when it is ``"1"``."""
+SKIP_GREETING_PARAMETER = "parley_skip_greeting"
+"""Custom parameter that, beside :data:`TRACE_PARAMETER`, lets a test caller speak first."""
+CALLER_PARAMETER = "caller"
+"""Custom parameter with the caller's number; only its pseudonym is ever kept."""
+
+_MAX_DEPTH_HINT = "send flat JSON objects"
+_MAX_NUMBER = 2**53
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The gateway's first message."""
+
+    protocol: str = "Call"
+    version: str = "1.0.0"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A call begins. Its media format has been checked: mu-law, 8 kHz, mono."""
+
+    stream_sid: str
+    call_sid: str
+    account_sid: str = ""
+    sequence: int = 1
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Media:
+    """Audio. ``payload`` is mu-law; from the gateway it has a chunk number and a time, towards it none."""
+
+    stream_sid: str
+    payload: bytes
+    chunk: int | None = None
+    timestamp_ms: int | None = None
+    sequence: int | None = None
+    track: str = "inbound"
+
+
+@dataclass(frozen=True)
+class Dtmf:
+    """The caller pressed a key."""
+
+    stream_sid: str
+    digit: str
+    sequence: int | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Ours: a point in the audio sent. Theirs: the echo, when that audio has been played (or was cleared)."""
+
+    stream_sid: str
+    name: str
+    sequence: int | None = None
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Ours: drop what is not yet played. The gateway then echoes every pending mark."""
+
+    stream_sid: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The call is over."""
+
+    stream_sid: str
+    call_sid: str = ""
+    sequence: int | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the bot heard, understood and measured; sent only to a caller who asked for it."""
+
+    stream_sid: str
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """An event this wire does not know; it is counted and otherwise ignored."""
+
+    event: str
+
+
+Event = Connected | Start | Media | Dtmf | Mark | Clear | Stop | Trace | Unknown
+
+
+def parse(message: str | bytes) -> Event:
+    """Read one message, of either direction.
+
+    Raises:
+        WireError: too long, not JSON, a field is missing or of the wrong type, bad base64, or audio that is not mu-law
+            8 kHz mono. Nothing else is ever raised.
+    """
+    fields = _json_object(message)
+    event = fields.get("event")
+    if not isinstance(event, str) or not event:
+        raise WireError("message has no event name", where="event", mend='send {"event": "...", ...}')
+    reader = _READERS.get(event)
+    return reader(fields) if reader else Unknown(event[:64])
+
+
+def render(event: Event) -> str:
+    """The message of an event, as Twilio writes it.
+
+    Raises:
+        WireError: :class:`Unknown` cannot be written.
+    """
+    if isinstance(event, Unknown):
+        raise WireError("an unknown event cannot be sent", where=event.event)
+    return json.dumps(_fields_of(event), separators=(",", ":"))
+
+
+def _json_object(message: str | bytes) -> dict[str, Any]:
+    # A character is at least one byte, so this bounds the work for text and bytes alike.
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise WireError(f"message of {len(message)} bytes", mend=f"send at most {MAX_MESSAGE_BYTES}")
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else "cannot be read"
+        raise WireError(f"message is not JSON: {detail}", mend="send one JSON object as text") from None
+    if not isinstance(fields, dict):
+        raise WireError("message is not a JSON object", mend=_MAX_DEPTH_HINT)
+    return fields
+
+
+def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    value = fields.get(name)
+    if not isinstance(value, dict):
+        raise WireError("expected an object", where=name, mend=_MAX_DEPTH_HINT)
+    return value
+
+
+def _text(fields: dict[str, Any], name: str, where: str, default: str | None = None) -> str:
+    value = fields.get(name, default)
+    if not isinstance(value, str) or (default is None and not value):
+        raise WireError("expected a text", where=f"{where}.{name}" if where else name)
+    return value
+
+
+def _count(fields: dict[str, Any], name: str, where: str) -> int | None:
+    """A non-negative whole number, written as a number or, as Twilio does, as a text. None when it is left out."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER else value
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise WireError("expected a whole number, 0 or more", where=f"{where}.{name}" if where else name)
+    return int(text)
+
+
+def _read_connected(fields: dict[str, Any]) -> Connected:
+    return Connected(_text(fields, "protocol", "", "Call"), _text(fields, "version", "", "1.0.0"))
+
+
+def _read_start(fields: dict[str, Any]) -> Start:
+    start = _object(fields, "start")
+    media = _object(start, "mediaFormat")
+    found = (media.get("encoding"), _count(media, "sampleRate", "start.mediaFormat"), _count(media, "channels", "start.mediaFormat"))
+    if found != (ENCODING, SAMPLE_RATE, CHANNELS):
+        shown = ", ".join(str(part)[:32] for part in found)
+        raise WireError(
+            f"audio is {shown}", where="start.mediaFormat", mend=f"send {ENCODING}, {SAMPLE_RATE} Hz, {CHANNELS} channel"
+        )
+    parameters = start.get("customParameters", {})
+    if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):
+        raise WireError("expected texts by name", where="start.customParameters")
+    stream = fields.get("streamSid") or start.get("streamSid")
+    return Start(
+        stream_sid=_text({"streamSid": stream}, "streamSid", ""),
+        call_sid=_text(start, "callSid", "start"),
+        account_sid=_text(start, "accountSid", "start", ""),
+        sequence=_count(fields, "sequenceNumber", "") or 0,
+        parameters=dict(parameters),
+    )
+
+
+def _read_media(fields: dict[str, Any]) -> Media:
+    media = _object(fields, "media")
+    payload = media.get("payload")
+    if not isinstance(payload, str):
+        raise WireError("expected base64 text", where="media.payload")
+    try:
+        audio = base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise WireError("not base64", where="media.payload", mend="encode the mu-law bytes as base64") from None
+    return Media(
+        stream_sid=_text(fields, "streamSid", "", ""),
+        payload=audio,
+        chunk=_count(media, "chunk", "media"),
+        timestamp_ms=_count(media, "timestamp", "media"),
+        sequence=_count(fields, "sequenceNumber", ""),
+        track=_text(media, "track", "media", "inbound"),
+    )
+
+
+def _read_dtmf(fields: dict[str, Any]) -> Dtmf:
+    digit = _text(_object(fields, "dtmf"), "digit", "dtmf")
+    if len(digit) != 1 or digit not in "0123456789*#ABCD":
+        raise WireError("expected one key", where="dtmf.digit", mend="0 to 9, *, #, A to D")
+    return Dtmf(_text(fields, "streamSid", "", ""), digit, _count(fields, "sequenceNumber", ""))
+
+
+def _read_mark(fields: dict[str, Any]) -> Mark:
+    name = _text(_object(fields, "mark"), "name", "mark")
+    return Mark(_text(fields, "streamSid", "", ""), name, _count(fields, "sequenceNumber", ""))
+
+
+def _read_clear(fields: dict[str, Any]) -> Clear:
+    return Clear(_text(fields, "streamSid", "", ""))
+
+
+def _read_stop(fields: dict[str, Any]) -> Stop:
+    stop = fields.get("stop", {})
+    if not isinstance(stop, dict):
+        raise WireError("expected an object", where="stop")
+    return Stop(_text(fields, "streamSid", "", ""), _text(stop, "callSid", "stop", ""), _count(fields, "sequenceNumber", ""))
+
+
+def _read_trace(fields: dict[str, Any]) -> Trace:
+    trace = _object(fields, "parley")
+    data = {name: value for name, value in trace.items() if name != "kind"}
+    return Trace(_text(fields, "streamSid", "", ""), _text(trace, "kind", "parley"), data)
+
+
+_READERS = {
+    "connected": _read_connected,
+    "start": _read_start,
+    "media": _read_media,
+    "dtmf": _read_dtmf,
+    "mark": _read_mark,
+    "clear": _read_clear,
+    "stop": _read_stop,
+    "parley": _read_trace,
+}
+
+
+def _fields_of(event: Event) -> dict[str, Any]:
+    if isinstance(event, Connected):
+        return {"event": "connected", "protocol": event.protocol, "version": event.version}
+    if isinstance(event, Start):
+        start = {
+            "accountSid": event.account_sid,
+            "streamSid": event.stream_sid,
+            "callSid": event.call_sid,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": ENCODING, "sampleRate": SAMPLE_RATE, "channels": CHANNELS},
+            "customParameters": event.parameters,
+        }
+        return _numbered("start", event.sequence, event.stream_sid) | {"start": start}
+    if isinstance(event, Media):
+        return _media_fields(event)
+    if isinstance(event, Dtmf):
+        dtmf = {"track": "inbound_track", "digit": event.digit}
+        return _numbered("dtmf", event.sequence, event.stream_sid) | {"dtmf": dtmf}
+    if isinstance(event, Mark):
+        return _numbered("mark", event.sequence, event.stream_sid) | {"mark": {"name": event.name}}
+    if isinstance(event, Stop):
+        return _numbered("stop", event.sequence, event.stream_sid) | {"stop": {"callSid": event.call_sid}}
+    if isinstance(event, Trace):
+        return {"event": "parley", "streamSid": event.stream_sid, "parley": event.data | {"kind": event.kind}}
+    return {"event": "clear", "streamSid": event.stream_sid}
+
+
+def _numbered(event: str, sequence: int | None, stream_sid: str) -> dict[str, Any]:
+    numbered: dict[str, Any] = {"event": event}
+    if sequence is not None:
+        numbered["sequenceNumber"] = str(sequence)
+    return numbered | {"streamSid": stream_sid}
+
+
+def _media_fields(event: Media) -> dict[str, Any]:
+    media: dict[str, Any] = {}
+    if event.chunk is not None:
+        media["track"] = event.track
+        media["chunk"] = str(event.chunk)
+    if event.timestamp_ms is not None:
+        media["timestamp"] = str(event.timestamp_ms)
+    media["payload"] = base64.b64encode(event.payload).decode("ascii")
+    return _numbered("media", event.sequence, event.stream_sid) | {"media": media}
