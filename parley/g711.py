@@ -35,7 +35,7 @@ def _ulaw_encode_table() -> NDArray[np.uint8]:
     magnitude = np.minimum(np.where(pcm14 < 0, -pcm14, pcm14), _ULAW_CLIP >> 2) + (_ULAW_BIAS >> 2)
     segment = np.clip(np.floor(np.log2(magnitude)).astype(np.int32) - 5, 0, 7)
     code = (segment << 4) | ((magnitude >> (segment + 1)) & 15)
-    return np.where(pcm14 < 0, code ^ 0x7F, code ^ 0xFF).astype(np.uint8)
+    return np.asarray(np.where(pcm14 < 0, code ^ 0x7F, code ^ 0xFF), dtype=np.uint8)
 
 
 def _alaw_decode_table() -> NDArray[np.int16]:
@@ -55,7 +55,7 @@ def _alaw_encode_table() -> NDArray[np.uint8]:
     segment = np.where(magnitude < 32, 0, np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4)
     shift = np.where(segment < 2, 1, segment)
     code = (segment << 4) | ((magnitude >> shift) & 15)
-    return (code ^ np.where(positive, 0xD5, 0x55)).astype(np.uint8)
+    return np.asarray(code ^ np.where(positive, 0xD5, 0x55), dtype=np.uint8)
 
 
 _ULAW_TO_PCM = _ulaw_decode_table()
@@ -66,19 +66,19 @@ _PCM_TO_ALAW = _alaw_encode_table()
 
 def ulaw_encode(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
     """Code 16-bit samples (any shape) as mu-law bytes of the same shape."""
-    return _PCM_TO_ULAW[pcm.astype(np.int32) + 32768]
+    return np.asarray(_PCM_TO_ULAW[pcm.astype(np.int32) + 32768])
 
 
 def ulaw_decode(code: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Decode mu-law bytes (any shape) to 16-bit samples of the same shape."""
-    return _ULAW_TO_PCM[code]
+    return np.asarray(_ULAW_TO_PCM[code])
 
 
 def alaw_encode(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
     """Code 16-bit samples (any shape) as A-law bytes of the same shape."""
-    return _PCM_TO_ALAW[pcm.astype(np.int32) + 32768]
+    return np.asarray(_PCM_TO_ALAW[pcm.astype(np.int32) + 32768])
 
 
 def alaw_decode(code: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Decode A-law bytes (any shape) to 16-bit samples of the same shape."""
-    return _ALAW_TO_PCM[code]
+    return np.asarray(_ALAW_TO_PCM[code])

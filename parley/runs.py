@@ -56,7 +56,7 @@ class Run:
 
     def _start_wandb(self, family: str, bot: str) -> None:
         # Offline keeps a run on this disk until `wandb sync`; tests and air-gapped sites say `disabled`.
-        mode = os.environ.get("WANDB_MODE", "offline")
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         if mode == "disabled":
             return
         import wandb

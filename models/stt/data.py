@@ -87,7 +87,7 @@ class Batches:
         first = order[number % share] * self.size
         rows = pool[first : first + self.size]
         rng = random.Random(f"{self.seed}|{number}|{mixed}|lines")
-        return self.collate([self._hear(r, rng) for r in rows], [self._labels(r, rng) for r in rows], rng, augment)
+        return self.collate([self._hear(r, rng) for r in rows], [self.labels(r, rng) for r in rows], rng, augment)
 
     def _hear(self, row: Row, rng: random.Random) -> Pcm:
         pcm = self.audio[row.id]
@@ -98,11 +98,20 @@ class Batches:
         channel = draw_channel(rng, noisy=0.5 if row.source == "recording" else 0.75)
         return apply(change_speed(cut, rng.uniform(0.87, 1.15)), channel, self.babble)
 
-    def _labels(self, row: Row, rng: random.Random) -> list[int]:
+    def labels(self, row: Row, rng: random.Random | None = None) -> list[int]:
+        """CTC labels of a row's text.
+
+        The usual form of a word most of the time (always, without ``rng``): the recordings' labels do not say which
+        form was spoken.
+        """
         words = (row.text or "").split()
-        # The usual form most of the time: the recordings' labels do not say which form was spoken.
-        forms = [self.lexicon[w][0] if rng.random() < 0.7 else rng.choice(self.lexicon[w]) for w in words]
+        self._pronounce(words)
+        forms = [rng.choice(self.lexicon[w]) if rng and rng.random() > 0.7 else self.lexicon[w][0] for w in words]
         return [_INDEX[p] for form in forms for p in form.split()]
+
+    def _pronounce(self, words: list[str]) -> None:
+        if unknown := [w for w in words if w not in self.lexicon]:
+            self.lexicon.update(pronunciations(unknown))
 
     def collate(self, heard: list[Pcm], labels: list[list[int]], rng: random.Random | None, augment: bool) -> Batch:
         """Pad, and draw the batch's warps and masks."""

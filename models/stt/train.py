@@ -40,7 +40,9 @@ def loss_of(network: SttNetwork, batch: Batch) -> Tensor:
 def set_feature_statistics(network: SttNetwork, batches: Batches) -> None:
     """Centre and scale the log-mel features by what training audio looks like."""
     with torch.no_grad():
-        seen = torch.cat([network.features.log_mel(batches.batch(i, mixed=True).pcm / 32768.0).flatten(0, 1) for i in range(10)])
+        seen = torch.cat(
+            [network.features.log_mel(batches.batch(i, mixed=True).pcm / 32768.0).flatten(0, 1) for i in range(10)]
+        )
     # Padding is digital silence: leave it out of the statistics.
     seen = seen[seen.mean(dim=1) > seen.min() + 0.5]
     network.features.offset.copy_(seen.mean(dim=0))
@@ -73,7 +75,7 @@ def dev_loss(network: SttNetwork, batches: Batches, rows: list[tuple[Row, Any]])
     total, phones = 0.0, 0
     for start in range(0, len(rows), 10):
         part = rows[start : start + 10]
-        labels = [batches._labels(row, _First()) for row, _ in part]
+        labels = [batches.labels(row) for row, _ in part]
         batch = batches.collate([pcm for _, pcm in part], labels, None, augment=False)
         final, _ = network(batch.pcm)
         loss = F.ctc_loss(
@@ -81,13 +83,6 @@ def dev_loss(network: SttNetwork, batches: Batches, rows: list[tuple[Row, Any]])
         )
         total, phones = total + float(loss), phones + int(batch.label_lengths.sum())
     return total / max(1, phones)
-
-
-class _First:
-    """A stand-in for a random source that always takes the usual pronunciation."""
-
-    def random(self) -> float:
-        return 0.0
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -121,9 +116,9 @@ def train(args: argparse.Namespace) -> Run:
         load_checkpoint(run.path / "average", held)
         average.tensors = {k: v.detach().clone() for k, v in held.state_dict().items()}
     # Dev is recordings where there are any: synthetic voices say little about people.
-    dev_rows = [r for r in dataset.split("dev", "recording") if r.text] or [r for r in dataset.split("dev") if r.text][:100]
-    for row in dev_rows:
-        batches.lexicon.update({w: f for w, f in _missing(batches, row).items()})
+    dev_rows = [r for r in dataset.split("dev", "recording") if r.text] or [r for r in dataset.split("dev") if r.text][
+        :100
+    ]
     dev = [(row, _cut(dataset.heard(row), row)) for row in dev_rows]
     frozen_from = int(args.freeze_at * args.steps)
     run.figures(parameters=parameter_count(network))
@@ -177,12 +172,6 @@ def _look(
 def _cut(pcm: Any, row: Row) -> Any:
     start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
     return pcm[int(start * 8000) : int(end * 8000)]
-
-
-def _missing(batches: Batches, row: Row) -> dict[str, list[str]]:
-    from models.pronunciation import pronunciations
-
-    return pronunciations(w for w in (row.text or "").split() if w not in batches.lexicon)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -35,9 +35,7 @@ def load_bot(name_or_path: str | Path, config: Settings | None = None) -> Bot:
         while path and path not in lines:
             path = path[:-1]
         key = ".".join(str(p) for p in path) or "top level"
-        return ParleyError(
-            f"{key}: {expected}", where=f"{file}:{lines.get(path, 1)}", mend="see docs/bots.md"
-        )
+        return ParleyError(f"{key}: {expected}", where=f"{file}:{lines.get(path, 1)}", mend="see docs/bots.md")
 
     if not isinstance(data, dict):
         raise fail((), "expected a mapping with name, slots, intents, dialogue, replies")
@@ -87,9 +85,7 @@ def _parse_yaml(file: Path, text: str) -> tuple[Any, dict[Path_, int]]:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or "cannot be read"
-        raise ParleyError(
-            f"not valid YAML: {problem}", where=f"{file}:{line}", mend="mend the line"
-        ) from None
+        raise ParleyError(f"not valid YAML: {problem}", where=f"{file}:{line}", mend="mend the line") from None
     lines: dict[Path_, int] = {(): 1}
 
     def convert(node: yaml.Node, path: Path_) -> Any:
@@ -206,10 +202,7 @@ def _bad_templates(bot: Bot) -> Iterator[tuple[Path_, str]]:
     for slot, spec in bot.slots.items():
         for value, variants in spec.values.items():
             for variant in variants:
-                if (
-                    not all(w.replace("'", "").isalpha() and w.islower() for w in variant.split())
-                    or not variant
-                ):
+                if not all(w.replace("'", "").isalpha() and w.islower() for w in variant.split()) or not variant:
                     yield ("slots", slot, "values", value), f"expected lower-case words, got {variant!r}"
     for intent, intent_spec in bot.intents.items():
         for index, phrase in enumerate(intent_spec.phrases):
@@ -219,20 +212,14 @@ def _bad_templates(bot: Bot) -> Iterator[tuple[Path_, str]]:
             yield from _check(reply, ("replies", act, index), bot, lists, words=False)
 
 
-def _check(
-    phrase: str, path: Path_, bot: Bot, lists: dict[str, Node], *, words: bool
-) -> Iterator[tuple[Path_, str]]:
+def _check(phrase: str, path: Path_, bot: Bot, lists: dict[str, Node], *, words: bool) -> Iterator[tuple[Path_, str]]:
     try:
         node = template.parse(phrase, words=words)
     except TemplateError as error:
         yield path, str(error)
         return
     for part in template.walk(node):
-        if (
-            isinstance(part, SlotRef)
-            and part.name not in bot.slots
-            and not (part.name == "answer" and not words)
-        ):
+        if isinstance(part, SlotRef) and part.name not in bot.slots and not (part.name == "answer" and not words):
             yield path, f"unknown slot {{{part.name}}}; known slots: {_names(bot.slots)}"
         if isinstance(part, ListRef) and (part.name not in lists or not words):
             yield (

@@ -42,18 +42,14 @@ def acts(bot: Bot) -> list[ActSpec]:
     return out
 
 
-def delexicalised(
-    bot: Bot, act: str, slots: dict[str, str] | set[str], rng: random.Random | None = None
-) -> str:
+def delexicalised(bot: Bot, act: str, slots: dict[str, str] | set[str], rng: random.Random | None = None) -> str:
     """A reply with ``{slot}`` placeholders that says every slot of ``slots`` and no other.
 
     Raises:
         ParleyError: unknown act, or no reply of the act says exactly these slots.
     """
     if act not in bot.replies:
-        raise ParleyError(
-            f"unknown act {act!r}", where=f"bot {bot.name}", mend=f"acts: {', '.join(bot.replies)}"
-        )
+        raise ParleyError(f"unknown act {act!r}", where=f"bot {bot.name}", mend=f"acts: {', '.join(bot.replies)}")
     given = set(slots)
     fitting = []
     for node in _nodes(bot, act):
@@ -86,9 +82,7 @@ def realise(bot: Bot, act: str, slots: dict[str, str], rng: random.Random | None
 def spoken_values(bot: Bot, slots: dict[str, str]) -> dict[str, str]:
     """Canonical values as they are spoken (digits become words); unknown slots such as ``answer`` stay as they are."""
     return {
-        name: spoken_form(bot.slots[name], value)
-        if name in bot.slots and bot.slots[name].type == "digits"
-        else value
+        name: spoken_form(bot.slots[name], value) if name in bot.slots and bot.slots[name].type == "digits" else value
         for name, value in slots.items()
     }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from parley.bot import template
-from parley.bot.template import Node, TemplateError
+from parley.bot.template import Node
 from parley.files import sha256_json
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -35,7 +35,7 @@ class SlotSpec(Strict):
 
     type: Literal["values", "digits"] = "values"
     values: dict[str, list[str]] = Field(default_factory=dict)
-    """Canonical value to spoken variants. In the file also a plain list of phrases: each expansion is a value of its own."""
+    """Canonical value to spoken variants; in the file also a list of phrases, each expansion a value of its own."""
     digits_min: int = Field(default=1, ge=1, le=32)
     digits_max: int = Field(default=16, ge=1, le=32)
 
@@ -163,7 +163,3 @@ class Bot(Strict):
         acts += [f"no_match.{n}" for n in range(1, self.dialogue.max_no_match + 1)]
         return list(dict.fromkeys(acts))
 
-
-__all__ = [
-    "AnswerSpec", "AnyOrderList", "Bot", "DialogueSpec", "IntentSpec", "SlotSpec", "TaskSpec", "TemplateError", "VoiceSpec",
-]  # fmt: skip

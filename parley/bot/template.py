@@ -138,9 +138,7 @@ def _sequence(tokens: list[tuple[str, str]], at: int, template: str) -> tuple[No
             at += 1
             items.append(inner if text == "(" else Opt(inner))
     if not items:
-        raise TemplateError(
-            f"an alternative is empty in {template!r}: write [optional] for what may be left out"
-        )
+        raise TemplateError(f"an alternative is empty in {template!r}: write [optional] for what may be left out")
     return (items[0] if len(items) == 1 else Seq(tuple(items))), at
 
 

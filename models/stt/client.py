@@ -1,0 +1,162 @@
+"""The serving side of an STT version: chunks in, partial and final transcripts out. Torch-free."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.stt.decoder import Decoded, GrammarDecoder, PhoneGraph
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.bot.grammar import WordGraph
+from parley.bundle import read_manifest
+from parley.errors import ParleyError
+from parley.serving.engine import Engine
+
+GRAMMAR, LEXICON = "grammar.json", "lexicon.json"
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word and when it was said, in seconds from the first sample of the stream."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard in an utterance."""
+
+    text: str
+    confidence: float
+    """Probability that the text is right, calibrated on held-out speakers; 0 to 1."""
+    accepted: bool
+    """False when the speech is likely none of the bot's sentences: ask again instead of acting on it."""
+    words: tuple[TimedWord, ...]
+    margin: float
+    """Log-likelihood ratio a phone that the confidence rests on."""
+
+
+class SttClient:
+    """Streams utterances through one version."""
+
+    def __init__(self, bundle: Path, engine: Engine, model: str, version: int) -> None:
+        """Read the version's assets.
+
+        Raises:
+            ParleyError: an asset is missing or damaged.
+        """
+        constants = read_manifest(bundle).constants
+        self.engine, self.model, self.version = engine, model, version
+        self.graph = load_graph(bundle, constants["labels"])
+        self.chunk_samples = int(constants["chunk_samples"])
+        self.flush_samples = int(constants["flush_samples"])
+        self.frame_samples = int(constants["frame_samples"])
+        self.lookahead_frames = int(constants["lookahead_frames"])
+        self.state_size = int(constants["state_size"])
+        self.calibration = constants["confidence"]
+
+    def new_stream(self) -> SttStream:
+        """Begin an utterance."""
+        return SttStream(self)
+
+    def transcript(self, decoded: Decoded) -> Transcript:
+        """Times in seconds and a calibrated confidence."""
+
+        def seconds(frame: int) -> float:
+            return round(max(0, frame - self.lookahead_frames) * self.frame_samples / SAMPLE_RATE, 3)
+
+        words = tuple(TimedWord(w.word, seconds(w.start), seconds(w.end)) for w in decoded.words)
+        confidence = confidence_of(decoded, self.calibration)
+        accepted = bool(words) and confidence >= self.calibration["threshold"]
+        return Transcript(decoded.text, confidence, accepted, words, decoded.margin)
+
+
+class SttStream:
+    """One utterance. ``accept`` audio as it comes, look at ``partial``, then ``finish``."""
+
+    def __init__(self, client: SttClient) -> None:
+        self._client = client
+        self._decoder = GrammarDecoder(client.graph)
+        self._pending: list[Pcm] = []
+        self._pending_samples = 0
+        self._state = np.zeros((1, client.state_size), dtype=np.float32)
+        self.samples = 0
+        """Samples accepted."""
+
+    async def accept(self, pcm: Pcm) -> None:
+        """Take int16 samples ``[n]``; whole chunks go to the engine.
+
+        Raises:
+            EngineError: the chunk could not be scored. The stream keeps its state: accept(empty) tries again.
+        """
+        self.samples += len(pcm)
+        self._pending.append(pcm)
+        self._pending_samples += len(pcm)
+        size = self._client.chunk_samples
+        while self._pending_samples >= size:
+            waiting = np.concatenate(self._pending)
+            self._pending, self._pending_samples = [waiting], len(waiting)
+            await self._score(waiting[:size])
+            self._pending, self._pending_samples = [waiting[size:]], len(waiting) - size
+
+    async def _score(self, chunk: Pcm) -> None:
+        out = await self._client.engine.infer(
+            self._client.model, self._client.version, {"pcm": chunk[None, :].astype(np.int16), "state": self._state}
+        )
+        self._state = out["new_state"]
+        self._decoder.accept(out["log_probs"][0].astype(np.float32))
+
+    def partial(self) -> str:
+        """The best guess so far."""
+        return self._decoder.partial().text
+
+    async def finish(self) -> Transcript:
+        """Send the rest and enough silence for every score to come out, and decide."""
+        size = self._client.chunk_samples
+        missing = self._pending_samples + self._client.flush_samples
+        silence = np.zeros(-(-missing // size) * size - self._pending_samples, dtype=np.int16)
+        await self.accept(silence)
+        return self._client.transcript(self._decoder.finish())
+
+
+def confidence_of(decoded: Decoded, calibration: dict[str, float]) -> float:
+    """Logistic function of the margin (Platt 1999), 0 when no whole sentence fits."""
+    if not decoded.words or not decoded.complete:
+        return 0.0
+    z = calibration["offset"] + calibration["slope"] * decoded.margin
+    return round(1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, z)))), 4)
+
+
+def save_graph(directory: Path, graph: WordGraph, lexicon: dict[str, list[str]]) -> None:
+    """Write the decoder's assets into a bundle."""
+    content = {
+        "n_states": graph.n_states, "start": graph.start, "finals": sorted(graph.finals),
+        "arcs": [list(arc) for arc in graph.arcs],
+    }  # fmt: skip
+    (directory / GRAMMAR).write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    (directory / LEXICON).write_text(json.dumps(lexicon, indent=0, sort_keys=True) + "\n")
+
+
+def load_graph(directory: Path, labels: list[str]) -> PhoneGraph:
+    """Read the decoder's assets of a bundle.
+
+    Raises:
+        ParleyError: an asset is missing or damaged.
+    """
+    try:
+        content = json.loads((directory / GRAMMAR).read_text())
+        lexicon = json.loads((directory / LEXICON).read_text())
+        arcs = tuple((int(s), int(t), str(w)) for s, t, w in content["arcs"])
+        graph = WordGraph(content["n_states"], content["start"], frozenset(content["finals"]), arcs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ParleyError(
+            f"decoder assets are missing or damaged ({type(error).__name__})",
+            where=str(directory), mend="publish the version again",
+        ) from None  # fmt: skip
+    return PhoneGraph.compile(graph, lexicon, labels)

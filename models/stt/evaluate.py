@@ -1,0 +1,112 @@
+"""Measure an exported STT: ``python -m models.stt.evaluate RUN [--json OUT]``.
+
+Runs the bundle through the serving client: word error rate, sentences right, and speed, on the dataset's test split
+(speakers that training never heard), mu-law.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.channel import through_codec
+from models.dataset import Dataset, Row, load_dataset
+from models.stt.client import SttClient, Transcript
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.bundle import read_manifest, write_bundle
+from parley.files import write_json
+from parley.progress import progress
+from parley.runs import Run
+from parley.serving.onnx_engine import OnnxEngine
+
+_FRAME = 160
+
+
+async def decode(client: SttClient, pcm: Pcm) -> Transcript:
+    """Stream one utterance through the client in 20 ms frames."""
+    stream = client.new_stream()
+    for start in range(0, len(pcm), _FRAME):
+        await stream.accept(pcm[start : start + _FRAME])
+    return await stream.finish()
+
+
+async def decode_row(client: SttClient, dataset: Dataset, row: Row, codec: str = "ulaw") -> Transcript:
+    """Decode a dataset row: its speech with 300 ms around it, through its own line and ``codec``."""
+    pcm = through_codec(dataset.heard(row), codec)
+    start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
+    return await decode(client, pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)])
+
+
+def edit_distance(said: list[str], heard: list[str]) -> int:
+    """Levenshtein distance in words: substitutions, deletions and insertions."""
+    row = np.arange(len(heard) + 1)
+    for i, word in enumerate(said, start=1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(heard, start=1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    return int(row[-1])
+
+
+async def measure(bundle: Path, dataset: Dataset, rows: list[Row]) -> dict[str, Any]:
+    """Word error rate, sentence accuracy and real-time factor over ``rows`` that have a text."""
+    errors = words = sentences = 0
+    seconds = spent = 0.0
+    chunk_ms: list[float] = []
+    async with OnnxEngine.from_bundle(bundle) as engine:
+        client = SttClient(bundle, engine, "", 1)
+        with progress("stt evaluate", len(rows)) as bar:
+            for row in rows:
+                begun = time.perf_counter()
+                transcript = await decode_row(client, dataset, row)
+                took = time.perf_counter() - begun
+                length = row.speech_end_s - row.speech_start_s + 0.6
+                seconds, spent = seconds + length, spent + took
+                chunk_ms.append(took * 1000 / max(1.0, length * SAMPLE_RATE / client.chunk_samples))
+                said = (row.text or "").split()
+                errors += edit_distance(said, transcript.text.split())
+                words += len(said)
+                sentences += transcript.text.split() == said
+                bar.advance()
+    return {
+        "utterances": len(rows), "speakers": len({r.speaker for r in rows}), "words": words, "word_errors": errors,
+        "wer": round(errors / max(1, words), 4), "sentence_accuracy": round(sentences / max(1, len(rows)), 4),
+        "real_time_factor": round(spent / max(1e-9, seconds), 5),
+        "chunk_ms": {f"p{q}": round(float(np.percentile(chunk_ms or [0.0], q)), 2) for q in (50, 95)},
+    }  # fmt: skip
+
+
+async def evaluate(run: Run) -> dict[str, Any]:
+    """Measure RUN/bundle on its dataset's test split and write the figures into run and manifest."""
+    dataset = load_dataset(run.params["data"])
+    figures: dict[str, Any] = {}
+    for source in ("recording", "synthetic"):
+        rows = [r for r in dataset.split("test", source) if r.text and (source == "recording" or r.intent)][:300]
+        if rows:
+            figures[source] = await measure(run.bundle_path, dataset, rows)
+    manifest = read_manifest(run.bundle_path)
+    write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
+    run.figures(evaluation=figures)
+    return figures
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    args = parser.parse_args(argv)
+    figures = asyncio.run(evaluate(Run.open(args.run)))
+    if args.json:
+        write_json(args.json, figures)
+    for source, row in figures.items():
+        sentences, rtf = row["sentence_accuracy"], row["real_time_factor"]
+        print(f"{source}: WER {row['wer']:.1%}, sentences {sentences:.1%}, RTF {rtf:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Export a trained STT: ``python -m models.stt.export RUN [--precision fp32|fp16|int8] [--tensorrt]`` -> RUN/bundle.
+
+The graph takes one chunk and the state of one or many calls, dynamic batch. The export fails when torch and ONNX
+differ on real audio, streamed chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models import exporting
+from models.dataset import Dataset, Row, load_dataset
+from models.pronunciation import pronunciations
+from models.stt.client import SttClient, save_graph
+from models.stt.evaluate import decode_row
+from models.stt.network import HOP, LABELS, STRIDE, SttConfig, SttNetwork
+from models.training import environment, git_lineage, load_checkpoint
+from parley.audio import Pcm
+from parley.bot import load_bot
+from parley.bot.grammar import Grammar
+from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.runs import Run
+from parley.serving.onnx_engine import OnnxEngine
+
+_TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "int8": 2.5}
+"""On log-probabilities down to -30. int8 is judged by its word errors (evaluate); here only a wreck fails."""
+_INPUTS, _OUTPUTS = ("pcm", "state"), ("log_probs", "new_state")
+
+
+class Step(nn.Module):
+    """The exported call: int16 chunk and state in, scores and state out."""
+
+    def __init__(self, network: SttNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pcm: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.step(pcm.to(torch.float32), state)
+
+
+def load_network(run: Run) -> SttNetwork:
+    """The run's best network, in eval mode."""
+    fields = dict(run.params["config"])
+    fields["blocks"] = tuple(tuple(b) for b in fields["blocks"])
+    network = SttNetwork(SttConfig(**fields))
+    best = run.path / "best"
+    load_checkpoint(best if (best / "state.json").is_file() else run.path / "average", network)
+    return network.eval()
+
+
+def export(run: Run, precision: str, *, tensorrt: bool = False) -> Path:
+    """Write RUN/bundle.
+
+    Raises:
+        ParleyError: parity is off, or a TensorRT plan is asked for without a GPU.
+    """
+    network = load_network(run)
+    config = network.config
+    dataset = load_dataset(run.params["data"])
+    bundle = run.bundle_path
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(parents=True)
+    model = bundle / "model.onnx"
+    step = Step(network).eval()
+    example = (torch.zeros(2, config.chunk_samples, dtype=torch.int16), network.initial_state(2))
+    dynamic = {name: {0: "batch"} for name in (*_INPUTS, *_OUTPUTS)}
+    exporting.to_onnx(step, example, _INPUTS, _OUTPUTS, model, dynamic)
+    exporting.convert(model, precision)
+
+    def run_torch(feed: exporting.Feeds) -> list[NDArray[Any]]:
+        with torch.no_grad():
+            return [t.numpy() for t in step(torch.from_numpy(feed["pcm"]), torch.from_numpy(feed["state"]))]
+
+    feeds = _real_chunks(step, network, dataset)
+    parity = exporting.check_parity(run_torch, model, feeds, _TOLERANCE[precision])
+    if tensorrt:
+        shapes = {
+            "pcm": tuple((n, config.chunk_samples) for n in (1, 8, 32)),
+            "state": tuple((n, config.state_size()) for n in (1, 8, 32)),
+        }
+        exporting.tensorrt(model, shapes)  # type: ignore[arg-type]
+    bot = load_bot(run.params["bot"])
+    grammar = Grammar(bot)
+    save_graph(bundle, grammar.network(), pronunciations(grammar.words()))
+    manifest = _manifest(run, network, dataset, {**parity, "precision": precision})
+    write_bundle(bundle, manifest)
+    calibration = asyncio.run(calibrate(bundle, dataset))
+    constants = {**manifest.constants, "confidence": calibration}
+    write_bundle(bundle, manifest.model_copy(update={"constants": constants}))
+    run.figures(precision=precision, confidence=calibration, bundle_bytes=model.stat().st_size)
+    return bundle
+
+
+def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str, Any]) -> Manifest:
+    config = network.config
+    frames = config.chunk_samples // (STRIDE * HOP)
+    params = {k: v for k, v in run.params.items() if k != "data"}
+    return Manifest(
+        family="stt",
+        bot=run.params["bot"],
+        model=f"{run.params['bot']}_stt",
+        inputs=[
+            TensorSpec(name="pcm", dtype="INT16", dims=[config.chunk_samples]),
+            TensorSpec(name="state", dtype="FP32", dims=[config.state_size()]),
+        ],
+        outputs=[
+            TensorSpec(name="log_probs", dtype="FP32", dims=[frames, len(LABELS)]),
+            TensorSpec(name="new_state", dtype="FP32", dims=[config.state_size()]),
+        ],
+        max_batch_size=32,
+        preferred_batch_sizes=[4, 8, 16],
+        warmup={"pcm": [config.chunk_samples], "state": [config.state_size()]},
+        constants={
+            "sample_rate": 8000,
+            "labels": list(LABELS),
+            "chunk_samples": config.chunk_samples,
+            "flush_samples": config.flush_samples,
+            "frame_samples": STRIDE * HOP,
+            "lookahead_frames": config.lookahead_frames,
+            "lookahead_ms": config.lookahead_frames * STRIDE * 10,
+            "state_size": config.state_size(),
+            "confidence": {"offset": 4.0, "slope": 2.0, "threshold": 0.5},
+        },
+        lineage=Lineage(
+            **git_lineage(), dataset_digest=dataset.digest, bot_digest=run.params["bot_digest"], params=params,
+            seed=run.params["seed"], environment=environment(),
+        ),
+        parity=parity,
+        data_licence=dataset.licence,
+    )  # fmt: skip
+
+
+def _real_chunks(step: Step, network: SttNetwork, dataset: Dataset, utterances: int = 8) -> list[exporting.Feeds]:
+    """Chunks of dev audio with the state that streaming gives them, batches of one and of many."""
+    rows = (dataset.split("dev", "recording") or dataset.split("dev") or dataset.split("train"))[:utterances]
+    size = network.config.chunk_samples
+    audio = [dataset.heard(row) for row in rows]
+    chunks = min(12, *(max(1, len(a) // size) for a in audio))
+    state = network.initial_state(len(audio))
+    feeds: list[exporting.Feeds] = []
+    for i in range(chunks):
+        pcm = np.stack([_padded(a[i * size : (i + 1) * size], size) for a in audio])
+        feeds.append({"pcm": pcm, "state": state.numpy().copy()})
+        feeds.append({"pcm": pcm[:1], "state": state.numpy()[:1].copy()})
+        with torch.no_grad():
+            _, state = step(torch.from_numpy(pcm), state)
+    return feeds
+
+
+def _padded(pcm: Pcm, size: int) -> Pcm:
+    return np.pad(pcm, (0, size - len(pcm)))
+
+
+async def calibrate(bundle: Path, dataset: Dataset) -> dict[str, float]:
+    """Fit the confidence on dev: the margin of right transcripts against wrong ones and speech outside the grammar.
+
+    Below the threshold the bot asks again. It leans to accepting: the dialogue confirms an order before it is placed.
+    """
+    rows = [r for r in dataset.split("dev", "recording") if r.text][:80] + dataset.split("dev", "synthetic")[:150]
+    async with OnnxEngine.from_bundle(bundle) as engine:
+        client = SttClient(bundle, engine, "", 1)
+        points = [await _margin(client, dataset, row) for row in rows]
+    margins, right = np.array([m for m, _ in points]), np.array([r for _, r in points], dtype=np.float64)
+    offset, slope = fit_logistic(margins, right)
+    return {
+        "offset": round(offset, 4), "slope": round(slope, 4), "threshold": 0.3,
+        "fitted_on": len(points), "right": int(right.sum()),
+    }  # fmt: skip
+
+
+def fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Offset and slope of P(y = 1) over one variable, by penalised Newton steps on the standardised variable.
+
+    Two pseudo-observations, one of each kind (Platt's targets), keep separable data from an infinite slope.
+    """
+    mean, scale = float(np.mean(x)), float(np.std(x)) or 1.0
+    z = (x - mean) / scale
+    design = np.stack([np.ones_like(z), z], axis=1)
+    target = np.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
+    weights = np.zeros(2)
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (target - p) - 0.05 * weights
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + 0.05 * np.eye(2)
+        move = np.linalg.solve(hessian, gradient)
+        weights += move * min(1.0, 2.0 / (float(np.max(np.abs(move))) + 1e-12))
+    return float(weights[0] - weights[1] * mean / scale), float(weights[1] / scale)
+
+
+async def _margin(client: SttClient, dataset: Dataset, row: Row) -> tuple[float, bool]:
+    transcript = await decode_row(client, dataset, row)
+    in_grammar = row.source == "recording" or bool(row.intent)
+    return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "")
+
+
+def words_agree(heard: str, said: str) -> bool:
+    """Equal but for the articles, which the recordings' labels do not settle."""
+
+    def content(text: str) -> list[str]:
+        return [w for w in text.split() if w not in ("a", "an")]
+
+    return content(heard) == content(said)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--precision", choices=exporting.PRECISIONS, default="fp32")
+    parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs a GPU)")
+    args = parser.parse_args(argv)
+    print(export(Run.open(args.run), args.precision, tensorrt=args.tensorrt))
+
+
+if __name__ == "__main__":
+    main()
