@@ -48,9 +48,7 @@ def read_audio(path: Path | str) -> Pcm:
             if channels != 1:
                 raise ParleyError(f"audio has {channels} channels, expected 1", where=str(path), mend=convert)
             if rate != SAMPLE_RATE:
-                raise ParleyError(
-                    f"sample rate is {rate} Hz, expected {SAMPLE_RATE}", where=str(path), mend=convert
-                )
+                raise ParleyError(f"sample rate is {rate} Hz, expected {SAMPLE_RATE}", where=str(path), mend=convert)
             pcm = file.read(dtype="int16")
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).strip().rstrip(".")

@@ -101,9 +101,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise ParleyError("no manifest.json", where=str(directory), mend="export the run again") from None
     except (ValidationError, UnicodeDecodeError) as error:
         detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not text"
-        raise ParleyError(
-            f"manifest is damaged: {detail}", where=str(path), mend="publish the version again"
-        ) from None
+        raise ParleyError(f"manifest is damaged: {detail}", where=str(path), mend="publish the version again") from None
 
 
 def verify_files(directory: Path) -> Manifest:
