@@ -32,10 +32,10 @@ def load_bot(name_or_path: str | Path, config: Settings | None = None) -> Bot:
     data, lines = _parse_yaml(file, text)
 
     def fail(path: Path_, expected: str) -> ParleyError:
-        while path and path not in lines:
-            path = path[:-1]
         key = ".".join(str(p) for p in path) or "top level"
-        return ParleyError(f"{key}: {expected}", where=f"{file}:{lines.get(path, 1)}", mend="see docs/bots.md")
+        while path not in lines:  # a missing key stands on no line: its parent's, then
+            path = path[:-1]
+        return ParleyError(f"{key}: {expected}", where=f"{file}:{lines[path]}", mend="see docs/bots.md")
 
     if not isinstance(data, dict):
         raise fail((), "expected a mapping with name, slots, intents, dialogue, replies")

@@ -162,4 +162,3 @@ class Bot(Strict):
         acts += [f"no_input.{n}" for n in range(1, self.dialogue.max_no_input + 1)]
         acts += [f"no_match.{n}" for n in range(1, self.dialogue.max_no_match + 1)]
         return list(dict.fromkeys(acts))
-

@@ -1,0 +1,1 @@
+"""What an ML engineer runs: quality, speed, load."""

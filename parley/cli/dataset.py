@@ -1,0 +1,33 @@
+"""``parley dataset``: synthetic callers, real recordings and the telephone channel, as one dataset with a digest."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main(argv: list[str]) -> int:
+    """Make (or finish) a dataset and print its digest."""
+    parser = argparse.ArgumentParser(prog="parley dataset", description=__doc__)
+    parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
+    parser.add_argument("--out", required=True, type=Path, help="dataset folder")
+    parser.add_argument("--recordings", type=Path, help="manifest (JSON lines) of real recordings")
+    parser.add_argument("--synthetic", type=int, default=4500, help="synthetic utterances (default 4500)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--licence", default="", help="licence of the recordings; it ends up in the model's manifest")
+    parser.add_argument("--jobs", type=int, default=2, help="synthesisers at once")
+    args = parser.parse_args(argv)
+
+    from models.dataset import make_dataset
+    from parley.bot import load_bot
+
+    dataset = make_dataset(
+        load_bot(args.bot), args.out, recordings=args.recordings, synthetic=args.synthetic, seed=args.seed,
+        licence=args.licence, jobs=args.jobs,
+    )  # fmt: skip
+    for name in ("train", "dev", "test"):
+        rows = dataset.split(name)
+        hours = sum(r.duration_s for r in rows) / 3600
+        print(f"{name}: {len(rows)} utterances, {hours:.2f} h, {len({r.speaker for r in rows})} speakers")
+    print(f"digest {dataset.digest}")
+    return 0

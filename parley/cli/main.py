@@ -1,0 +1,93 @@
+"""``parley VERB ...``: finds the verb's module and hands it the rest of the line.
+
+A verb imports what it needs when it is called, so that ``parley doctor`` works where half the packages are missing
+and serving never imports torch. An expected failure is one line on standard error and exit status 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from parley.errors import ParleyError
+
+VERBS: dict[str, tuple[str, str]] = {
+    "doctor": ("parley.cli.doctor", "say what this machine lacks"),
+    "demo": ("parley.cli.demo", "serve the starter versions and call them with a recording"),
+    "serve": ("parley.cli.serve", "answer calls: Triton, Ray Serve, the telephone wires"),
+    "call": ("parley.cli.call", "call a serving Parley with recordings"),
+    "dataset": ("parley.cli.dataset", "make a speech dataset for a bot"),
+    "train": ("models.{family}.train", "train a family: stt, nlu, nlg, tts"),
+    "export": ("models.{family}.export", "export a run to a bundle"),
+    "evaluate": ("models.{family}.evaluate", "measure a bundle; `evaluate slu` measures STT and NLU together"),
+    "publish": ("parley.cli.publish", "publish a run's bundle as the next version"),
+    "triton": ("parley.cli.triton", "start, stop and look at the Triton server"),
+    "experiment": ("parley.cli.experiment", "start, ramp, stop, list experiments; assign ids"),
+}
+_FAMILIES = ("stt", "nlu", "nlg", "tts")
+
+
+def _usage() -> str:
+    lines = ["usage: parley VERB ...", ""]
+    lines += [f"  {verb:<12}{text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join([*lines, "", "parley VERB --help says more."])
+
+
+def _module_of(verb: str, rest: list[str]) -> tuple[str, list[str]]:
+    module, _ = VERBS[verb]
+    if "{family}" not in module:
+        return module, rest
+    known = [*_FAMILIES, *(["slu"] if verb == "evaluate" else [])]
+    if not rest or rest[0] not in known:
+        given = rest[0] if rest else "nothing"
+        raise ParleyError(f"expected a family, got {given}", where=f"parley {verb}", mend=f"one of {', '.join(known)}")
+    if rest[0] == "slu":
+        return "benchmarks.slu", rest[1:]
+    return module.format(family=rest[0]), rest[1:]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line and return its exit status.
+
+    Raises:
+        ParleyError: an expected failure; :func:`main` words it for the user.
+    """
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if argv else 2
+    if argv[0] not in VERBS:
+        raise ParleyError(f"unknown verb {argv[0]!r}", where="parley", mend=f"one of {', '.join(VERBS)}")
+    name, rest = _module_of(argv[0], list(argv[1:]))
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "transformers", "wandb", "sacrebleu", "pocketsphinx", "safetensors"):
+            raise ParleyError(
+                f"{error.name} is not installed", where=f"parley {argv[0]}", mend="pip install -e '.[train]'"
+            ) from None
+        raise
+    return module.main(rest) or 0
+
+
+def main() -> None:
+    """Entry point of the ``parley`` command."""
+    # Several processes share the machine's cores; each operator library would otherwise take them all.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        status = run(sys.argv[1:])
+    except ParleyError as error:
+        print(f"parley: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing to tell anybody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Every test: one thread a library, no tracker, a state folder of its own, seeds printed by hypothesis."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["WANDB_MODE"] = "disabled"
+
+# Two shared cores: a slow example is the machine's fault, not the code's.
+settings.register_profile("parley", deadline=None, print_blob=True)
+settings.load_profile("parley")
+
+ROOT = Path(__file__).parent.parent
+RECORDINGS = Path(
+    os.environ.get("PARLEY_TEST_RECORDINGS", ROOT.parent / "shared" / "data" / "barista" / "manifest.jsonl")
+)
+"""Manifest of real recordings, where this machine has them."""
+
+
+@pytest.fixture
+def recordings() -> Path:
+    """The manifest of real recordings; skips without it."""
+    if not RECORDINGS.is_file():
+        pytest.skip("no real recordings: set PARLEY_TEST_RECORDINGS to a manifest")
+    return RECORDINGS
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing a test writes lands in the checkout; tests run from the checkout's root."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PARLEY_STATE_DIR", str(tmp_path / "var"))
