@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.assignment import STAGES, Arm, ExperimentRefused, check_weights
 from parley.bundle import MANIFEST, read_manifest
 from parley.files import sha256_file
+
+_BOT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def published_versions(repo_dir: Path, model: str) -> list[int]:
@@ -76,6 +79,14 @@ def model_of(repo_dir: Path, stage: str, bot: str | None, versions: tuple[int, .
             status=422,
             where="stage",
             mend=f"use one of {', '.join(STAGES)}",
+        )
+    if bot and not _BOT.fullmatch(bot):  # it becomes part of a path
+        raise ExperimentRefused(
+            f"{bot!r} is no bot's name",
+            kind="invalid-bot",
+            status=422,
+            where="bot",
+            mend="use a folder's name in bots/",
         )
     if bot:
         return f"{bot}_{stage}"

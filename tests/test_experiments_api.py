@@ -1,0 +1,296 @@
+"""The REST routes and the commands: who may do what, how refusals look, and that the CSV tells what calls get."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from experiments import commands
+from experiments.api import PROBLEM_JSON, router
+from experiments.assignment import STAGES, assign_call
+from experiments.pseudonyms import pseudonym, pseudonym_key
+from experiments.store import ExperimentStore
+from parley.bundle import Manifest, TensorSpec, write_bundle
+from parley.errors import ParleyError
+from parley.settings import Settings
+from registry.releases import Release, StageVersion
+
+TOKEN = "correct-horse"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+START = {"name": "stt-2", "stage": "stt", "control": 1, "treatment": 2, "coverage": 0.1, "who": "Ada", "why": "try"}
+MUTATING = [
+    ("/v1/experiments", START),
+    ("/v1/experiments/stt-2/ramp", {"coverage": 0.5}),
+    ("/v1/experiments/stt-2/stop", {}),
+    ("/v1/experiments/assign", {"ids": ["a"]}),
+]
+
+
+def publish_empty(repo: Path, bot: str, stage: str, version: int) -> None:
+    folder = repo / f"{bot}_{stage}" / str(version)
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(f"{bot} {stage} {version}".encode())
+    tensor = TensorSpec(name="x", dtype="FP32", dims=[1])
+    manifest = Manifest(
+        family=stage, bot=bot, model=f"{bot}_{stage}", version=version, inputs=[tensor], outputs=[tensor]
+    )  # type: ignore[arg-type]
+    write_bundle(folder, manifest)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    repo = tmp_path / "repo"
+    for stage in STAGES:
+        for version in (1, 2):
+            publish_empty(repo, "barista", stage, version)
+    publish_empty(repo, "bank", "nlu", 1)
+    monkeypatch.setenv("PARLEY_REPO_DIR", str(repo))
+    monkeypatch.setenv("PARLEY_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("PARLEY_PSEUDONYM_KEY", "key of this test")
+    return Settings(repo_dir=repo, state_dir=tmp_path / "state", pseudonym_key="key of this test")
+
+
+def client_of(site: Settings, token: str) -> TestClient:
+    app = FastAPI()
+    app.include_router(router(ExperimentStore.at(site), token, site))
+    return TestClient(app)
+
+
+@pytest.fixture
+def client(site: Settings) -> TestClient:
+    return client_of(site, TOKEN)
+
+
+def post(client: TestClient, path: str, body: object, headers: dict[str, str] | None = None):
+    return client.post(path, json=body, headers=BEARER if headers is None else headers)
+
+
+def assert_problem(answer, status: int, kind: str) -> dict:
+    body = answer.json()
+    assert (answer.status_code, answer.headers["content-type"], body["type"]) == (
+        status,
+        PROBLEM_JSON,
+        f"urn:parley:{kind}",
+    )
+    assert body["status"] == status
+    assert body["title"] and body["detail"]
+    return body
+
+
+# Authorisation
+
+
+@pytest.mark.parametrize(("path", "body"), MUTATING)
+@pytest.mark.parametrize("token", ["", TOKEN])
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN}"],
+)
+def test_who_may_change_something(site: Settings, path: str, body: dict, token: str, authorization: str | None) -> None:
+    client = client_of(site, token)
+    answer = client.post(path, json=body, headers={} if authorization is None else {"Authorization": authorization})
+    if not token:
+        assert "PARLEY_CONTROL_TOKEN" in assert_problem(answer, 403, "closed")["mend"]
+    elif authorization != f"Bearer {TOKEN}":
+        assert_problem(answer, 401, "unauthorized")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    else:
+        assert answer.status_code not in (401, 403)
+    if token != TOKEN or authorization != f"Bearer {TOKEN}":
+        with ExperimentStore.at(site) as store:
+            assert store.config_version() == 0
+
+
+def test_the_list_is_open_only_while_no_token_is_set(site: Settings) -> None:
+    assert client_of(site, "").get("/v1/experiments").json() == {"config_version": 0, "experiments": []}
+    guarded = client_of(site, TOKEN)
+    assert_problem(guarded.get("/v1/experiments"), 401, "unauthorized")
+    assert guarded.get("/v1/experiments", headers=BEARER).status_code == 200
+
+
+def test_every_changing_route_is_in_the_matrix(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    posts = {path.replace("{name}", "stt-2") for path, verbs in paths.items() if set(verbs) - {"get"}}
+    assert posts == {path for path, _ in MUTATING}
+
+
+# The life of an experiment
+
+
+def test_start_ramp_stop_over_rest(client: TestClient) -> None:
+    started = post(client, "/v1/experiments", START)
+    assert started.status_code == 201
+    assert started.headers["location"] == "/v1/experiments/stt-2"
+    began = started.json()
+    assert (began["model"], began["bot"], began["epoch"], began["coverage"]) == ("barista_stt", "barista", 1, 0.1)
+    assert [(a["name"], a["version"], a["weight"], len(a["digest"])) for a in began["arms"]] == [
+        ("control", 1, 0.5, 64),
+        ("treatment", 2, 0.5, 64),
+    ]
+    ramped = post(client, "/v1/experiments/stt-2/ramp", {"coverage": 0.5}).json()
+    assert ramped == {**began, "coverage": 0.5, "epoch": 2, "config_version": 2}
+    stopped = post(client, "/v1/experiments/stt-2/stop", {"why": "done"}).json()
+    assert stopped == {**ramped, "state": "stopped", "epoch": 3, "config_version": 3}
+    assert client.get("/v1/experiments", headers=BEARER).json() == {"config_version": 3, "experiments": [stopped]}
+    assert client.get("/v1/experiments?stopped=false", headers=BEARER).json()["experiments"] == []
+    assert client.get("/v1/experiments/stt-2", headers=BEARER).json() == stopped
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"weights": [0.5, 0.6]}, "invalid-weights"),
+        ({"weights": [1.0, 0.0]}, "invalid-weights"),
+        ({"weights": [0.2, 0.3, 0.5]}, "invalid-request"),
+        ({"weights": "half"}, "invalid-request"),
+        ({"coverage": 10}, "invalid-coverage"),
+        ({"stage": "asr"}, "invalid-stage"),
+        ({"name": "Bad Name"}, "invalid-name"),
+        ({"treatment": 9}, "bot-unclear"),
+        ({"bot": "barista", "treatment": 9}, "version-missing"),
+        ({"bot": "../etc"}, "invalid-bot"),
+        ({"algorithm": "md5"}, "invalid-request"),
+        ({"sticky": True}, "invalid-request"),
+    ],
+)
+def test_a_wrong_start_is_refused_with_its_reason(client: TestClient, change: dict, kind: str) -> None:
+    assert_problem(post(client, "/v1/experiments", {**START, **change}), 422, kind)
+    assert client.get("/v1/experiments", headers=BEARER).json()["config_version"] == 0
+
+
+def test_conflicts_are_409_and_the_unknown_404(client: TestClient) -> None:
+    post(client, "/v1/experiments", START)
+    assert_problem(post(client, "/v1/experiments", START), 409, "name-taken")
+    assert_problem(post(client, "/v1/experiments", {**START, "name": "other"}), 409, "stage-occupied")
+    ramp = "/v1/experiments/stt-2/ramp"
+    for frozen in ({"weights": [0.9, 0.1]}, {"salt": "x"}, {"algorithm": "gb2"}, {"arms": []}):
+        assert "new name" in assert_problem(post(client, ramp, {"coverage": 0.5, **frozen}), 409, "frozen")["mend"]
+    assert_problem(post(client, ramp, {"coverage": 0.5, "speed": 1}), 422, "invalid-request")
+    assert_problem(post(client, ramp, {"coverage": -1}), 422, "invalid-coverage")
+    assert_problem(post(client, "/v1/experiments/nobody/ramp", {"coverage": 1}), 404, "not-found")
+    post(client, "/v1/experiments/stt-2/stop", {})
+    assert_problem(post(client, ramp, {"coverage": 1}), 409, "stopped")
+    assert_problem(post(client, "/v1/experiments/stt-2/stop", {}), 409, "stopped")
+    assert client.get("/v1/experiments", headers=BEARER).json()["config_version"] == 2
+
+
+def test_malformed_and_oversized_bodies_are_problems(client: TestClient) -> None:
+    headers = {**BEARER, "Content-Type": "application/json"}
+    assert_problem(client.post("/v1/experiments", content=b"{", headers=headers), 422, "invalid-request")
+    assert_problem(client.post("/v1/experiments", content=b" " * 4_000_001, headers=headers), 413, "too-large")
+    assert_problem(post(client, "/v1/experiments/assign", {"ids": ["x"] * 10_001}), 422, "invalid-request")
+
+
+def test_a_lost_database_is_503(client: TestClient, site: Settings) -> None:
+    (site.state_dir / "parley.db").rename(site.state_dir / "away.db")
+    assert_problem(client.get("/v1/experiments", headers=BEARER), 503, "store-unavailable")
+
+
+# The commands
+
+
+def run(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    commands.add_arguments(parser.add_subparsers())
+    args = parser.parse_args(["experiment", *map(str, words)])
+    return args.run(args)
+
+
+def test_the_commands_start_ramp_list_and_stop(site: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("start", "stt-2", "--stage", "stt", "--control", 1, "--treatment", 2, "--weights", "0.9,0.1", "--coverage", 0.1,
+               "--who", "Ada", "--why", "try") == 0  # fmt: skip
+    assert run("ramp", "stt-2", "--coverage", 0.4) == 0
+    capsys.readouterr()
+    assert run("list", "--json") == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["name"], shown["coverage"], [a["weight"] for a in shown["arms"]]) == ("stt-2", 0.4, [0.9, 0.1])
+    assert run("list") == 0
+    assert "stt-2" in capsys.readouterr().out
+    assert run("stop", "stt-2", "--why", "done") == 0
+    capsys.readouterr()
+    assert run("list") == 0
+    assert "no experiment is live" in capsys.readouterr().out
+    assert run("list", "--all") == 0
+    assert "stopped" in capsys.readouterr().out
+    with ExperimentStore.at(site) as store:
+        assert [(a.who, a.why) for a in store.audit()][::2] == [("Ada", "try"), (commands._user(), "done")]
+
+
+def test_a_version_that_is_not_published_is_refused_with_those_that_are(site: Settings) -> None:
+    with pytest.raises(ParleyError, match="there is: 1, 2"):
+        run("start", "x", "--bot", "barista", "--stage", "stt", "--control", 1, "--treatment", 3)
+    with pytest.raises(ParleyError, match="weights must sum to 1"):
+        run("start", "x", "--stage", "stt", "--control", 1, "--treatment", 2, "--weights", "50/50")
+
+
+def test_the_bot_may_be_left_out_only_where_one_fits(site: Settings) -> None:
+    assert commands.start("nlu-2", "nlu", 1, 2).bot == "barista"
+    with pytest.raises(ParleyError, match="2 bots have version 1"):
+        commands.start("aa", "nlu", 1, 1)
+    assert commands.start("aa", "nlu", 1, 1, bot="bank").bot == "bank"
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_csv_tells_what_a_call_gets_before_and_after_a_ramp(site: Settings, tmp_path: Path) -> None:
+    """Every id's cell is the arm of ``assign_call`` for a call from that id, over REST too, and a ramp moves nobody."""
+    ids = [f"+4930{number:06d}" for number in range(2000)] + ["клиент 7", pseudonym("+4930000000", pseudonym_key(site))]
+    (tmp_path / "ids.txt").write_text("\n".join(ids) + "\n\n", encoding="utf-8")
+    for stage in STAGES:
+        commands.start(f"{stage}-2", stage, 1, 2, coverage=0.3)
+    commands.start("bank-aa", "nlu", 1, 1, bot="bank", algorithm="gb2")
+    assert run("assign", "--ids", tmp_path / "ids.txt", "--csv", tmp_path / "out" / "before.csv") == 0
+    commands.ramp("stt-2", 0.8)
+    counts = commands.assign(tmp_path / "ids.txt", tmp_path / "after.csv")
+    before, after = read_csv(tmp_path / "out" / "before.csv"), read_csv(tmp_path / "after.csv")
+    assert list(after[0]) == ["id", "stt-2", "nlu-2", "nlg-2", "tts-2", "bank-aa"]
+    assert [row["id"] for row in after] == ids
+    assert after[0]["stt-2"] == after[-1]["stt-2"], "a caller and its pseudonym are one unit"
+    assert all(old["stt-2"] in ("", new["stt-2"]) for old, new in zip(before, after, strict=True))
+    assert counts["stt-2"] == Counter(row["stt-2"] for row in after)
+    assert set(counts["bank-aa"]) == {"control", "treatment"}
+
+    release = Release(number=1, stages={s: StageVersion(model=f"barista_{s}", version=1) for s in STAGES})  # type: ignore[misc]
+    client = client_of(site, TOKEN)
+    over_rest = post(client, "/v1/experiments/assign", {"ids": ids[:100]}).json()["arms"]
+    with ExperimentStore.at(site) as store:
+        snapshot = store.snapshot()
+    for row in after[:-1]:
+        served = assign_call(snapshot, release, pseudonym(row["id"], pseudonym_key(site)))
+        assert {s: served[s].arm or "" for s in STAGES} == {s: row[f"{s}-2"] for s in STAGES}
+        if row["id"] in over_rest:
+            assert {n: arm or "" for n, arm in over_rest[row["id"]].items()} == {n: row[n] for n in row if n != "id"}
+
+
+def test_raw_ids_are_hashed_as_they_are(site: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands.start("key", "stt", 1, 2, algorithm="gb2", salt="foo")
+    (tmp_path / "ids.txt").write_text("1\n")
+    assert run("assign", "--ids", tmp_path / "ids.txt", "--raw") == 0
+    assert capsys.readouterr().out == "id,key\n1,treatment\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read"), (b"\n \n", "no id"), (b"a\n\xff\n", "not UTF-8")]
+)
+def test_a_bad_ids_file_is_said(site: Settings, tmp_path: Path, content: bytes | None, message: str) -> None:
+    commands.start("stt-2", "stt", 1, 2)
+    if content is not None:
+        (tmp_path / "ids.txt").write_bytes(content)
+    with pytest.raises(ParleyError, match=message):
+        commands.assign(tmp_path / "ids.txt", tmp_path / "out.csv")
+
+
+def test_assign_without_a_live_experiment_says_so(site: Settings, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("1\n")
+    with pytest.raises(ParleyError, match="no experiment is live"):
+        commands.assign(tmp_path / "ids.txt")
