@@ -88,14 +88,15 @@ class Encoder:
         return Batch(ids, mask, tags, torch.tensor([self.intent_of[e.intent] for e in examples]))
 
 
-def train(bot: Bot, out: Path, seed: int, params: TrainParams, *, resume: bool = False) -> Run:
+def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resume: bool = False) -> Run:
     """Run the schedule; the best weights by validation loss land in ``out/best``, calibrated.
 
     Raises:
         ParleyError: ``resume`` of a run that was started with other parameters.
     """
+    bot = load_bot(source)
     seed_everything(seed)
-    asked = {**asdict(params), "bot_digest": bot.digest}
+    asked = {**asdict(params), "bot_path": str(source), "bot_digest": bot.digest}
     if resume:
         _same_run(out, asked)
     run = Run.create(out, "nlu", bot.name, asked, seed)
@@ -103,7 +104,9 @@ def train(bot: Bot, out: Path, seed: int, params: TrainParams, *, resume: bool =
     tokenizer = make_tokenizer(bot, data.train)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     encoder = Encoder(tokenizer, data)
-    network = NluNetwork(NluConfig(tokenizer.get_vocab_size(), len(data.intents), len(data.tags), max_tokens=MAX_TOKENS))
+    network = NluNetwork(
+        NluConfig(tokenizer.get_vocab_size(), len(data.intents), len(data.tags), max_tokens=MAX_TOKENS)
+    )
     run.write_json("config.json", asdict(network.config))
     run.figures(parameters=parameter_count(network), dataset_digest=data.digest,
                 rows={"train": len(data.train), "valid": len(data.valid), "test": len(data.test)})  # fmt: skip
@@ -123,7 +126,9 @@ def _same_run(out: Path, asked: dict[str, object]) -> None:
                               where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
 
 
-def _fit(run: Run, network: NluNetwork, encoder: Encoder, data: NluData, seed: int, params: TrainParams, resume: bool) -> None:
+def _fit(
+    run: Run, network: NluNetwork, encoder: Encoder, data: NluData, seed: int, params: TrainParams, resume: bool
+) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=0.01)
     stopping, step = EarlyStopping(params.patience), 0
     if resume and run.checkpoint_path.exists():
@@ -186,9 +191,9 @@ def validation_loss(network: NluNetwork, encoder: Encoder, rows: list[Example]) 
 def temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature that makes probabilities honest (Guo et al. 2017): least cross-entropy over a fine grid.
 
-    Held to 0.5 and more: where validation has hardly an error, the best fit is overconfidence without bound.
+    Held to 1 and more: where validation has hardly an error, the best fit is overconfidence without bound.
     """
-    grid = [0.5 * 1.05**i for i in range(64)]
+    grid = [1.05**i for i in range(48)]
     return min(grid, key=lambda t: float(F.cross_entropy(logits / t, labels)))
 
 
@@ -234,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
     params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)
-    train(load_bot(args.bot), args.out, args.seed, params, resume=args.resume)
+    train(args.bot, args.out, args.seed, params, resume=args.resume)
 
 
 if __name__ == "__main__":

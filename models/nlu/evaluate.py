@@ -1,0 +1,211 @@
+"""Measure an NLU bundle: `python -m models.nlu.evaluate RUN [--recordings MANIFEST] [--out-of-scope FILE] [--json OUT]`.
+
+Test sentences go through `NluClient` and ONNX Runtime, one by one, as in a call. ``--recordings`` adds the sentences
+of a manifest of recordings, ``--out-of-scope`` a file of sentences (lines, or JSON lines with ``text``) that the bot
+has no answer to; both are only ever tested on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.nlu.client import NluClient, Understanding, encode, feeds, read_labels, read_tokenizer, spans
+from models.nlu.data import OUT_OF_SCOPE, Example, make_data
+from models.nlu.train import TrainParams
+from parley.bot import load_bot
+from parley.bundle import read_manifest, write_bundle
+from parley.errors import ParleyError
+from parley.files import write_json
+from parley.progress import progress
+from parley.runs import Run
+from parley.serving.onnx_engine import OnnxEngine
+
+
+def span_f1(wanted: Sequence[Sequence[str]], got: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Exact-span precision, recall and F1 over sentences of BIO tags, as conlleval counts them (CoNLL-2000).
+
+    A span is right when slot, start and end agree. Without any span on either side all three are 1.
+    """
+    right = found = there = 0
+    for expected, actual in zip(wanted, got, strict=True):
+        mine, theirs = Counter(spans(expected)), Counter(spans(actual))
+        right += sum((mine & theirs).values())
+        found += sum(theirs.values())
+        there += sum(mine.values())
+    precision = right / found if found else float(not there)
+    recall = right / there if there else float(not found)
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return {"f1": f1, "precision": precision, "recall": recall, "right": right, "found": found, "there": there}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row and what the client made of it."""
+
+    row: Example
+    got: Understanding
+
+    @property
+    def intent_right(self) -> bool:
+        return self.row.intent == self.got.intent
+
+    @property
+    def frame_right(self) -> bool:
+        return self.intent_right and dict(self.row.slots) == self.got.slots
+
+
+def frame_figures(judged: list[Judged]) -> dict[str, Any]:
+    """Intent and frame accuracy, with the counts they rest on."""
+    n = len(judged)
+    intent, frame = sum(j.intent_right for j in judged), sum(j.frame_right for j in judged)
+    return {"rows": n, "intent_right": intent, "frame_right": frame,
+            "intent_accuracy": intent / n if n else None, "frame_accuracy": frame / n if n else None}  # fmt: skip
+
+
+def out_of_scope_figures(judged: list[Judged]) -> dict[str, Any]:
+    """How well what means nothing is told from what means something."""
+    flagged = sum(j.got.out_of_scope for j in judged)
+    there = sum(j.row.intent == OUT_OF_SCOPE for j in judged)
+    both = sum(j.got.out_of_scope and j.row.intent == OUT_OF_SCOPE for j in judged)
+    return {"precision": both / flagged if flagged else None, "recall": both / there if there else None,
+            "flagged": flagged, "there": there, "right": both}  # fmt: skip
+
+
+def calibration_error(judged: list[Judged], bins: int = 10) -> float:
+    """Expected calibration error of the confidence against the whole answer being right (Guo et al. 2017)."""
+    sure = np.array([j.got.confidence for j in judged])
+    right = np.array([j.frame_right for j in judged], dtype=float)
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(sure[place == b].mean() - right[place == b].mean()) * (place == b).sum() for b in set(place.tolist())]
+    return float(sum(gaps) / len(judged)) if judged else 0.0
+
+
+async def understand_all(client: NluClient, rows: list[Example]) -> tuple[list[Judged], list[float]]:
+    """Parse rows one after the other; also the milliseconds each took."""
+    judged, took_ms = [], []
+    with progress("evaluate", len(rows)) as bar:
+        for row in rows:
+            start = time.perf_counter()
+            got = await client.parse(row.text)
+            took_ms.append((time.perf_counter() - start) * 1000)
+            judged.append(Judged(row, got))
+            bar.advance()
+    return judged, took_ms
+
+
+async def tag_rows(bundle: Path, engine: OnnxEngine, rows: list[Example]) -> list[list[str]]:
+    """The network's tags for rows, before they become values: what span F1 judges."""
+    labels, tokenizer = read_labels(bundle / "labels.json"), read_tokenizer(bundle / "tokenizer.json")
+    tagged = []
+    for row in rows:
+        said = encode(tokenizer, row.words, labels.max_tokens)
+        answer = await engine.infer("", 0, feeds(said, labels.max_tokens))
+        best = answer["tag_logits"][0][said.first].argmax(-1)
+        tags = [labels.tags[i] for i in best]
+        tagged.append(tags + ["O"] * (len(row.words) - len(tags)))
+    return tagged
+
+
+def recorded_rows(manifest: Path) -> tuple[list[Example], int]:
+    """Rows of a recordings manifest whose text says the values of its slots, and how many rows do not.
+
+    The texts are aligned by machine, the slots labelled by people: where they disagree the text is at fault.
+    """
+    rows, left_out = [], 0
+    for line in manifest.read_text().splitlines():
+        record = json.loads(line)
+        text, slots = record.get("text"), record["slots"]
+        if not text or not all(f" {value} " in f" {text} " for value in slots.values()):
+            left_out += 1
+            continue
+        words = tuple(text.split())
+        rows.append(Example(words, ("O",) * len(words), record["intent"], tuple(sorted(slots.items())), "recorded"))
+    return rows, left_out
+
+
+def foreign_rows(file: Path) -> list[Example]:
+    """Sentences of a file, all out of scope. Of JSON lines with an intent, those labelled ``oos``."""
+    rows = []
+    for line in filter(None, file.read_text().splitlines()):
+        record = json.loads(line) if line.startswith("{") else {"text": line}
+        words = tuple(record["text"].split())
+        if record.get("intent", "oos") == "oos" and words:
+            rows.append(Example(words, ("O",) * len(words), OUT_OF_SCOPE, (), "foreign"))
+    return rows
+
+
+async def measure(path: Path, recordings: Path | None, foreign: Path | None) -> dict[str, Any]:
+    """All figures of a run's bundle."""
+    run = Run.open(path)
+    bot = load_bot(run.params["bot_path"])
+    sizes = TrainParams(rows=run.params["rows"]).sizes()
+    rows = make_data(bot, run.params["seed"], sizes).test
+    bundle = path / "bundle"
+    async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
+        client = NluClient(bundle, engine, f"{bot.name}_nlu", 0)
+        await client.parse("warm up")
+        judged, took_ms = await understand_all(client, rows)
+        tagged = await tag_rows(bundle, engine, [r for r in rows if r.intent != OUT_OF_SCOPE])
+        inside = [j for j in judged if j.row.intent != OUT_OF_SCOPE]
+        figures = {
+            "test": {**frame_figures(inside),
+                     "clean": frame_figures([j for j in inside if j.row.group == "clean"]),
+                     "noisy": frame_figures([j for j in inside if j.row.group == "noisy"])},
+            "slots": span_f1([j.row.tags for j in inside], tagged),
+            "out_of_scope": out_of_scope_figures(judged),
+            "calibration_error": calibration_error(judged),
+            "latency_ms": {"p50": float(np.percentile(took_ms, 50)), "p95": float(np.percentile(took_ms, 95)), "sentences": len(took_ms)},
+        }  # fmt: skip
+        if recordings:
+            spoken, left_out = recorded_rows(recordings)
+            figures["recordings"] = {
+                **frame_figures((await understand_all(client, spoken))[0]),
+                "rows_left_out": left_out,
+            }
+        if foreign:
+            figures["foreign"] = out_of_scope_figures((await understand_all(client, foreign_rows(foreign)))[0])
+    return figures
+
+
+def evaluate(path: Path, *, recordings: Path | None = None, foreign: Path | None = None) -> dict[str, Any]:
+    """Measure, and write the figures into the bundle's manifest and the run's ``figures.json``.
+
+    Raises:
+        ParleyError: the run has no bundle, or a file cannot be read.
+    """
+    manifest = read_manifest(path / "bundle")
+    for file in filter(None, (recordings, foreign)):
+        if not file.is_file():
+            raise ParleyError("no such file", where=str(file), mend="give the path of a file of sentences")
+    figures = asyncio.run(measure(path, recordings, foreign))
+    write_bundle(path / "bundle", manifest.model_copy(update={"evaluation": figures}))
+    Run.open(path).figures(evaluation=figures)
+    return figures
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run directory with a bundle")
+    parser.add_argument("--recordings", type=Path, help="manifest of recordings whose texts are tested too")
+    parser.add_argument("--out-of-scope", type=Path, dest="foreign", help="sentences the bot has no answer to")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    args = parser.parse_args(argv)
+    figures = evaluate(args.run, recordings=args.recordings, foreign=args.foreign)
+    if args.json:
+        write_json(args.json, figures)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Export an NLU run as a bundle: `python -m models.nlu.export RUN [--precision int8] [--tensorrt]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.exporting import Feeds, check_parity, convert, tensorrt, to_onnx
+from models.nlu.client import LABELS, TOKENIZER, encode, feeds, read_labels, read_tokenizer
+from models.nlu.data import Sizes, make_data
+from models.nlu.network import NluConfig, NluNetwork
+from models.training import environment, git_lineage, load_checkpoint
+from parley.bot import Bot, load_bot
+from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.errors import ParleyError
+from parley.runs import Run
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUTS = ("intent_logits", "tag_logits")
+TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.15}
+"""Largest difference of a logit, relative to the largest logit (see `check_parity`); decisions must be equal as well."""
+PARITY_ROWS = 64
+
+
+def open_run(path: Path) -> tuple[Run, Bot, NluNetwork]:
+    """A finished training run: its figures, its bot as it is now, and its best weights.
+
+    Raises:
+        ParleyError: no such run, no weights, or the bot has changed since.
+    """
+    run = Run.open(path)
+    if run.params.get("family") != "nlu" or not (path / "best" / "model.safetensors").is_file():
+        raise ParleyError("not a trained NLU run", where=str(path), mend="run `python -m models.nlu.train` to its end")
+    bot = load_bot(run.params["bot_path"])
+    if bot.digest != run.params["bot_digest"]:
+        raise ParleyError("the bot has changed since the training", where=str(path), mend="train again")
+    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text())))
+    load_checkpoint(path / "best", network)
+    return run, bot, network.eval()
+
+
+def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manifest:
+    """Write ``path/bundle``.
+
+    Raises:
+        ParleyError: the run is not whole, or the exported graph does not agree with torch.
+    """
+    run, bot, network = open_run(path)
+    bundle = path / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir()
+    for asset in (TOKENIZER, LABELS):
+        shutil.copyfile(path / asset, bundle / asset)
+    model = bundle / "model.onnx"
+    ids = torch.ones((2, 16), dtype=torch.int64)
+    axes = {name: {0: "batch", 1: "tokens"} for name in (*INPUTS, "tag_logits")} | {"intent_logits": {0: "batch"}}
+    to_onnx(network, (ids, ids), INPUTS, OUTPUTS, model, axes)
+    convert(model, precision)
+    parity = _parity(network, bot, run, bundle, precision)
+    if plan:
+        tokens = network.config.max_tokens
+        tensorrt(model, {name: ((1, 16), (4, 16), (16, tokens)) for name in INPUTS})
+    return write_bundle(bundle, _manifest(run, bot, network, parity))
+
+
+def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: str) -> dict[str, Any]:
+    """Test sentences one by one and as batches of unequal lengths: equal logits and equal decisions."""
+    tokenizer, labels = read_tokenizer(bundle / TOKENIZER), read_labels(bundle / LABELS)
+    size = min(400, run.params["rows"])
+    rows = make_data(bot, run.params["seed"], Sizes(train=size, valid=1, test=PARITY_ROWS * 2)).test[:PARITY_ROWS]
+    single: list[Feeds] = [feeds(encode(tokenizer, row.text, labels.max_tokens), labels.max_tokens) for row in rows]
+    width = max(feed["input_ids"].shape[1] for feed in single)
+    batch = {
+        name: np.concatenate([np.pad(f[name], ((0, 0), (0, width - f[name].shape[1]))) for f in single[:8]])
+        for name in INPUTS
+    }
+    checked = [*single, batch]
+
+    def run_torch(feed: Feeds) -> list[Any]:
+        with torch.no_grad():
+            return [out.numpy() for out in network(*(torch.from_numpy(feed[name]) for name in INPUTS))]
+
+    figures = check_parity(run_torch, bundle / "model.onnx", checked, TOLERANCE[precision])
+    return {**figures, "precision": precision, "sentences": len(rows), **_same_decisions(run_torch, bundle, checked)}
+
+
+def _same_decisions(run_torch: Any, bundle: Path, checked: list[Feeds]) -> dict[str, Any]:
+    from models.exporting import session
+
+    graph = session(bundle / "model.onnx")
+    for feed in checked:
+        mine, theirs = run_torch(feed), graph.run(list(OUTPUTS), feed)
+        heard = feed["attention_mask"].astype(bool)
+        intents = np.array_equal(mine[0].argmax(-1), theirs[0].argmax(-1))
+        tags = np.array_equal(mine[1].argmax(-1)[heard], theirs[1].argmax(-1)[heard])
+        if not (intents and tags):
+            raise ParleyError("parity: torch and ONNX decide differently on a test sentence", where=str(bundle),
+                              mend="export with --precision fp32")  # fmt: skip
+    return {"decisions_equal": True}
+
+
+def _manifest(run: Run, bot: Bot, network: NluNetwork, parity: dict[str, Any]) -> Manifest:
+    config = network.config
+    figures = run.figures()
+    return Manifest(
+        family="nlu", bot=bot.name, model=f"{bot.name}_nlu",
+        inputs=[TensorSpec(name=name, dtype="INT64", dims=[-1]) for name in INPUTS],
+        outputs=[TensorSpec(name="intent_logits", dtype="FP32", dims=[config.intents]),
+                 TensorSpec(name="tag_logits", dtype="FP32", dims=[-1, config.tags])],
+        max_batch_size=16, preferred_batch_sizes=[4, 8],
+        warmup={name: [16] for name in INPUTS},
+        constants={"max_tokens": config.max_tokens, "parameters": figures["parameters"], "language": bot.language},
+        lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], bot_digest=bot.digest,
+                        params=run.params, seed=run.params["seed"], environment=environment()),
+        parity=parity,
+        data_licence=f"Apache-2.0: generated from bots/{bot.name}/bot.yaml and models/nlu/out_of_scope.txt",
+    )  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run directory of the training")
+    parser.add_argument("--precision", choices=sorted(TOLERANCE), default="fp32")
+    parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
+    args = parser.parse_args(argv)
+    manifest = export(args.run, args.precision, plan=args.tensorrt)
+    print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
+
+
+if __name__ == "__main__":
+    main()
