@@ -204,8 +204,8 @@ def run(*words: object) -> int:
 
 
 def test_the_commands_start_ramp_list_and_stop(site: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("start", "stt-2", "--stage", "stt", "--control", 1, "--treatment", 2, "--weights", "0.9,0.1", "--coverage", 0.1,
-               "--who", "Ada", "--why", "try") == 0  # fmt: skip
+    versions = ("--control", 1, "--treatment", 2, "--weights", "0.9,0.1", "--coverage", 0.1)
+    assert run("start", "stt-2", "--stage", "stt", *versions, "--who", "Ada", "--why", "try") == 0
     assert run("ramp", "stt-2", "--coverage", 0.4) == 0
     capsys.readouterr()
     assert run("list", "--json") == 0
