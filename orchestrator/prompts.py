@@ -1,0 +1,101 @@
+"""Audio rendered before it is needed, so that a call is never silent: greeting, apology, handover, goodbye and the like.
+
+They are rendered by the release's own voice when a replica starts. Where that voice cannot be had, the system's
+synthesiser says the apology, and where there is none either, three tones do.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.bot import Bot
+from parley.bot.replies import realise
+
+_log = logging.getLogger(__name__)
+
+PROMPT_ACTS = ("greet", "apology", "handover", "goodbye")
+"""Acts whose audio every replica keeps."""
+
+
+@dataclass(frozen=True)
+class PromptWord:
+    """A word and when it ends, in seconds from the prompt's first sample."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A whole prompt as one piece of audio. ``pcm``: int16 ``[n]``, 8 kHz."""
+
+    pcm: Pcm
+    words: Sequence[PromptWord] = field(default_factory=tuple)
+    last: bool = True
+
+
+class Prompts:
+    """The prompts of one bot, by text and by the TTS version that said them."""
+
+    def __init__(self, bot: Bot) -> None:
+        self.texts = {act: realise(bot, act, {}) for act in PROMPT_ACTS}
+        """Act to the words of its template."""
+        self._by_version: dict[tuple[str, tuple[str, int]], Prompt] = {}
+        self._by_text: dict[str, Prompt] = {}
+        self._last_resort: Prompt | None = None
+
+    def keep(self, text: str, version: tuple[str, int], pcm: Pcm, words: Sequence[PromptWord]) -> None:
+        """Remember how a (model, version) said a text."""
+        self._by_version[text, version] = self._by_text[text] = Prompt(pcm, tuple(words))
+
+    def find(self, text: str, version: tuple[str, int] | None = None) -> Prompt | None:
+        """The text as this (model, version) said it, or, where it is left out, as anybody did."""
+        return self._by_text.get(text) if version is None else self._by_version.get((text, version))
+
+    def apology(self) -> Prompt:
+        """An apology, whatever is down."""
+        return self._by_text.get(self.texts["apology"]) or self.last_resort()
+
+    def last_resort(self) -> Prompt:
+        """The apology by the system's synthesiser, or three tones."""
+        if self._last_resort is None:
+            pcm = _system_voice(self.texts["apology"])
+            self._last_resort = Prompt(tones() if pcm is None else pcm)
+        return self._last_resort
+
+
+def tones() -> Pcm:
+    """The "special information tone" of ITU-T E.180: 950, 1400 and 1800 Hz, a third of a second each, twice. int16 ``[n]``."""
+    time_s = np.arange(SAMPLE_RATE // 3) / SAMPLE_RATE
+    sequence = np.concatenate([np.sin(2 * np.pi * hertz * time_s) for hertz in (950, 1400, 1800)])
+    gap = np.zeros(SAMPLE_RATE // 2)
+    return (np.concatenate([sequence, gap, sequence]) * 4000).astype(np.int16)
+
+
+def _system_voice(text: str) -> Pcm | None:
+    """The text said by espeak-ng, int16 ``[n]`` at 8 kHz; None where it is not installed or fails."""
+    binary = shutil.which("espeak-ng")
+    if binary is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "apology.wav"
+        try:
+            subprocess.run([binary, "-s", "150", "-w", str(path), text], check=True, capture_output=True, timeout=10)
+            audio, rate = soundfile.read(path, dtype="float32")
+        except (subprocess.SubprocessError, OSError, soundfile.LibsndfileError) as error:
+            _log.warning("the system's synthesiser failed", extra={"reason": type(error).__name__})
+            return None
+    # Linear interpolation is enough for a last resort; what folds over is below the voice.
+    places = np.arange(0, len(audio) - 1, rate / SAMPLE_RATE)
+    return (np.interp(places, np.arange(len(audio)), audio) * 20000).clip(-32768, 32767).astype(np.int16)
