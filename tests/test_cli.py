@@ -1,0 +1,56 @@
+"""The ``parley`` command: verbs are found, mistakes are one line with exit status 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from parley.cli.main import VERBS, run
+
+
+def _parley(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "parley.cli.main", *argv], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if "{family}" not in VERBS[v][0]])
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run([verb, "--help"])
+    assert not ended.value.code and "usage: parley" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("family", ["stt", "nlu", "nlg", "tts"])
+@pytest.mark.parametrize("verb", ["train", "export", "evaluate"])
+def test_every_family_has_the_same_verbs(verb: str, family: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run([verb, family, "--help"])
+    assert not ended.value.code and "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["fly"], "unknown verb 'fly'"),
+        (["train"], "expected a family"),
+        (["train", "vision"], "expected a family, got vision"),
+        (["export", "stt", "nowhere"], "not a run directory"),
+        (["publish", "nowhere"], "no manifest.json"),
+        (["dataset", "--bot", "nobody", "--out", "x"], "no bot 'nobody'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_two(argv: list[str], says: str) -> None:
+    done = _parley(*argv)
+    assert done.returncode == 2
+    assert says in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_setting_of_the_wrong_kind_is_named() -> None:
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-m", "parley.cli.main", "doctor"],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PARLEY_PORT": "high"},
+    )  # fmt: skip
+    assert done.returncode == 2 and "PARLEY_PORT" in done.stderr
