@@ -4,8 +4,8 @@
     step = dialogue.start()
     step = dialogue.understood(step.state, understanding)      # step.acts, step.state, step.end
 
-A state is an immutable value: taking a turn back is keeping the state before it. Every event is answered by at least one
-act, and counters end every call that leads nowhere.
+A state is an immutable value: taking a turn back is keeping the state before it. Every event is answered by at least
+one act, and counters end every call that leads nowhere.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class Dialogue:
         self._bot = bot
         self._spec = bot.dialogue
         self._acts: dict[str, ActSpec] = {spec.act: spec for spec in acts(bot)}
-        self._slots_of_task = {task: {*bot.intent_slots(task), *spec.required} for task, spec in self._spec.tasks.items()}
+        self._slots_of_task = {
+            task: {*bot.intent_slots(task), *spec.required} for task, spec in self._spec.tasks.items()
+        }
         for task, spec in self._spec.tasks.items():
             known = {*spec.required, *([ANSWER] if spec.answer else [])}
             for act in (f"confirm.{task}", f"done.{task}"):
@@ -137,6 +139,10 @@ class Dialogue:
     def failed(self, state: State) -> Step:
         """A stage is down and nothing can be understood: apologise and put through to a person."""
         return self._end(state, "apology", "handover")
+
+    def operator(self, state: State) -> Step:
+        """The caller asked for a person by key."""
+        return self._end(state, "handover", "handover")
 
     def _answer(self, state: State, part: str, meant: Understood) -> Step | None:
         """The answer to an understood intent, None when it makes no sense here."""

@@ -28,14 +28,14 @@ class Playout:
         self._marks: dict[str, int] = {}
         self._words: list[SpokenWord] = []
 
-    def send(self, samples: int, words: Sequence[tuple[str, int]], mark: str, now: int) -> None:
+    def send(self, samples: int, words: Sequence[SpokenWord], mark: str, now: int) -> None:
         """A piece was sent, and a mark after it.
 
         Args:
             samples: its length.
-            words: words that end in this piece, with their last sample counted from its first.
+            words: words that end in this piece.
         """
-        self._words += [SpokenWord(word, self.sent + end) for word, end in words]
+        self._words += words
         self.sent += samples
         self._until = max(self._until, now) + samples
         self._marks[mark] = self.sent

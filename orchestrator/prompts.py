@@ -1,4 +1,4 @@
-"""Audio rendered before it is needed, so that a call is never silent: greeting, apology, handover, goodbye and the like.
+"""Audio rendered before it is needed, so that a call is never silent: greeting, apology, handover, goodbye.
 
 They are rendered by the release's own voice when a replica starts. Where that voice cannot be had, the system's
 synthesiser says the apology, and where there is none either, three tones do.
@@ -76,7 +76,7 @@ class Prompts:
 
 
 def tones() -> Pcm:
-    """The "special information tone" of ITU-T E.180: 950, 1400 and 1800 Hz, a third of a second each, twice. int16 ``[n]``."""
+    """ITU-T E.180's "special information tone": 950, 1400, 1800 Hz, a third of a second each, twice. int16 ``[n]``."""
     time_s = np.arange(SAMPLE_RATE // 3) / SAMPLE_RATE
     sequence = np.concatenate([np.sin(2 * np.pi * hertz * time_s) for hertz in (950, 1400, 1800)])
     gap = np.zeros(SAMPLE_RATE // 2)

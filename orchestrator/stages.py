@@ -106,7 +106,9 @@ class ClientPool:
             bundle = self._repo / model / str(version)
             if not bundle.is_dir():
                 raise ParleyError(
-                    "the version is not published", where=f"{model} version {version}", mend=f"publish it into {self._repo.name}/"
+                    "the version is not published",
+                    where=f"{model} version {version}",
+                    mend=f"publish it into {self._repo.name}/",
                 )
             client = getattr(importlib.import_module(f"models.{stage}.client"), self._CLASSES[stage])
             self._clients[key] = client(bundle, self.engine, model, version)
@@ -158,7 +160,9 @@ class Stages:
             ParleyError: the stage has no version, or it cannot be read.
         """
         if stage not in self._assigned:
-            raise ParleyError("the release has no version for this stage", where=stage, mend=f"name {', '.join(FAMILIES)} in it")
+            raise ParleyError(
+                "the release has no version for this stage", where=stage, mend=f"name {', '.join(FAMILIES)} in it"
+            )
         return self._pool.get(stage, self._assigned[stage].model, self._assigned[stage].version)
 
     def fell_back(self, stage: str, error: BaseException | str) -> None:
@@ -256,7 +260,7 @@ class _RestOfPiece:
 
 
 class Hearing:
-    """One utterance on its way through the STT. It keeps the audio, so that a stream that broke is heard again from its start."""
+    """One utterance on its way through the STT. It keeps the audio, so that a broken stream is heard again from its start."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages

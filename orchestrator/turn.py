@@ -58,10 +58,12 @@ class EndOfTurn:
     speech_end: int
     """One past the last sample that held speech."""
     at: int
+    voiced: int = 0
+    """Samples in it that held speech."""
     forced: bool = False
     """Whether the longest utterance was reached instead of a silence."""
     interrupted: bool = False
-    """Whether it interrupted the bot (or the bot was silent all the while): if not, it was said under the bot's speech."""
+    """Whether it interrupted the bot, or had no bot to interrupt: if not, it was said under the bot's speech."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,11 @@ class TurnTaker:
         for index, active in enumerate(self._vad.push(frames)):
             frame = frames[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
             self.samples += FRAME_SAMPLES
-            events += self._during(frame, active, bot_speaking) if self.speaking else self._between(frame, active, bot_speaking)
+            events += (
+                self._during(frame, active, bot_speaking)
+                if self.speaking
+                else self._between(frame, active, bot_speaking)
+            )
         return events
 
     def restart_no_input(self) -> None:
@@ -150,5 +156,7 @@ class TurnTaker:
             self.speaking = False
             self._preroll.clear()
             self._quiet_since = self.samples
-            events.append(EndOfTurn(self._start, self._speech_end, self.samples, forced, not self._over_bot))
+            events.append(
+                EndOfTurn(self._start, self._speech_end, self.samples, self._voiced, forced, not self._over_bot)
+            )
         return events

@@ -31,8 +31,8 @@ def frame_levels(frames: NDArray[np.int16]) -> tuple[NDArray[np.float32], NDArra
         frames: int16, shape ``[frames, 160]``.
 
     Returns:
-        dB of the 200 to 3500 Hz band (0 dB is one unit of amplitude) and flatness in dB (geometric over arithmetic mean of
-        the power spectrum: about -2 for white noise, -10 and less for vowels), both float32, shape ``[frames]``.
+        dB of the 200 to 3500 Hz band (0 dB is one unit of amplitude) and flatness in dB (geometric over arithmetic
+        mean of the power spectrum: about -2 for white noise, -10 and less for vowels), both float32 ``[frames]``.
     """
     spectrum = np.fft.rfft(frames.astype(np.float32) * _WINDOW, _FFT, axis=1)[:, _BAND]
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) + _EPSILON  # [frames, bins]

@@ -1,4 +1,4 @@
-"""The Twilio wire: events survive a round trip, rubbish raises WireError only, lost and late audio keeps the clock right."""
+"""The Twilio wire: events survive a round trip, rubbish raises WireError only, losses keep the clock right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ names = st.text(min_size=1, max_size=40)
 numbers = st.none() | st.integers(0, 10**12)
 events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Connected, names, names),
-    st.builds(Start, names, names, names, st.integers(0, 9999), st.dictionaries(names, st.text(max_size=20), max_size=3)),
+    st.builds(
+        Start, names, names, names, st.integers(0, 9999), st.dictionaries(names, st.text(max_size=20), max_size=3)
+    ),
     st.builds(Media, names, st.binary(max_size=400), st.integers(0, 10**9), numbers, numbers, names),
     st.builds(Media, names, st.binary(max_size=400)),
     st.builds(Dtmf, names, st.sampled_from("0123456789*#ABCD"), numbers),
@@ -49,7 +51,9 @@ keys = st.sampled_from(
      "mediaFormat", "customParameters", "name", "digit", "parley", "kind", "encoding", "sampleRate", "channels"]
 )  # fmt: skip
 near_messages = st.dictionaries(
-    keys, json_values | st.dictionaries(keys, json_values | st.dictionaries(keys, json_values, max_size=4), max_size=6), max_size=6
+    keys,
+    json_values | st.dictionaries(keys, json_values | st.dictionaries(keys, json_values, max_size=4), max_size=6),
+    max_size=6,
 )
 
 

@@ -1,4 +1,4 @@
-"""From media messages to one unbroken line of samples: order restored, losses filled, so that the sample clock stays right.
+"""From media messages to one unbroken line of samples: order restored, losses filled, the sample clock right.
 
 Gateways promise neither order nor arrival. A message that comes early waits for a few others; what never comes is
 replaced by silence of its length, as the timestamps tell it, up to a cap.
@@ -46,7 +46,7 @@ class InboundAudio:
         self._delivered = 0
 
     def push(self, media: Media) -> bytes:
-        """Take one message; the mu-law bytes that are now in order, silence put in for what is lost. Mostly one frame."""
+        """Take one message; the mu-law bytes that are now in order, silence put in for what is lost."""
         self.counts.messages += 1
         if media.track not in ("inbound", "inbound_track"):
             return b""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,8 +136,6 @@ def render(event: Event) -> str:
     Raises:
         WireError: :class:`Unknown` cannot be written.
     """
-    if isinstance(event, Unknown):
-        raise WireError("an unknown event cannot be sent", where=event.event)
     return json.dumps(_fields_of(event), separators=(",", ":"))
 
 
@@ -186,11 +185,17 @@ def _read_connected(fields: dict[str, Any]) -> Connected:
 def _read_start(fields: dict[str, Any]) -> Start:
     start = _object(fields, "start")
     media = _object(start, "mediaFormat")
-    found = (media.get("encoding"), _count(media, "sampleRate", "start.mediaFormat"), _count(media, "channels", "start.mediaFormat"))
+    found = (
+        media.get("encoding"),
+        _count(media, "sampleRate", "start.mediaFormat"),
+        _count(media, "channels", "start.mediaFormat"),
+    )
     if found != (ENCODING, SAMPLE_RATE, CHANNELS):
         shown = ", ".join(str(part)[:32] for part in found)
         raise WireError(
-            f"audio is {shown}", where="start.mediaFormat", mend=f"send {ENCODING}, {SAMPLE_RATE} Hz, {CHANNELS} channel"
+            f"audio is {shown}",
+            where="start.mediaFormat",
+            mend=f"send {ENCODING}, {SAMPLE_RATE} Hz, {CHANNELS} channel",
         )
     parameters = start.get("customParameters", {})
     if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):
@@ -244,7 +249,9 @@ def _read_stop(fields: dict[str, Any]) -> Stop:
     stop = fields.get("stop", {})
     if not isinstance(stop, dict):
         raise WireError("expected an object", where="stop")
-    return Stop(_text(fields, "streamSid", "", ""), _text(stop, "callSid", "stop", ""), _count(fields, "sequenceNumber", ""))
+    return Stop(
+        _text(fields, "streamSid", "", ""), _text(stop, "callSid", "stop", ""), _count(fields, "sequenceNumber", "")
+    )
 
 
 def _read_trace(fields: dict[str, Any]) -> Trace:
@@ -253,7 +260,7 @@ def _read_trace(fields: dict[str, Any]) -> Trace:
     return Trace(_text(fields, "streamSid", "", ""), _text(trace, "kind", "parley"), data)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "connected": _read_connected,
     "start": _read_start,
     "media": _read_media,
@@ -289,7 +296,9 @@ def _fields_of(event: Event) -> dict[str, Any]:
         return _numbered("stop", event.sequence, event.stream_sid) | {"stop": {"callSid": event.call_sid}}
     if isinstance(event, Trace):
         return {"event": "parley", "streamSid": event.stream_sid, "parley": event.data | {"kind": event.kind}}
-    return {"event": "clear", "streamSid": event.stream_sid}
+    if isinstance(event, Clear):
+        return {"event": "clear", "streamSid": event.stream_sid}
+    raise WireError("an unknown event cannot be sent", where=event.event)
 
 
 def _numbered(event: str, sequence: int | None, stream_sid: str) -> dict[str, Any]:

@@ -1,0 +1,224 @@
+"""The bot's ear in one call: from turn events to what the caller said.
+
+An utterance goes to the STT while it is spoken. When what was heard is no whole sentence, the ear waits a little longer
+before it gives up: callers pause to think. When the caller goes on although the turn was taken to be over, both halves
+are heard again as one, and the whole is answered instead of the half.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from orchestrator.services import Arrivals, CallParams
+from orchestrator.speaker import Speaker
+from orchestrator.stages import Hearing, Stages, Transcript
+from orchestrator.turn import EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnTaker
+from parley.audio import SAMPLE_RATE, Pcm, ms_to_samples, samples_to_ms
+
+FEED_SAMPLES = 1280
+"""Audio is gathered to 160 ms before it goes to the STT: a request per packet would cost eight times as many."""
+KEPT_S = 40
+"""Audio of the call that is kept to hear halves again as one."""
+NOISE_MS = 240
+"""Less speech than this that is no sentence was a noise, and is not answered."""
+WHOLE_OVER_HALF = 0.8
+"""Both halves as one count as what was meant when they are at least this sure compared with the second half alone."""
+
+
+@dataclass(frozen=True)
+class HoldOver:
+    """Nothing came after an unfinished sentence."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The result of a turn of the caller's."""
+
+    kind: Literal["speech", "nothing", "deaf", "operator_key"]
+    """``deaf``: the STT is down."""
+    at: int
+    """The sample clock at the end of speech."""
+    text: str = ""
+    accepted: bool = False
+    confidence: float = 0.0
+    stt_ms: float | None = None
+    resumed: bool = False
+    """Whether it includes, and so replaces, the utterance answered before."""
+
+    @classmethod
+    def nothing(cls, at: int) -> Heard:
+        """The caller was silent."""
+        return cls("nothing", at)
+
+    @classmethod
+    def operator_key(cls, at: int) -> Heard:
+        """The caller pressed the key for a person."""
+        return cls("operator_key", at)
+
+
+@dataclass(frozen=True)
+class _Half:
+    """An utterance that the next one may continue."""
+
+    start: int
+    speech_end: int
+    answered: bool
+
+
+class RecentAudio:
+    """The last seconds of the inbound audio, by the sample clock."""
+
+    def __init__(self, keep_s: float = KEPT_S) -> None:
+        self._keep = round(keep_s * SAMPLE_RATE)
+        self._parts: deque[Pcm] = deque()
+        self._first = 0
+        self._end = 0
+
+    def add(self, pcm: Pcm) -> None:
+        """The next samples, int16 ``[n]``."""
+        self._parts.append(pcm)
+        self._end += len(pcm)
+        while self._end - self._first - len(self._parts[0]) >= self._keep:
+            self._first += len(self._parts.popleft())
+
+    def between(self, start: int, end: int) -> Pcm:
+        """Samples ``start`` to ``end`` of the call, as far as they are kept."""
+        joined = np.concatenate(list(self._parts)) if self._parts else np.zeros(0, dtype=np.int16)
+        return joined[max(0, start - self._first) : max(0, end - self._first)]
+
+
+class Ear:
+    """Listens in one call. ``note`` and ``hold_expired`` belong to its reader, ``take`` to its thinker."""
+
+    def __init__(self, stages: Stages, speaker: Speaker, params: CallParams) -> None:
+        self.arrivals = Arrivals()
+        self._stages = stages
+        self._speaker = speaker
+        self._params = params
+        self._recent = RecentAudio()
+        self._hearing: Hearing | None = None
+        self._waiting: list[Pcm] = []
+        self._partial = ""
+        self._last: _Half | None = None
+        self._held: Heard | None = None
+        self._hold_until = 0
+
+    def note(self, pcm: Pcm, samples: int) -> None:
+        """Audio came in, and the sample clock stands at ``samples``."""
+        self._recent.add(pcm)
+        self.arrivals.note(samples)
+
+    def hold_expired(self, taker: TurnTaker) -> HoldOver | None:
+        """Whether the caller has been silent for long enough after an unfinished sentence. Says so once."""
+        if not self._hold_until or taker.speaking or taker.samples < self._hold_until:
+            return None
+        self._hold_until = 0
+        return HoldOver()
+
+    async def take(self, event: TurnEvent | HoldOver) -> Heard | None:
+        """The next event of the call; what was heard, once a turn is over."""
+        if isinstance(event, SpeechStarted):
+            self._hearing = self._stages.hear()
+            self._waiting, self._partial = [], ""
+            await self._speaker.trace("speech_started", at_ms=samples_to_ms(event.at))
+        elif isinstance(event, SpeechAudio):
+            await self._feed(event.pcm)
+        elif isinstance(event, EndOfTurn):
+            return await self._end_of_turn(event)
+        elif isinstance(event, HoldOver):
+            held, self._held = self._held, None
+            return held
+        return None
+
+    async def _feed(self, pcm: Pcm) -> None:
+        self._waiting.append(pcm)
+        if self._hearing is None or sum(map(len, self._waiting)) < FEED_SAMPLES:
+            return
+        chunk, self._waiting = np.concatenate(self._waiting), []
+        await self._hearing.feed(chunk)
+        partial = self._hearing.partial()
+        if partial != self._partial:
+            self._partial = partial
+            await self._speaker.trace("partial", text=partial)
+
+    async def _end_of_turn(self, event: EndOfTurn) -> Heard | None:
+        hearing, self._hearing = self._hearing, None
+        if hearing is None:
+            return None
+        if not event.interrupted:
+            await self._speaker.trace("ignored", reason="under the bot's speech", at_ms=samples_to_ms(event.start))
+            return None
+        began = time.monotonic()
+        if self._waiting:
+            await hearing.feed(np.concatenate(self._waiting))
+            self._waiting = []
+        transcript = await hearing.finish()
+        if transcript is None:
+            return Heard("deaf", event.speech_end, stt_ms=_ms_since(began))
+        half, held = self._half_before(event), self._held
+        self._held, self._hold_until = None, 0
+        resumed, start = False, event.start
+        if half is not None and (whole := await self._whole(half, event, transcript)) is not None:
+            transcript, resumed, start = whole, half.answered, half.start
+        heard = Heard(
+            "speech",
+            event.speech_end,
+            transcript.text,
+            transcript.accepted,
+            transcript.confidence,
+            _ms_since(began),
+            resumed,
+        )
+        await self._trace(heard, start)
+        return self._decide(heard, event, start, held)
+
+    def _decide(self, heard: Heard, event: EndOfTurn, start: int, held: Heard | None) -> Heard | None:
+        """Answer now, wait for the rest of the sentence, or take it for a noise."""
+        if heard.accepted:
+            self._last = _Half(start, event.speech_end, answered=True)
+            return heard
+        if held is not None or event.forced:
+            self._last = None
+            return heard
+        if samples_to_ms(event.voiced) < NOISE_MS:
+            return None
+        self._last = _Half(start, event.speech_end, answered=False)
+        self._held, self._hold_until = heard, event.at + ms_to_samples(self._params.hold_ms)
+        return None
+
+    def _half_before(self, event: EndOfTurn) -> _Half | None:
+        """The utterance that this one may continue."""
+        half = self._last
+        if half is None or (not half.answered and self._held is None):
+            return None
+        speech_start = event.start + ms_to_samples(self._params.turn.preroll_ms)
+        return half if speech_start - half.speech_end <= ms_to_samples(self._params.resume_ms) else None
+
+    async def _whole(self, half: _Half, event: EndOfTurn, second: Transcript) -> Transcript | None:
+        """Both halves heard as one, where that makes a sentence."""
+        hearing = self._stages.hear()
+        await hearing.feed(self._recent.between(half.start, event.at))
+        whole = await hearing.finish()
+        if whole is None or not whole.accepted:
+            return None
+        return whole if not second.accepted or whole.confidence >= WHOLE_OVER_HALF * second.confidence else None
+
+    async def _trace(self, heard: Heard, start: int) -> None:
+        await self._speaker.trace(
+            "transcript",
+            text=heard.text,
+            accepted=heard.accepted,
+            confidence=round(heard.confidence, 3),
+            start_ms=samples_to_ms(start),
+            end_ms=samples_to_ms(heard.at),
+            resumed=heard.resumed,
+        )
+
+
+def _ms_since(began: float) -> float:
+    return (time.monotonic() - began) * 1000

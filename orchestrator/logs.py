@@ -1,0 +1,58 @@
+"""Logs of a site: one JSON object a line, with the call's id. What callers say is in them only where the site asks so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+
+CALL_ID: ContextVar[str] = ContextVar("parley_call_id", default="")
+"""The call that the running task belongs to."""
+
+ROOMS = ("parley", "models", "registry", "experiments", "orchestrator")
+LOG_FILE = "orchestrator.jsonl"
+_MAX_BYTES, _KEPT = 20_000_000, 5
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object: time (UTC), level, logger, message, call, and whatever ``extra`` carried."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if call_id := getattr(record, "call_id", "") or CALL_ID.get():
+            fields["call_id"] = call_id
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name != "call_id"}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+def log_to(folder: Path | None, level: int = logging.INFO) -> None:
+    """Send the logs of Parley's rooms to ``folder`` (rotated), or to standard error where it is None."""
+    handler: logging.Handler
+    if folder is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(
+            folder / LOG_FILE, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8"
+        )
+    handler.setFormatter(JsonFormatter())
+    handler.set_name("parley-json")
+    for room in ROOMS:
+        logger = logging.getLogger(room)
+        for old in [old for old in logger.handlers if old.get_name() == "parley-json"]:
+            logger.removeHandler(old)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = False
