@@ -19,11 +19,14 @@ import numpy as np
 
 from models.channel import through_codec
 from models.dataset import read_recordings
-from models.nlu.client import NluClient
-from models.stt.client import SttClient, SttStream
 from models.stt.evaluate import edit_distance
-from orchestrator.turn import EndOfTurn, SpeechAudio, SpeechStarted, TurnParams, TurnTaker
+from orchestrator.dialogue import Understood
+from orchestrator.hearing import Ear, HoldOver
+from orchestrator.services import CallParams
+from orchestrator.stages import ClientPool, Stages
+from orchestrator.turn import NoInput, TurnEvent, TurnParams, TurnTaker
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
+from parley.bot import load_bot
 from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
@@ -44,37 +47,46 @@ class Heard:
     turns: int
 
 
-class Listener:
-    """STT and NLU of one release behind turn taking."""
+class _Mute:
+    """Stands where a call's speaker stands: nobody listens to the traces."""
 
-    def __init__(self, stt: SttClient, nlu: NluClient, end_of_turn_ms: int) -> None:
-        self._stt, self._nlu, self._end_of_turn_ms = stt, nlu, end_of_turn_ms
+    async def trace(self, event: str, **values: object) -> None:
+        return None
+
+
+class Listener:
+    """The ear of a call (turn taking, STT, NLU of one release) without a wire."""
+
+    def __init__(self, stages: Stages, end_of_turn_ms: int) -> None:
+        self._stages = stages
+        self._params = CallParams(turn=TurnParams(end_of_turn_ms=end_of_turn_ms))
 
     async def hear(self, pcm: Pcm) -> Heard:
         """Understand int16 samples ``[n]`` of one recording."""
-        taker = TurnTaker(TurnParams(end_of_turn_ms=self._end_of_turn_ms))
-        stream: SttStream | None = None
-        texts: list[str] = []
-        intent, slots = "", {}
+        taker = TurnTaker(self._params.turn)
+        ear = Ear(self._stages, _Mute(), self._params)  # type: ignore[arg-type]
+        turns: list[tuple[str, Understood | None]] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
-            for event in taker.push(audio[start : start + FRAME_SAMPLES], bot_speaking=False):
-                if isinstance(event, SpeechStarted):
-                    stream = self._stt.new_stream()
-                elif isinstance(event, SpeechAudio) and stream:
-                    await stream.accept(event.pcm)
-                    taker.sentence_complete = stream.complete()
-                elif isinstance(event, EndOfTurn) and stream:
-                    transcript = await stream.finish()
-                    stream = None
-                    if not transcript.accepted:
-                        continue
-                    understood = await self._nlu.parse(transcript.text)
-                    texts.append(transcript.text)
-                    if not understood.out_of_scope:
-                        intent = intent or understood.intent
-                        slots |= understood.slots
-        return Heard(" ".join(texts), intent, slots, len(texts))
+            frame = audio[start : start + FRAME_SAMPLES]
+            events: list[TurnEvent | HoldOver] = [*taker.push(frame, bot_speaking=False)]
+            ear.note(frame, taker.samples)
+            if (expired := ear.hold_expired(taker)) is not None:
+                events.append(expired)
+            for event in events:
+                heard = None if isinstance(event, NoInput) else await ear.take(event)
+                if heard is None or not heard.accepted:
+                    continue
+                if heard.resumed and turns:
+                    turns.pop()
+                turns.append((heard.text, await self._stages.understand(heard.text)))
+        return _merged(turns)
+
+
+def _merged(turns: Sequence[tuple[str, Understood | None]]) -> Heard:
+    meant = [u for _, u in turns if u is not None and not u.out_of_scope]
+    slots = {k: v for u in meant for k, v in u.slots.items()}
+    return Heard(" ".join(text for text, _ in turns), meant[0].intent if meant else "", slots, len(turns))
 
 
 def slot_f1(said: Sequence[dict[str, str]], heard: Sequence[dict[str, str]]) -> float:
@@ -123,11 +135,11 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.speakers:
         entries = [e for e in entries if e["speaker"] in set(args.speakers.split(","))]
     release = read_release(args.bot, site)
-    folders = {s: site.repo_dir / release.stages[s].model / str(release.stages[s].version) for s in ("stt", "nlu")}
+    bot = load_bot(args.bot, site)
     async with OnnxEngine(site.repo_dir) as engine:
-        stt = SttClient(folders["stt"], engine, release.stages["stt"].model, release.stages["stt"].version)
-        nlu = NluClient(folders["nlu"], engine, release.stages["nlu"].model, release.stages["nlu"].version)
-        listener = Listener(stt, nlu, site.end_of_turn_ms)
+        pool = ClientPool(site.repo_dir, engine)
+        stages = Stages(bot, pool, release.stages, None)  # type: ignore[arg-type]  # nothing is spoken
+        listener = Listener(stages, site.end_of_turn_ms)
         heard = []
         with progress("slu", len(entries)) as bar:
             for entry in entries:
@@ -157,8 +169,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--codec", choices=("ulaw", "alaw", "none"), default="ulaw")
     parser.add_argument("--speakers", default="", help="only these, separated by commas")
     parser.add_argument("--json", type=Path)
-    report = asyncio.run(evaluate(parser.parse_args(argv)))
     args = parser.parse_args(argv)
+    report = asyncio.run(evaluate(args))
     low, high = report["command_acceptance_interval"]
     print(f"command_acceptance {report['command_acceptance']:.4f} (95 % by speaker: {low:.4f} to {high:.4f})")
     for name in ("wer", "intent_accuracy", "slot_f1", "one_turn", "recordings", "speakers"):
