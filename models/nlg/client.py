@@ -56,9 +56,13 @@ def style_token(style: int) -> str:
     return f"<style:{style}>"
 
 
-def prompt_tokens(act: str, slots: Iterable[str], style: int) -> list[str]:
-    """The prompt: act, phrasing, and the slots in alphabetical order (a set has none of its own)."""
-    return ["[BOS]", act_token(act), style_token(style), *(slot_token(slot) for slot in sorted(slots))]
+def prompt_tokens(act: str, sayable: Iterable[str], slots: Iterable[str], style: int) -> list[str]:
+    """The prompt: act, phrasing, and for each slot the act can say, in the act's order, its token or ``[NOT]``.
+
+    So every act has a prompt of one length, and each slot its place in it: which slots to say is read off, not counted.
+    """
+    given = set(slots)
+    return ["[BOS]", act_token(act), style_token(style), *(slot_token(s) if s in given else "[NOT]" for s in sayable)]
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -113,15 +117,15 @@ class Writer:
         self._tokenizer = read_tokenizer(bundle_dir / TOKENIZER)
         self._vocab = self._tokenizer.get_vocab()
         self._width, self.styles = int(constants["prompt_tokens"]), int(constants["styles"])
-        self._sayable = {spec.act: {*spec.required, *spec.optional} for spec in acts(self.bot)}
+        self._sayable = {spec.act: (*spec.required, *spec.optional) for spec in acts(self.bot)}
 
     def sayable(self, act: str, slots: dict[str, str]) -> dict[str, str]:
         """The slots that the act has words for."""
-        return {slot: value for slot, value in slots.items() if slot in self._sayable.get(act, set())}
+        return {slot: value for slot, value in slots.items() if slot in self._sayable.get(act, ())}
 
     def feeds(self, act: str, slots: Iterable[str], style: int) -> dict[str, NDArray[Any]] | None:
         """The graph's input ``prompt_ids`` int64 [1, prompt tokens]; None for an act the network never learnt."""
-        ids = [self._vocab.get(token) for token in prompt_tokens(act, slots, style)]
+        ids = [self._vocab.get(token) for token in prompt_tokens(act, self._sayable.get(act, ()), slots, style)]
         if None in ids or len(ids) > self._width:
             return None
         prompt = np.zeros((1, self._width), np.int64)

@@ -19,7 +19,7 @@ from parley.bot.spec import Bot
 from parley.errors import ParleyError
 from parley.files import sha256_json
 
-SPECIAL = ("[PAD]", "[EOS]", "[UNK]", "[BOS]")
+SPECIAL = ("[PAD]", "[EOS]", "[UNK]", "[BOS]", "[NOT]")
 MAX_STYLES = 8
 MAX_TOKENS = 128
 """Longest prompt and reply together; a reply nobody would listen to on a telephone is refused before this."""
@@ -33,7 +33,9 @@ class Row:
 
     act: str
     slots: tuple[str, ...]
-    """Names, in the bot's order."""
+    """Names of the slots said ..."""
+    sayable: tuple[str, ...]
+    """... of those the act can say, in the act's order."""
     style: int
     text: str
     """With placeholders."""
@@ -69,7 +71,7 @@ def make_data(bot: Bot, seed: int) -> NlgData:
         held = _held_out(spec, sets, seed)
         for slots in sets:
             texts = phrasings(bot, spec, slots)
-            rows = [Row(spec.act, slots, style, texts[style % len(texts)]) for style in range(styles)]
+            rows = [Row(spec.act, slots, (*spec.required, *spec.optional), style, texts[style % len(texts)]) for style in range(styles)]
             parts[held.get(slots, "train")] += rows
     return NlgData(parts["train"], parts["valid"], parts["test"], styles)
 
@@ -138,7 +140,7 @@ def _slot_names(bot: Bot) -> list[str]:
 def encode(tokenizer: Tokenizer, row: Row) -> tuple[list[int], list[int]]:
     """Ids of a row's prompt and of its reply with the end mark."""
     vocab = tokenizer.get_vocab()
-    prompt = [vocab[token] for token in prompt_tokens(row.act, row.slots, row.style)]
+    prompt = [vocab[token] for token in prompt_tokens(row.act, row.sayable, row.slots, row.style)]
     return prompt, [*tokenizer.encode(row.text, add_special_tokens=False).ids, vocab["[EOS]"]]
 
 

@@ -212,7 +212,7 @@ def _calibrate(run: Run, network: NluNetwork, encoder: Encoder, data: NluData, b
 
 
 def choose_threshold(probabilities: np.ndarray, wanted: np.ndarray, data: NluData) -> float:
-    """The highest threshold that still keeps 99.5 % of the in-scope validation rows that were right, 0.9 at most.
+    """The highest threshold that still keeps 99.5 % of the in-scope validation rows that were right, 0.5 at most.
 
     Args:
         probabilities: [rows, intents].
@@ -221,7 +221,7 @@ def choose_threshold(probabilities: np.ndarray, wanted: np.ndarray, data: NluDat
     outside = data.intents.index(OUT_OF_SCOPE)
     best = probabilities.argmax(-1)
     sure = probabilities.max(-1)[(wanted != outside) & (best == wanted)]
-    return round(float(min(0.9, np.quantile(sure, 0.005))), 4) if len(sure) else 0.5
+    return round(float(min(0.5, np.quantile(sure, 0.005))), 4) if len(sure) else 0.5
 
 
 def main(argv: list[str] | None = None) -> None:

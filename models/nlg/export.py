@@ -1,0 +1,173 @@
+"""Export an NLG run as a bundle: `python -m models.nlg.export RUN [--precision int8] [--tensorrt]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from models.exporting import Feeds, check_parity, convert, session, tensorrt, to_onnx
+from models.nlg.client import BOT, TOKENIZER, read_tokenizer
+from models.nlg.data import NlgData, encode, make_data
+from models.nlg.loop import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
+from models.nlg.network import NlgConfig, NlgNetwork
+from models.training import environment, git_lineage, load_checkpoint
+from parley.bot import Bot, load_bot
+from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.errors import ParleyError
+from parley.runs import Run
+
+TOLERANCE = {"fp32": 1e-4, "int8": 0.15}
+"""Largest difference of a step's logit, relative to the largest; token sequences must be equal whatever the precision."""
+_STEP_ROWS = 12
+
+
+class Step(nn.Module):
+    """`NlgNetwork.step` as a module of its own, to be traced."""
+
+    def __init__(self, network: NlgNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, token: Tensor, position: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.step(token, position, cache)
+
+
+def open_run(path: Path) -> tuple[Run, Bot, NlgNetwork]:
+    """A finished training run: its figures, its bot as it is now, and its best weights.
+
+    Raises:
+        ParleyError: no such run, no weights, or the bot has changed since.
+    """
+    run = Run.open(path)
+    if run.params.get("family") != "nlg" or not (path / "best" / "model.safetensors").is_file():
+        raise ParleyError("not a trained NLG run", where=str(path), mend="run `python -m models.nlg.train` to its end")
+    bot = load_bot(run.params["bot_path"])
+    if bot.digest != run.params["bot_digest"]:
+        raise ParleyError("the bot has changed since the training", where=str(path), mend="train again")
+    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text())))
+    load_checkpoint(path / "best", network)
+    return run, bot, network.eval()
+
+
+def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manifest:
+    """Write ``path/bundle``.
+
+    Raises:
+        ParleyError: the run is not whole, or the exported graph does not agree with torch.
+    """
+    run, bot, network = open_run(path)
+    bundle = path / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir()
+    for asset in (TOKENIZER, BOT):
+        shutil.copyfile(path / asset, bundle / asset)
+    tokenizer, data = read_tokenizer(bundle / TOKENIZER), make_data(bot, run.params["seed"])
+    prompt = max(len(encode(tokenizer, row)[0]) for row in data.rows)
+    step, model = path / "step.onnx", bundle / "model.onnx"
+    example = (torch.zeros(2, dtype=torch.int64), torch.tensor(3), network.empty_cache(2))
+    axes = {name: {0: "batch"} for name in ("token", "cache", *STEP_OUTPUTS)}
+    to_onnx(Step(network), example, STEP_INPUTS, STEP_OUTPUTS, step, axes)
+    convert(step, precision)
+    config = network.config
+    cache = (2 * config.layers, config.heads, config.head_width)
+    onnx.save(greedy_loop(onnx.load(str(step)), config.buffer, prompt, cache), str(model))
+    parity = {
+        "precision": precision,
+        "step": check_parity(_torch_step(network), step, step_feeds(network, tokenizer, data), TOLERANCE[precision]),
+        **check_replies(network, model, prompts(tokenizer, data, prompt), TOLERANCE[precision]),
+    }
+    step.unlink()
+    if plan:
+        tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
+    return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
+
+
+def _torch_step(network: NlgNetwork) -> Any:
+    def run_torch(feed: Feeds) -> list[Any]:
+        with torch.no_grad():
+            return [out.numpy() for out in network.step(*(torch.from_numpy(np.asarray(feed[name])) for name in STEP_INPUTS))]
+
+    return run_torch
+
+
+@torch.no_grad()
+def step_feeds(network: NlgNetwork, tokenizer: Tokenizer, data: NlgData) -> list[Feeds]:
+    """Every step of some real replies, with the cache that torch has at that point."""
+    feeds: list[Feeds] = []
+    rows = data.rows
+    for row in rows[:: max(1, len(rows) // _STEP_ROWS)][:_STEP_ROWS]:
+        prompt, reply = encode(tokenizer, row)
+        cache = network.empty_cache(1)
+        for position, token in enumerate(prompt + reply[:-1]):
+            feeds.append({"token": np.array([token]), "position": np.array(position), "cache": cache.numpy()})
+            _, cache = network.step(torch.tensor([token]), torch.tensor(position), cache)
+    return feeds
+
+
+def prompts(tokenizer: Tokenizer, data: NlgData, width: int) -> np.ndarray:
+    """All prompts of the data, int64 [rows, width], padded at their end."""
+    ids = [encode(tokenizer, row)[0] for row in data.rows]
+    return np.array([row + [PAD] * (width - len(row)) for row in ids], dtype=np.int64)
+
+
+def check_replies(network: NlgNetwork, model: Path, ids: np.ndarray, tolerance: float) -> dict[str, Any]:
+    """Whole replies: the graph's tokens must be torch's, alone and in a batch of unlike prompts.
+
+    Raises:
+        ParleyError: a sequence differs, or its log-probability does by more than ``tolerance`` a token.
+    """
+    graph = session(model)
+    worst = 0.0
+    for feed in [*(ids[i : i + 1] for i in range(len(ids))), ids[:: max(1, len(ids) // 16)][:16]]:
+        buffer, total = network.generate(torch.from_numpy(feed), PAD, END)
+        tokens, logprob = graph.run(["tokens", "logprob"], {"prompt_ids": feed})
+        if not np.array_equal(buffer.numpy(), tokens):
+            raise ParleyError("parity: torch and ONNX write different replies", where=str(model),
+                              mend="export with --precision fp32, or train longer")  # fmt: skip
+        worst = max(worst, float(np.abs(total.numpy() - logprob[:, 0]).max()) / network.config.buffer)
+    if worst > tolerance:
+        raise ParleyError(f"parity: log-probabilities differ by {worst:.2e} a token, allowed {tolerance:.0e}",
+                          where=str(model), mend="export with --precision fp32")  # fmt: skip
+    return {"replies_equal": len(ids), "max_logprob_error_per_token": worst}
+
+
+def _manifest(run: Run, bot: Bot, network: NlgNetwork, prompt: int, parity: dict[str, Any]) -> Manifest:
+    figures = run.figures()
+    return Manifest(
+        family="nlg", bot=bot.name, model=f"{bot.name}_nlg",
+        inputs=[TensorSpec(name="prompt_ids", dtype="INT64", dims=[prompt])],
+        outputs=[TensorSpec(name="tokens", dtype="INT64", dims=[network.config.buffer]),
+                 TensorSpec(name="logprob", dtype="FP32", dims=[1])],
+        max_batch_size=16, preferred_batch_sizes=[4, 8],
+        warmup={"prompt_ids": [prompt]},
+        constants={"prompt_tokens": prompt, "buffer_tokens": network.config.buffer, "styles": figures["styles"],
+                   "parameters": figures["parameters"], "language": bot.language},
+        lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], bot_digest=bot.digest,
+                        params=run.params, seed=run.params["seed"], environment=environment()),
+        parity=parity,
+        data_licence=f"Apache-2.0: generated from bots/{bot.name}/bot.yaml",
+    )  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run directory of the training")
+    parser.add_argument("--precision", choices=sorted(TOLERANCE), default="fp32")
+    parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
+    args = parser.parse_args(argv)
+    manifest = export(args.run, args.precision, plan=args.tensorrt)
+    print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
+
+
+if __name__ == "__main__":
+    main()
