@@ -1,0 +1,579 @@
+"""The training corpus of a voice: sentences, audio, phones and how long each lasts.
+
+Two sources, one shape. A **synthesiser's voice** (flite, :attr:`Bot.voice`) says the bot's replies, drawn orders,
+numbers and ``sentences.txt``; flite itself tells where its phones begin and end. A **recorded voice** is a folder in
+the shape of LJSpeech (``metadata.csv`` with ``id|text|normalised``, and ``wavs/``); there flite says each text once
+to give the phones, and dynamic time warping of log-mel frames carries their borders over to the recording (Sakoe and
+Chiba, 1978). Borders are then good to some 20 ms; words that flite reads otherwise than the speaker are not noticed.
+
+    python -m models.tts.data --bot barista --out data/tts-barista
+    python -m models.tts.data --bot barista --out data/tts-mine --recordings LJSpeech-1.1
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from num2words import num2words
+from numpy.typing import NDArray
+
+from models.callers import require
+from models.tts.pitch import pitch_contour
+from models.tts.text import PHONES, SYMBOLS, Lexicon, Token, placed, sayable, symbol_ids, tokenise
+from parley.audio import SAMPLE_RATE
+from parley.bot import Bot, load_bot
+from parley.bot.grammar import Grammar
+from parley.bot.replies import acts, realise
+from parley.bot.slots import draw_value
+from parley.errors import ParleyError
+from parley.files import sha256_json, write_atomic, write_json
+from parley.progress import progress
+
+HOP = 80
+"""Samples a frame: 10 ms, so that two frames fill a telephone packet."""
+LEAD_FRAMES = 4
+TAIL_FRAMES = 12
+"""Silence kept before and after an utterance: the synthesiser's own 0.2 s in front would cost every caller that long."""
+HELD_OUT = 100
+_PEAK = 0.6
+_SENTENCES = Path(__file__).with_name("sentences.txt")
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A phone (or ``pau``) and the time it ends, in seconds."""
+
+    phone: str
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One sentence of the corpus, at 8 kHz.
+
+    ``ids``: symbols ``[phones]``. ``durations``: frames of each. ``word_of``: index of the written word, -1 for
+    pauses. ``pcm``: int16 ``[sum(durations) * HOP]``.
+    """
+
+    id: str
+    text: str
+    split: str
+    ids: tuple[int, ...]
+    word_of: tuple[int, ...]
+    durations: tuple[int, ...]
+    pcm: NDArray[np.int16]
+
+    def word_ends_s(self) -> list[float]:
+        """When each written word ends, in seconds."""
+        ends = np.cumsum(self.durations) * HOP / SAMPLE_RATE
+        return [float(max(e for e, w in zip(ends, self.word_of, strict=True) if w == n)) for n in range(self.n_words)]
+
+    @property
+    def n_words(self) -> int:
+        """Written words."""
+        return max(self.word_of) + 1
+
+
+# --- sentences -------------------------------------------------------------------------------------------------
+
+
+def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
+    """What the voice says: the bot's replies above all, then numbers, prices and days, orders, and plain English."""
+    found: dict[str, None] = {}
+    for spec in acts(bot):
+        required_only = {s: _a_value(bot, s, rng) for s in spec.required}
+        found[realise(bot, spec.act, required_only)] = None
+    found.update(dict.fromkeys(line for line in _SENTENCES.read_text().splitlines() if line))
+    found.update(dict.fromkeys(_coverage(bot)))
+    draws: list[tuple[float, Callable[[], str]]] = [
+        (0.5, lambda: _drawn_reply(bot, rng)),
+        (0.3, lambda: _drawn_figures(rng)),
+        (0.2, lambda: Grammar(bot).sample(rng).text.capitalize() + rng.choice(".?")),
+    ]
+    for share, draw in draws:
+        wanted = len(found) + round(share * max(0, count - len(found)))
+        for _ in range(20 * count):  # a small bot runs out of new sentences: then fewer are made
+            if len(found) >= wanted:
+                break
+            found[draw()] = None
+    return list(found)
+
+
+def _a_value(bot: Bot, slot: str, rng: random.Random) -> str:
+    return draw_value(bot.slots[slot], rng) if slot in bot.slots else _drawn_figures(rng).rstrip(".?").lower()
+
+
+def _drawn_reply(bot: Bot, rng: random.Random) -> str:
+    spec = rng.choice([s for s in acts(bot) if s.required or s.optional] or acts(bot))
+    optional = [s for s in spec.optional if rng.random() < 0.4]
+    for chosen in (optional, []):
+        try:
+            return realise(bot, spec.act, {s: _a_value(bot, s, rng) for s in (*spec.required, *chosen)}, rng)
+        except ParleyError:  # no template says exactly this combination
+            continue
+    return realise(bot, rng.choice(list(bot.replies)).split()[0], {}, rng) if not spec.required else "All right."
+
+
+def _drawn_figures(rng: random.Random) -> str:
+    """A sentence with a price, a time, a date, digits or a day in it."""
+    amount = f"${rng.randint(1, 2500)}.{rng.randint(1, 99):02d}"
+    forms = [
+        f"That will be {amount}, please.",
+        f"Your balance is {amount}.",
+        f"A payment of £{rng.randint(1, 400)} was made on {rng.choice(_DAYS)}.",
+        f"Your number is {' '.join(num2words(rng.randint(0, 9)) for _ in range(rng.randint(3, 8)))}.",
+        f"We open at {rng.randint(6, 11)}:{rng.choice(('00', '15', '30', '45'))} on {rng.choice(_DAYS)}.",
+        f"It is the {num2words(rng.randint(1, 31), to='ordinal')} of {rng.choice(_MONTHS)}.",
+        f"Is {rng.choice(_DAYS)} at {rng.randint(1, 12)} all right for you?",
+        f"There are {rng.randint(2, 9999)} people in line, and {rng.randint(20, 99)} percent are new.",
+    ]
+    return rng.choice(forms)
+
+
+def _coverage(bot: Bot) -> Iterator[str]:
+    """Short lists that bring every value, number below a hundred and letter into the lexicon."""
+    listed = [v for spec in bot.slots.values() for variants in spec.values.values() for v in variants]
+    listed += [num2words(n).replace("-", " ") for n in range(100)]
+    listed += [chr(c) for c in range(ord("A"), ord("Z") + 1)]
+    for start in range(0, len(listed), 5):
+        yield ", ".join(listed[start : start + 5]) + "."
+    for task in bot.dialogue.tasks.values():
+        if task.answer:
+            yield from task.answer.values.values()
+
+
+# --- flite ------------------------------------------------------------------------------------------------------
+
+
+def flite_speech(text: str, voice: str) -> tuple[NDArray[np.float32], list[Segment]]:
+    """flite's audio (8 kHz float, ``[n]``) and its phones.
+
+    Raises:
+        ParleyError: flite is missing (names the package), or cannot say the text.
+    """
+    flite = require("flite")
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "said.wav"
+        command = [flite, "-voice", voice, "-psdur", "-t", text, "-o", str(wav)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode or not wav.is_file() or not done.stdout.strip():
+            raise ParleyError(f"flite could not say {text!r}: {done.stderr.strip()[:200]}", where=f"voice {voice}")
+        audio, rate = soundfile.read(str(wav), dtype="float32")
+    segments: list[Segment] = []
+    offset = 0.0
+    for line in done.stdout.splitlines():  # one line a sentence, its times starting at zero
+        pairs = [item.rsplit(":", 1) for item in line.split()]
+        segments += [Segment(phone, offset + float(end)) for phone, end in pairs]
+        offset = segments[-1].end_s if segments else 0.0
+    return soxr.resample(audio, rate, SAMPLE_RATE).astype(np.float32), segments
+
+
+def align_words(segments: list[Segment], tokens: list[Token], lexicon: Lexicon) -> list[tuple[int, int]]:
+    """Give each segment its word: (written word, place in the list of spoken words), ``(-1, -1)`` for pauses.
+
+    Edit distance between the phones heard and the words' phones from the lexicon; running speech reduces vowels and
+    links words, so they are close and not equal.
+    """
+    expected = [
+        (phone, (index, nth))
+        for nth, (index, word) in enumerate((i, w) for i, t in enumerate(tokens) for w in t.spoken)
+        for phone in lexicon.phones(word)
+    ]
+    heard = [(n, s.phone) for n, s in enumerate(segments) if s.phone != "pau"]
+    cost = np.zeros((len(heard) + 1, len(expected) + 1))
+    cost[:, 0] = np.arange(len(heard) + 1)
+    cost[0, :] = np.arange(len(expected) + 1)
+    for i, (_, mine) in enumerate(heard, 1):
+        for j, (theirs, _) in enumerate(expected, 1):
+            cost[i, j] = min(
+                cost[i - 1, j - 1] + _unlike(mine, theirs), cost[i - 1, j] + 1.0, cost[i, j - 1] + 1.0
+            )  # fmt: skip
+    owners: list[tuple[int, int]] = [(-1, -1)] * len(segments)
+    i, j = len(heard), len(expected)
+    while i > 0:
+        if j > 0 and cost[i, j] == cost[i - 1, j - 1] + _unlike(heard[i - 1][1], expected[j - 1][0]):
+            owners[heard[i - 1][0]] = expected[j - 1][1]
+            i, j = i - 1, j - 1
+        elif j > 0 and cost[i, j] == cost[i, j - 1] + 1.0:
+            j -= 1
+        else:
+            owners[heard[i - 1][0]] = expected[max(j - 1, 0)][1]
+            i -= 1
+    return owners
+
+
+def _unlike(a: str, b: str) -> float:
+    if a == b:
+        return 0.0
+    return 0.6 if (a[0] in "aeiou") == (b[0] in "aeiou") else 1.5
+
+
+def symbols_of(segments: list[Segment], owners: list[tuple[int, int]], tokens: list[Token]) -> list[str]:
+    """The network's symbol of each segment: phones with their place in the word, pauses by what they stand for."""
+    symbols: list[str] = []
+    n, last = 0, len(segments)
+    while n < last:
+        if segments[n].phone == "pau":
+            following_pause = n + 1 < last and segments[n + 1].phone == "pau"
+            written = next((owners[m][0] for m in range(n - 1, -1, -1) if owners[m][0] >= 0), -1)
+            starts = written < 0 or (n > 0 and segments[n - 1].phone == "pau")
+            mark = tokens[written].pause if written >= 0 else ""
+            if starts:
+                symbols.append("^")
+            elif following_pause or n + 1 == last:
+                symbols.append("?" if mark == "?" else ".")
+            else:
+                symbols.append(",")
+            n += 1
+            continue
+        end = n
+        while end < last and owners[end] == owners[n] and segments[end].phone != "pau":
+            end += 1
+        symbols += placed([s.phone for s in segments[n:end]])
+        n = end
+    return symbols
+
+
+def _utterance(
+    name: str, text: str, split: str, audio: NDArray[np.float32], segments: list[Segment], lexicon: Lexicon
+) -> Utterance | None:
+    """Cut the outer silence, count frames, name symbols; None when a word was left without a phone."""
+    tokens = tokenise(text)
+    owners = align_words(segments, tokens, lexicon)
+    if {index for index, _ in owners} - {-1} != set(range(len(tokens))):
+        return None
+    ends = np.maximum.accumulate(np.rint([s.end_s * SAMPLE_RATE / HOP for s in segments]).astype(int))
+    durations = np.maximum(np.diff(ends, prepend=0), 1)
+    first = HOP * max(0, int(durations[0]) - LEAD_FRAMES) if segments[0].phone == "pau" else 0
+    durations[0] -= first // HOP
+    if segments[-1].phone == "pau":
+        durations[-1] = min(durations[-1], TAIL_FRAMES)
+    wanted = int(durations.sum()) * HOP
+    cut = audio[first : first + wanted]
+    pcm = np.clip(np.rint(np.pad(cut, (0, wanted - len(cut))) * 32767), -32768, 32767).astype(np.int16)
+    ids = symbol_ids(symbols_of(segments, owners, tokens))
+    return Utterance(name, text, split, tuple(ids), tuple(i for i, _ in owners), tuple(int(d) for d in durations), pcm)
+
+
+# --- recordings -------------------------------------------------------------------------------------------------
+
+
+def read_ljspeech(folder: Path) -> list[tuple[str, str, Path]]:
+    """Rows ``(id, text, wav)`` of a folder in LJSpeech's shape.
+
+    Raises:
+        ParleyError: no ``metadata.csv``, a malformed line, or a recording that is not there.
+    """
+    metadata = folder / "metadata.csv"
+    if not metadata.is_file():
+        raise ParleyError("no metadata.csv", where=str(folder), mend="give a folder like LJSpeech-1.1")
+    rows = []
+    with metadata.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE), 1):
+            if not row:
+                continue
+            where = f"{metadata}:{number}"
+            if len(row) < 2 or not row[-1].strip():
+                raise ParleyError("expected id|text or id|text|normalised", where=where, mend="correct the line")
+            wav = folder / "wavs" / f"{row[0]}.wav"
+            if not wav.is_file():
+                raise ParleyError(f"no recording {wav.name}", where=where, mend="add it, or remove the line")
+            rows.append((row[0], row[-1].strip(), wav))
+    if not rows:
+        raise ParleyError("metadata.csv is empty", where=str(metadata), mend="add lines id|text|normalised")
+    return rows
+
+
+def warp(segments: list[Segment], spoken: NDArray[np.float32], recorded: NDArray[np.float32]) -> list[Segment]:
+    """Carry the borders of flite's phones (in ``spoken``) over to a recording of the same text, by time warping.
+
+    Both are float ``[n]`` at 8 kHz. Frames are 10 ms; every phone keeps at least one.
+    """
+    mine, theirs = _warp_frames(spoken), _warp_frames(recorded)
+    path = _dtw(mine, theirs)
+    last = len(theirs)
+    ends: list[int] = []
+    for n, segment in enumerate(segments):
+        frame = min(round(segment.end_s * SAMPLE_RATE / HOP), len(mine) - 1)
+        reached = last if n == len(segments) - 1 else int(path[frame])
+        ends.append(min(max(reached, (ends[-1] if ends else 0) + 1), last - (len(segments) - 1 - n)))
+    if min(np.diff(ends, prepend=0)) < 1:
+        raise ParleyError(f"recording is too short for its text ({last} frames, {len(segments)} phones)")
+    return [Segment(s.phone, e * HOP / SAMPLE_RATE) for s, e in zip(segments, ends, strict=True)]
+
+
+def _warp_frames(audio: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean and variance normalised log energies in 24 mel bands, ``[frames, 24]``."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(audio, (88, 168)), 256)[::HOP][: max(1, len(audio) // HOP)]
+    power = np.abs(np.fft.rfft(frames * np.hanning(256), 512)) ** 2
+    log = np.log(power @ mel_bands(24, 512).T + 1e-6)
+    return (log - log.mean(0)) / (log.std(0) + 1e-3)
+
+
+def _dtw(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each frame of ``a`` the first frame of ``b`` on the cheapest monotone path."""
+    distance = np.sqrt(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0))
+    rows, columns = distance.shape
+    total = np.full((rows + 1, columns + 1), np.inf)
+    total[0, 0] = 0.0
+    for d in range(2, rows + columns + 1):  # along antidiagonals, where cells do not depend on each other
+        i = np.arange(max(1, d - columns), min(rows, d - 1) + 1)
+        j = d - i
+        best = np.minimum(total[i - 1, j - 1], np.minimum(total[i - 1, j], total[i, j - 1]))
+        total[i, j] = distance[i - 1, j - 1] + best
+    reached = np.zeros(rows, dtype=np.int64)
+    i, j = rows, columns
+    while i > 0 and j > 0:
+        reached[i - 1] = j - 1
+        step = int(np.argmin((total[i - 1, j - 1], total[i - 1, j], total[i, j - 1])))
+        i, j = (i - 1, j - 1) if step == 0 else (i - 1, j) if step == 1 else (i, j - 1)
+    return reached
+
+
+def mel_bands(n_mels: int, n_fft: int, low_hz: float = 60.0, high_hz: float = 3800.0) -> NDArray[np.float64]:
+    """Triangular mel filters ``[n_mels, n_fft // 2 + 1]`` at 8 kHz (O'Shaughnessy's mel scale)."""
+    mel = np.linspace(1127 * np.log1p(low_hz / 700), 1127 * np.log1p(high_hz / 700), n_mels + 2)
+    edges = 700 * np.expm1(mel / 1127)
+    hz = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)[None]
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.maximum(0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))
+
+
+def _recorded(wav: Path) -> NDArray[np.float32]:
+    try:
+        audio, rate = soundfile.read(str(wav), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        raise ParleyError("not a readable audio file", where=str(wav), mend="record or convert it again") from None
+    if len(audio) < rate // 10:
+        raise ParleyError("recording is shorter than 0.1 s", where=str(wav), mend="record it again")
+    return np.asarray(soxr.resample(audio.mean(1), rate, SAMPLE_RATE), dtype=np.float32)
+
+
+# --- the corpus -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus in memory. ``pitch`` and ``voiced``: fp32 per frame, one array an utterance."""
+
+    utterances: list[Utterance]
+    pitch: list[NDArray[np.float32]]
+    voiced: list[NDArray[np.float32]]
+    lexicon: Lexicon
+    digest: str
+    licence: str
+
+    def split(self, name: str) -> list[int]:
+        """Positions of the utterances of ``train`` or ``test``."""
+        return [n for n, u in enumerate(self.utterances) if u.split == name]
+
+
+def _first_lexicon(texts: list[str]) -> Lexicon:
+    """Each word said alone by flite."""
+    words = sorted({word for text in texts for token in tokenise(text) for word in token.spoken})
+    flite = require("flite")
+
+    def ask(word: str) -> list[str]:
+        said = subprocess.run([flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True).stdout
+        return [p for p in said.split() if p in PHONES] or ["ax"]
+
+    with ThreadPoolExecutor(2) as pool:
+        return Lexicon(dict(zip(words, pool.map(ask, words), strict=True)))
+
+
+def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
+    """The lexicon as the voice really speaks in sentences: each word's most frequent phones, and those before vowels."""
+    plain: dict[str, Counter[str]] = defaultdict(Counter)
+    vowel: dict[str, Counter[str]] = defaultdict(Counter)
+    for utterance in utterances:
+        said = _spoken_phones(utterance)
+        words = [w for t in tokenise(utterance.text) for w in t.spoken]
+        if len(said) != len(words):
+            continue
+        for n, (word, phones) in enumerate(zip(words, said, strict=True)):
+            follower = said[n + 1][0] if n + 1 < len(said) else ""
+            (vowel if follower[:1] in "aeiou" and follower else plain)[word][" ".join(phones)] += 1
+    words_out = dict(first.words)
+    before_vowel = {}
+    for word in first.words:
+        both = plain[word] or vowel[word]
+        if both:
+            words_out[word] = both.most_common(1)[0][0].split()
+        if vowel[word] and vowel[word].most_common(1)[0][0] != " ".join(words_out[word]):
+            before_vowel[word] = vowel[word].most_common(1)[0][0].split()
+    return Lexicon(words_out, before_vowel)
+
+
+def _spoken_phones(utterance: Utterance) -> list[list[str]]:
+    """Phones grouped by spoken word, from the places in the symbols."""
+    groups: list[list[str]] = []
+    for symbol in (SYMBOLS[i] for i in utterance.ids):
+        phone, _, place = symbol.partition("_")
+        if place in ("B", "S"):
+            groups.append([phone])
+        elif place:
+            groups[-1].append(phone)
+    return groups
+
+
+def build(
+    bot: Bot, out: Path, *, count: int = 1800, seed: int = 7, recordings: Path | None = None, licence: str = ""
+) -> Corpus:
+    """Make the corpus in ``out``, or read it back when it is already that of these inputs.
+
+    Raises:
+        ParleyError: flite is missing, or ``recordings`` is not such a folder.
+    """
+    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 1}
+    if (out / "request.json").is_file() and sha256_json(_read_json(out / "request.json")) == sha256_json(request):
+        return load(out)
+    require("flite")
+    rng = random.Random(seed)
+    if recordings:
+        rows = read_ljspeech(recordings)
+        sources = [(name, text, wav) for name, text, wav in rows if tokenise(text)][:count]
+    else:
+        texts = sentences(bot, count, rng)
+        sources = [(f"s{n:05d}", text, None) for n, text in enumerate(texts)]
+    held_out = set(rng.sample(range(len(sources)), min(HELD_OUT, len(sources) // 10)))
+    lexicon = _first_lexicon([text for _, text, _ in sources])
+
+    def make(n: int) -> Utterance | None:
+        name, text, wav = sources[n]
+        audio, segments = flite_speech(sayable(tokenise(text)), bot.voice.name)
+        if wav:
+            recorded = _recorded(wav)
+            audio, segments = recorded, warp(segments, audio, recorded)
+        return _utterance(name, text, "test" if n in held_out else "train", audio, segments, lexicon)
+
+    with ThreadPoolExecutor(2) as pool, progress("speaking sentences", len(sources)) as bar:
+        made = []
+        for utterance in pool.map(make, range(len(sources))):
+            made.append(utterance)
+            bar.advance()
+    kept = [u for u in made if u and len(u.pcm) > 20 * HOP]
+    if not kept:
+        raise ParleyError("no sentence could be aligned", where=str(out), mend="check texts and recordings")
+    licence = licence or (f"recordings in {recordings}" if recordings else f"flite voice {bot.voice.name} (BSD-like)")
+    _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence)
+    return load(out)
+
+
+def _levelled(utterances: list[Utterance]) -> list[Utterance]:
+    """One gain for the whole voice, so that sentences keep their level beside each other."""
+    peaks = [float(np.abs(u.pcm.astype(np.int32)).max()) for u in utterances]
+    gain = _PEAK * 32767 / max(float(np.quantile(peaks, 0.95)), 1.0)
+    return [
+        Utterance(
+            u.id, u.text, u.split, u.ids, u.word_of, u.durations,
+            np.clip(np.rint(u.pcm * gain), -32768, 32767).astype(np.int16),
+        )  # fmt: skip
+        for u in utterances
+    ]
+
+
+def _read_json(path: Path) -> Any:
+    import json
+
+    return json.loads(path.read_text())
+
+
+def _write(out: Path, utterances: list[Utterance], lexicon: Lexicon, request: dict[str, Any], licence: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool, progress("finding pitch", len(utterances)) as bar:
+        contours = []
+        for contour in pool.map(lambda u: pitch_contour(u.pcm, HOP), utterances):
+            contours.append(contour)
+            bar.advance()
+    rows = [
+        {"id": u.id, "text": u.text, "split": u.split, "ids": u.ids, "word_of": u.word_of, "durations": u.durations}
+        for u in utterances
+    ]
+    pcm = np.concatenate([u.pcm for u in utterances])
+    np.savez(
+        out / "audio.npz", pcm=pcm, pitch=np.concatenate([c[0] for c in contours]),
+        voiced=np.concatenate([c[1] for c in contours]),
+    )  # fmt: skip
+    lexicon.save(out / "lexicon.json")
+    import hashlib
+    import json
+
+    digest = sha256_json([rows, hashlib.sha256(pcm.tobytes()).hexdigest()])
+    write_atomic(out / "corpus.json", json.dumps({"digest": digest, "licence": licence, "rows": rows}))
+    # Last: a corpus without its request is unfinished and is made again.
+    write_json(out / "request.json", request)
+
+
+def load(folder: Path) -> Corpus:
+    """Read a corpus.
+
+    Raises:
+        ParleyError: there is none in ``folder``.
+    """
+    if not (folder / "request.json").is_file():
+        raise ParleyError("no corpus here", where=str(folder), mend="make it: python -m models.tts.data")
+    content = _read_json(folder / "corpus.json")
+    arrays = np.load(folder / "audio.npz", allow_pickle=False)
+    utterances, pitch, voiced = [], [], []
+    samples, all_pitch, all_voiced = arrays["pcm"], arrays["pitch"], arrays["voiced"]
+    at = 0
+    for row in content["rows"]:
+        frames = sum(row["durations"])
+        pcm = samples[at * HOP : (at + frames) * HOP]
+        utterances.append(
+            Utterance(
+                row["id"], row["text"], row["split"], tuple(row["ids"]), tuple(row["word_of"]),
+                tuple(row["durations"]), pcm,
+            )  # fmt: skip
+        )
+        pitch.append(all_pitch[at : at + frames])
+        voiced.append(all_voiced[at : at + frames])
+        at += frames
+    lexicon = Lexicon.load(folder / "lexicon.json")
+    return Corpus(utterances, pitch, voiced, lexicon, content["digest"], content["licence"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m models.tts.data", description="Make the corpus of a voice.")
+    parser.add_argument("--bot", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1800, help="sentences")
+    parser.add_argument("--recordings", type=Path, help="a folder in LJSpeech's shape; default: the bot's synthesiser")
+    parser.add_argument("--licence", default="", help="of the recordings; goes into the bundle's manifest")
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args(argv)
+    try:
+        corpus = build(
+            load_bot(options.bot), options.out, count=options.count, seed=options.seed,
+            recordings=options.recordings, licence=options.licence,
+        )  # fmt: skip
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    hours = sum(len(u.pcm) for u in corpus.utterances) / SAMPLE_RATE / 3600
+    print(f"{len(corpus.utterances)} sentences, {hours:.2f} h, {len(corpus.lexicon.words)} words, {corpus.digest[:12]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
