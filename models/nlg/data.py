@@ -71,7 +71,10 @@ def make_data(bot: Bot, seed: int) -> NlgData:
         held = _held_out(spec, sets, seed)
         for slots in sets:
             texts = phrasings(bot, spec, slots)
-            rows = [Row(spec.act, slots, (*spec.required, *spec.optional), style, texts[style % len(texts)]) for style in range(styles)]
+            rows = [
+                Row(spec.act, slots, (*spec.required, *spec.optional), style, texts[style % len(texts)])
+                for style in range(styles)
+            ]
             parts[held.get(slots, "train")] += rows
     return NlgData(parts["train"], parts["valid"], parts["test"], styles)
 

@@ -49,7 +49,9 @@ def draw_values(bot: Bot, row: Row, rng: random.Random) -> dict[str, str]:
     return {s: draw_value(bot.slots[s], rng) if s in bot.slots else rng.choice(answers or ["yes"]) for s in row.slots}
 
 
-async def write_all(client: NlgClient, writer: Writer, engine: OnnxEngine, rows: Sequence[Row], seed: int) -> list[Written]:
+async def write_all(
+    client: NlgClient, writer: Writer, engine: OnnxEngine, rows: Sequence[Row], seed: int
+) -> list[Written]:
     """Say every row twice: through the client, and once more to see what the network wrote before the check."""
     rng = random.Random(seed)
     written = []

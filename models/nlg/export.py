@@ -94,7 +94,9 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
 def _torch_step(network: NlgNetwork) -> Any:
     def run_torch(feed: Feeds) -> list[Any]:
         with torch.no_grad():
-            return [out.numpy() for out in network.step(*(torch.from_numpy(np.asarray(feed[name])) for name in STEP_INPUTS))]
+            return [
+                out.numpy() for out in network.step(*(torch.from_numpy(np.asarray(feed[name])) for name in STEP_INPUTS))
+            ]
 
     return run_torch
 

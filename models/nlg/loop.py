@@ -66,7 +66,9 @@ def greedy_loop(step: onnx.ModelProto, buffer: int, prompt: int, cache: tuple[in
         # The weights stand outside the loop; its body refers to them.
         [*(numpy_helper.from_array(value, name) for name, value in constants.items()), *inner.initializer],
     )
-    opsets = [helper.make_opsetid(o.domain, max(o.version, OPSET) if not o.domain else o.version) for o in step.opset_import]
+    opsets = [
+        helper.make_opsetid(o.domain, max(o.version, OPSET) if not o.domain else o.version) for o in step.opset_import
+    ]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=step.ir_version, producer_name="parley")
     onnx.checker.check_model(model)
     return model

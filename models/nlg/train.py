@@ -30,7 +30,7 @@ UNKNOWN = SPECIAL.index("[UNK]")
 class TrainParams:
     """The knobs of a run."""
 
-    steps: int = 1500
+    steps: int = 800
     minutes: float = 0.0
     """Stop after this much wall time; 0 for no limit."""
     batch: int = 32

@@ -28,7 +28,7 @@ MAX_TOKENS = 64
 """Longest sentence in word pieces; what a caller says after that is not read."""
 SPLITS = ("train", "valid", "test")
 
-_DROPPABLE = frozenset("a an the please my i to me of some".split())
+_DROPPABLE = frozenset(["a", "an", "the", "please", "my", "i", "to", "me", "of", "some"])
 _BEFORE = (
     "um",
     "uh",
@@ -94,7 +94,7 @@ class NluData:
         )
 
 
-def make_data(bot: Bot, seed: int, sizes: Sizes = Sizes()) -> NluData:  # noqa: B008
+def make_data(bot: Bot, seed: int, sizes: Sizes = Sizes()) -> NluData:
     """Draw the splits. The same bot, seed and sizes give the same rows."""
     tags = [OUTSIDE] + [f"{mark}-{slot}" for slot in bot.slots for mark in "BI"]
     outside = OutOfScope(bot)

@@ -42,7 +42,7 @@ class Block(nn.Module):
         """``x`` [batch, tokens, width], ``bias`` [batch, 1, 1, tokens] (0, or very negative at padding) -> like ``x``."""
         batch, tokens, width = x.shape
         qkv = self.queries_keys_values(self.norm_attention(x))
-        query, key, value = qkv.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         scores = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5 + bias
         mixed = (torch.softmax(scores, -1) @ value).transpose(1, 2).reshape(batch, tokens, width)
         x = x + self.dropout(self.merge(mixed))

@@ -33,7 +33,7 @@ IGNORED = -100
 class TrainParams:
     """The knobs of a run."""
 
-    steps: int = 1600
+    steps: int = 1000
     minutes: float = 0.0
     """Stop after this much wall time; 0 for no limit."""
     batch: int = 64
