@@ -1,4 +1,4 @@
-"""Logs of a site: one JSON object a line, with the call's id. What callers say is in them only where the site asks so."""
+"""Logs of a site: one JSON object a line, with the call's id. What callers say is in them only on request."""
 
 from __future__ import annotations
 

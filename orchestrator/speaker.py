@@ -62,7 +62,7 @@ class Speaker:
                 on_first = None
 
     async def send(self, piece: Piece | Prompt, begin: int | None = None) -> None:
-        """Send a piece of audio and a mark. ``begin``: the sample, of all sent, at which its text began (None: here)."""
+        """Send a piece of audio and a mark. ``begin``: the sample, of all sent, where its text began (None: here)."""
         if not len(piece.pcm):
             return
         self._marks += 1
@@ -91,7 +91,7 @@ class Speaker:
         self._changed.set()
 
     async def heard_out(self) -> None:
-        """Return when the caller has heard everything, by marks or the sample clock, by the wall clock where neither moves."""
+        """Return when the caller has heard everything, by marks or the sample clock, or the wall clock."""
         left_s = samples_to_ms(self.playout.sent - self.playout.played(self._clock())) / 1000
         deadline = time.monotonic() + left_s + HANGUP_SLACK_S
         slack = round(HANGUP_SLACK_S * SAMPLE_RATE)

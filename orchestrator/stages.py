@@ -260,7 +260,7 @@ class _RestOfPiece:
 
 
 class Hearing:
-    """One utterance on its way through the STT. It keeps the audio, so that a broken stream is heard again from its start."""
+    """One utterance on its way through the STT. It keeps the audio, so that a broken stream can begin anew."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages

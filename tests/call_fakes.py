@@ -1,0 +1,282 @@
+"""Models that need no training, and a gateway that runs as fast as it can: for tests of calls.
+
+A word of this language is a tone: the fake STT tells utterances apart by their pitch, so that two calls at once cannot
+hear each other's without a test noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from experiments.assignment import StageAssignment
+from experiments.exposures import Exposure
+from orchestrator.dialogue import Dialogue
+from orchestrator.prompts import Prompts
+from orchestrator.services import CallAssignment, CallParams, Services
+from orchestrator.turn import TurnParams
+from orchestrator.wires.twilio import Connected, Event, Mark, Media, Start, Stop, parse, render
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.bot import load_bot
+from parley.bot.replies import realise
+from parley.g711 import ulaw_encode
+from parley.serving.engine import EngineUnavailable
+
+SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
+    300: ("i'd like a latte", "orderDrink", {"coffeeDrink": "latte"}),
+    400: ("a large one", "inform", {"size": "large"}),
+    500: ("yes", "affirm", {}),
+    600: ("no thanks", "deny", {}),
+    700: ("operator", "operator", {}),
+    800: ("i'd like a small mocha", "orderDrink", {"coffeeDrink": "mocha", "size": "small"}),
+    900: ("", "", {}),
+}
+"""Pitch in Hz to what it means. 900 Hz is never understood."""
+
+
+def tone(hertz: int, seconds: float, amplitude: float = 8000) -> Pcm:
+    """A word of the fakes' language, int16 ``[n]``."""
+    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (amplitude * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    confidence: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Meant:
+    intent: str
+    slots: dict[str, str]
+    confidence: float = 0.99
+    out_of_scope: bool = False
+
+
+@dataclass(frozen=True)
+class Worded:
+    text: str
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class EndedWord:
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Sound:
+    pcm: Pcm
+    words: list[EndedWord]
+    last: bool
+
+
+@dataclass
+class FakeModels:
+    """All four stages; a stage in ``down`` raises as a dead engine does. Stands in for the client pool."""
+
+    bot: Any
+    down: set[str] = field(default_factory=set)
+    words_s: float = 0.2
+    broken: set[str] = field(default_factory=set)
+    """Stages that fail with a bug, not with an engine error."""
+
+    def check(self, stage: str) -> None:
+        if stage in self.broken:
+            raise ZeroDivisionError("a bug")
+        if stage in self.down:
+            raise EngineUnavailable("no server", where=stage)
+
+    def get(self, stage: str, model: str, version: int) -> Any:
+        return {"stt": FakeStt, "nlu": FakeNlu, "nlg": FakeNlg, "tts": FakeTts}[stage](self)
+
+
+@dataclass
+class FakeStt:
+    models: FakeModels
+
+    def new_stream(self) -> FakeStream:
+        return FakeStream(self.models)
+
+
+class FakeStream:
+    def __init__(self, models: FakeModels) -> None:
+        self._models = models
+        self._audio: list[Pcm] = []
+
+    async def accept(self, pcm: Pcm) -> None:
+        self._models.check("stt")
+        self._audio.append(pcm)
+
+    def partial(self) -> str:
+        return f"{sum(map(len, self._audio)) // 1600} words"
+
+    async def finish(self) -> Said:
+        self._models.check("stt")
+        pcm = np.concatenate(self._audio).astype(np.float64)
+        spectrum = np.abs(np.fft.rfft(pcm, SAMPLE_RATE))
+        text = SENTENCES[round(float(spectrum.argmax()) / 100) * 100][0]
+        return Said(text, 0.9 if text else 0.1, bool(text))
+
+
+@dataclass
+class FakeNlu:
+    models: FakeModels
+
+    async def parse(self, text: str) -> Meant:
+        self.models.check("nlu")
+        found = next(((intent, slots) for said, intent, slots in SENTENCES.values() if said == text), ("", {}))
+        return Meant(*found, out_of_scope=not found[0])
+
+
+@dataclass
+class FakeNlg:
+    models: FakeModels
+
+    async def generate(self, act: str, slots: dict[str, str]) -> Worded:
+        self.models.check("nlg")
+        return Worded(realise(self.models.bot, act, slots))
+
+
+@dataclass
+class FakeTts:
+    models: FakeModels
+
+    async def synthesise(self, text: str) -> AsyncIterator[Sound]:
+        words = text.split()
+        per_word = self.models.words_s
+        for index, word in enumerate(words):
+            self.models.check("tts")
+            end = EndedWord(word, index * per_word, (index + 1) * per_word)
+            yield Sound(tone(1200, per_word), [end], index == len(words) - 1)
+
+
+def fake_services(exposures: list[Exposure] | None = None, **params: Any) -> tuple[Services, FakeModels]:
+    """The barista's calls over fake models. Waits are short; ``params`` are those of `CallParams`."""
+    bot = load_bot("barista")
+    models = FakeModels(bot)
+    kept: list[Exposure] = exposures if exposures is not None else []
+
+    def assign(caller: str, call_id: str) -> CallAssignment:
+        stages = {
+            stage: StageAssignment(stage, f"barista_{stage}", 1, None, None, "release", 0)
+            for stage in ("stt", "nlu", "nlg", "tts")
+        }
+        return CallAssignment("unit", 7, stages)
+
+    params.setdefault("turn", TurnParams(no_input_s=4.0))
+    services = Services(
+        bot=bot,
+        dialogue=Dialogue(bot),
+        pool=models,  # type: ignore[arg-type]
+        prompts=Prompts(bot),
+        assign=assign,
+        log_exposures=kept.extend,
+        params=CallParams(**params),
+    )
+    return services, models
+
+
+class FakeLine:
+    """A connection whose both ends are queues."""
+
+    def __init__(self) -> None:
+        self.inbound: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.sent: list[Event] = []
+        self.closed: tuple[int, str] | None = None
+        self._news = asyncio.Event()
+
+    async def receive(self) -> str | bytes | None:
+        return await self.inbound.get()
+
+    async def send(self, message: str) -> None:
+        await asyncio.sleep(0)
+        self.sent.append(parse(message))
+        self._news.set()
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+        self._news.set()
+
+    async def changed(self) -> None:
+        self._news.clear()
+        async with asyncio.timeout(5):
+            await self._news.wait()
+
+
+class FakeGateway:
+    """Plays the gateway and the caller, on the sample clock: no frame waits for a clock of the wall."""
+
+    def __init__(self, line: FakeLine, *, echoes: bool = True, parameters: dict[str, str] | None = None) -> None:
+        self.line = line
+        self.echoes = echoes
+        self._chunk = 0
+        self._echoed = 0
+        parameters = {"parley_trace": "1"} if parameters is None else parameters
+        self.put(Connected())
+        self.put(Start("MZ1", "CA1", "AC1", 1, parameters))
+
+    def put(self, event: Event) -> None:
+        self.line.inbound.put_nowait(render(event))
+
+    def media(self) -> bytes:
+        """All audio the bot has sent, mu-law."""
+        return b"".join(event.payload for event in self.line.sent if isinstance(event, Media))
+
+    def traces(self, kind: str) -> list[dict[str, Any]]:
+        return [event.data for event in self.line.sent if getattr(event, "kind", "") == kind]
+
+    async def say(self, hertz: int, seconds: float = 0.8) -> None:
+        await self.frames(tone(hertz, seconds))
+
+    async def silence(self, seconds: float) -> None:
+        rng = np.random.default_rng(1)
+        await self.frames((rng.standard_normal(round(seconds * SAMPLE_RATE)) * 8).astype(np.int16))
+
+    async def frames(self, pcm: Pcm) -> None:
+        for at in range(0, len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
+            self._chunk += 1
+            payload = ulaw_encode(pcm[at : at + FRAME_SAMPLES]).tobytes()
+            self.put(Media("MZ1", payload, self._chunk, (self._chunk - 1) * 20, self._chunk + 1))
+        while not self.line.inbound.empty() and self.line.closed is None:
+            await asyncio.sleep(0)
+
+    async def hear_reply(self, replies: int) -> dict[str, Any]:
+        """Wait until the bot has said this many turns, play them to the end, and give the last one's reply."""
+        while len(self.traces("turn")) < replies and self.line.closed is None:
+            await self.line.changed()
+        await self.play_out()
+        return self.traces("reply")[-1]
+
+    async def play_out(self) -> None:
+        """Everything sent so far is heard: the marks come back, the line stays silent."""
+        marks = [event for event in self.line.sent if isinstance(event, Mark)]
+        await self.silence(0.2)
+        if self.echoes:
+            for mark in marks[self._echoed :]:
+                self.put(mark)
+            self._echoed = len(marks)
+        else:
+            await self.silence(len(self.media()) / SAMPLE_RATE)
+        await asyncio.sleep(0)
+
+    async def turn(self, hertz: int, replies: int) -> dict[str, Any]:
+        """Say something and hear the answer out."""
+        await self.say(hertz)
+        await self.silence(0.6)
+        return await self.hear_reply(replies)
+
+    def hang_up(self) -> None:
+        self.put(Stop("MZ1", "CA1"))
+
+    def dumps(self) -> str:
+        return json.dumps([type(event).__name__ for event in self.line.sent])
