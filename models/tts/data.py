@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 import random
-import re
 import subprocess
 import sys
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +33,9 @@ from num2words import num2words
 from numpy.typing import NDArray
 
 from models.callers import require
+from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.pitch import pitch_contour
-from models.tts.text import PHONES, SYMBOLS, Lexicon, Token, placed, sayable, symbol_ids, tokenise
+from models.tts.text import PHONES, SYMBOLS, Lexicon, sayable, symbol_ids, tokenise
 from parley.audio import SAMPLE_RATE
 from parley.bot import Bot, load_bot
 from parley.bot.grammar import Grammar
@@ -44,8 +45,6 @@ from parley.errors import ParleyError
 from parley.files import sha256_json, write_atomic, write_json
 from parley.progress import progress
 
-HOP = 80
-"""Samples a frame: 10 ms, so that two frames fill a telephone packet."""
 LEAD_FRAMES = 4
 TAIL_FRAMES = 12
 """Silence kept before and after an utterance: the synthesiser's own 0.2 s in front would cost every caller that long."""
@@ -57,14 +56,6 @@ _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A phone (or ``pau``) and the time it ends, in seconds."""
-
-    phone: str
-    end_s: float
 
 
 @dataclass(frozen=True)
@@ -162,96 +153,7 @@ def _coverage(bot: Bot) -> Iterator[str]:
             yield from task.answer.values.values()
 
 
-# --- flite ------------------------------------------------------------------------------------------------------
-
-
-def flite_speech(text: str, voice: str) -> tuple[NDArray[np.float32], list[Segment]]:
-    """flite's audio (8 kHz float, ``[n]``) and its phones.
-
-    Raises:
-        ParleyError: flite is missing (names the package), or cannot say the text.
-    """
-    flite = require("flite")
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "said.wav"
-        command = [flite, "-voice", voice, "-psdur", "-t", text, "-o", str(wav)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode or not wav.is_file() or not done.stdout.strip():
-            raise ParleyError(f"flite could not say {text!r}: {done.stderr.strip()[:200]}", where=f"voice {voice}")
-        audio, rate = soundfile.read(str(wav), dtype="float32")
-    segments: list[Segment] = []
-    offset = 0.0
-    for line in done.stdout.splitlines():  # one line a sentence, its times starting at zero
-        pairs = [item.rsplit(":", 1) for item in line.split()]
-        segments += [Segment(phone, offset + float(end)) for phone, end in pairs]
-        offset = segments[-1].end_s if segments else 0.0
-    return soxr.resample(audio, rate, SAMPLE_RATE).astype(np.float32), segments
-
-
-def align_words(segments: list[Segment], tokens: list[Token], lexicon: Lexicon) -> list[tuple[int, int]]:
-    """Give each segment its word: (written word, place in the list of spoken words), ``(-1, -1)`` for pauses.
-
-    Edit distance between the phones heard and the words' phones from the lexicon; running speech reduces vowels and
-    links words, so they are close and not equal.
-    """
-    expected = [
-        (phone, (index, nth))
-        for nth, (index, word) in enumerate((i, w) for i, t in enumerate(tokens) for w in t.spoken)
-        for phone in lexicon.phones(word)
-    ]
-    heard = [(n, s.phone) for n, s in enumerate(segments) if s.phone != "pau"]
-    cost = np.zeros((len(heard) + 1, len(expected) + 1))
-    cost[:, 0] = np.arange(len(heard) + 1)
-    cost[0, :] = np.arange(len(expected) + 1)
-    for i, (_, mine) in enumerate(heard, 1):
-        for j, (theirs, _) in enumerate(expected, 1):
-            cost[i, j] = min(
-                cost[i - 1, j - 1] + _unlike(mine, theirs), cost[i - 1, j] + 1.0, cost[i, j - 1] + 1.0
-            )  # fmt: skip
-    owners: list[tuple[int, int]] = [(-1, -1)] * len(segments)
-    i, j = len(heard), len(expected)
-    while i > 0:
-        if j > 0 and cost[i, j] == cost[i - 1, j - 1] + _unlike(heard[i - 1][1], expected[j - 1][0]):
-            owners[heard[i - 1][0]] = expected[j - 1][1]
-            i, j = i - 1, j - 1
-        elif j > 0 and cost[i, j] == cost[i, j - 1] + 1.0:
-            j -= 1
-        else:
-            owners[heard[i - 1][0]] = expected[max(j - 1, 0)][1]
-            i -= 1
-    return owners
-
-
-def _unlike(a: str, b: str) -> float:
-    if a == b:
-        return 0.0
-    return 0.6 if (a[0] in "aeiou") == (b[0] in "aeiou") else 1.5
-
-
-def symbols_of(segments: list[Segment], owners: list[tuple[int, int]], tokens: list[Token]) -> list[str]:
-    """The network's symbol of each segment: phones with their place in the word, pauses by what they stand for."""
-    symbols: list[str] = []
-    n, last = 0, len(segments)
-    while n < last:
-        if segments[n].phone == "pau":
-            following_pause = n + 1 < last and segments[n + 1].phone == "pau"
-            written = next((owners[m][0] for m in range(n - 1, -1, -1) if owners[m][0] >= 0), -1)
-            starts = written < 0 or (n > 0 and segments[n - 1].phone == "pau")
-            mark = tokens[written].pause if written >= 0 else ""
-            if starts:
-                symbols.append("^")
-            elif following_pause or n + 1 == last:
-                symbols.append("?" if mark == "?" else ".")
-            else:
-                symbols.append(",")
-            n += 1
-            continue
-        end = n
-        while end < last and owners[end] == owners[n] and segments[end].phone != "pau":
-            end += 1
-        symbols += placed([s.phone for s in segments[n:end]])
-        n = end
-    return symbols
+# --- utterances -----------------------------------------------------------------------------------------------
 
 
 def _utterance(
@@ -278,7 +180,7 @@ def _utterance(
 # --- recordings -------------------------------------------------------------------------------------------------
 
 
-def read_ljspeech(folder: Path) -> list[tuple[str, str, Path]]:
+def read_ljspeech(folder: Path) -> list[tuple[str, str, Path | None]]:
     """Rows ``(id, text, wav)`` of a folder in LJSpeech's shape.
 
     Raises:
@@ -287,7 +189,7 @@ def read_ljspeech(folder: Path) -> list[tuple[str, str, Path]]:
     metadata = folder / "metadata.csv"
     if not metadata.is_file():
         raise ParleyError("no metadata.csv", where=str(folder), mend="give a folder like LJSpeech-1.1")
-    rows = []
+    rows: list[tuple[str, str, Path | None]] = []
     with metadata.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE), 1):
             if not row:
@@ -302,61 +204,6 @@ def read_ljspeech(folder: Path) -> list[tuple[str, str, Path]]:
     if not rows:
         raise ParleyError("metadata.csv is empty", where=str(metadata), mend="add lines id|text|normalised")
     return rows
-
-
-def warp(segments: list[Segment], spoken: NDArray[np.float32], recorded: NDArray[np.float32]) -> list[Segment]:
-    """Carry the borders of flite's phones (in ``spoken``) over to a recording of the same text, by time warping.
-
-    Both are float ``[n]`` at 8 kHz. Frames are 10 ms; every phone keeps at least one.
-    """
-    mine, theirs = _warp_frames(spoken), _warp_frames(recorded)
-    path = _dtw(mine, theirs)
-    last = len(theirs)
-    ends: list[int] = []
-    for n, segment in enumerate(segments):
-        frame = min(round(segment.end_s * SAMPLE_RATE / HOP), len(mine) - 1)
-        reached = last if n == len(segments) - 1 else int(path[frame])
-        ends.append(min(max(reached, (ends[-1] if ends else 0) + 1), last - (len(segments) - 1 - n)))
-    if min(np.diff(ends, prepend=0)) < 1:
-        raise ParleyError(f"recording is too short for its text ({last} frames, {len(segments)} phones)")
-    return [Segment(s.phone, e * HOP / SAMPLE_RATE) for s, e in zip(segments, ends, strict=True)]
-
-
-def _warp_frames(audio: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean and variance normalised log energies in 24 mel bands, ``[frames, 24]``."""
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(audio, (88, 168)), 256)[::HOP][: max(1, len(audio) // HOP)]
-    power = np.abs(np.fft.rfft(frames * np.hanning(256), 512)) ** 2
-    log = np.log(power @ mel_bands(24, 512).T + 1e-6)
-    return (log - log.mean(0)) / (log.std(0) + 1e-3)
-
-
-def _dtw(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each frame of ``a`` the first frame of ``b`` on the cheapest monotone path."""
-    distance = np.sqrt(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0))
-    rows, columns = distance.shape
-    total = np.full((rows + 1, columns + 1), np.inf)
-    total[0, 0] = 0.0
-    for d in range(2, rows + columns + 1):  # along antidiagonals, where cells do not depend on each other
-        i = np.arange(max(1, d - columns), min(rows, d - 1) + 1)
-        j = d - i
-        best = np.minimum(total[i - 1, j - 1], np.minimum(total[i - 1, j], total[i, j - 1]))
-        total[i, j] = distance[i - 1, j - 1] + best
-    reached = np.zeros(rows, dtype=np.int64)
-    i, j = rows, columns
-    while i > 0 and j > 0:
-        reached[i - 1] = j - 1
-        step = int(np.argmin((total[i - 1, j - 1], total[i - 1, j], total[i, j - 1])))
-        i, j = (i - 1, j - 1) if step == 0 else (i - 1, j) if step == 1 else (i, j - 1)
-    return reached
-
-
-def mel_bands(n_mels: int, n_fft: int, low_hz: float = 60.0, high_hz: float = 3800.0) -> NDArray[np.float64]:
-    """Triangular mel filters ``[n_mels, n_fft // 2 + 1]`` at 8 kHz (O'Shaughnessy's mel scale)."""
-    mel = np.linspace(1127 * np.log1p(low_hz / 700), 1127 * np.log1p(high_hz / 700), n_mels + 2)
-    edges = 700 * np.expm1(mel / 1127)
-    hz = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)[None]
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return np.maximum(0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))
 
 
 def _recorded(wav: Path) -> NDArray[np.float32]:
@@ -451,7 +298,7 @@ def build(
     rng = random.Random(seed)
     if recordings:
         rows = read_ljspeech(recordings)
-        sources = [(name, text, wav) for name, text, wav in rows if tokenise(text)][:count]
+        sources: list[tuple[str, str, Path | None]] = [r for r in rows if tokenise(r[1])][:count]
     else:
         texts = sentences(bot, count, rng)
         sources = [(f"s{n:05d}", text, None) for n, text in enumerate(texts)]
@@ -474,7 +321,9 @@ def build(
     kept = [u for u in made if u and len(u.pcm) > 20 * HOP]
     if not kept:
         raise ParleyError("no sentence could be aligned", where=str(out), mend="check texts and recordings")
-    licence = licence or (f"recordings in {recordings}" if recordings else f"flite voice {bot.voice.name} (BSD-like)")
+    licence = licence or (
+        f"recordings in {recordings}" if recordings else f"flite voice {bot.voice.name} (free, X11-like licence of CMU)"
+    )
     _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence)
     return load(out)
 
@@ -485,7 +334,12 @@ def _levelled(utterances: list[Utterance]) -> list[Utterance]:
     gain = _PEAK * 32767 / max(float(np.quantile(peaks, 0.95)), 1.0)
     return [
         Utterance(
-            u.id, u.text, u.split, u.ids, u.word_of, u.durations,
+            u.id,
+            u.text,
+            u.split,
+            u.ids,
+            u.word_of,
+            u.durations,
             np.clip(np.rint(u.pcm * gain), -32768, 32767).astype(np.int16),
         )  # fmt: skip
         for u in utterances
@@ -493,8 +347,6 @@ def _levelled(utterances: list[Utterance]) -> list[Utterance]:
 
 
 def _read_json(path: Path) -> Any:
-    import json
-
     return json.loads(path.read_text())
 
 
@@ -515,9 +367,6 @@ def _write(out: Path, utterances: list[Utterance], lexicon: Lexicon, request: di
         voiced=np.concatenate([c[1] for c in contours]),
     )  # fmt: skip
     lexicon.save(out / "lexicon.json")
-    import hashlib
-    import json
-
     digest = sha256_json([rows, hashlib.sha256(pcm.tobytes()).hexdigest()])
     write_atomic(out / "corpus.json", json.dumps({"digest": digest, "licence": licence, "rows": rows}))
     # Last: a corpus without its request is unfinished and is made again.
@@ -542,8 +391,13 @@ def load(folder: Path) -> Corpus:
         pcm = samples[at * HOP : (at + frames) * HOP]
         utterances.append(
             Utterance(
-                row["id"], row["text"], row["split"], tuple(row["ids"]), tuple(row["word_of"]),
-                tuple(row["durations"]), pcm,
+                row["id"],
+                row["text"],
+                row["split"],
+                tuple(row["ids"]),
+                tuple(row["word_of"]),
+                tuple(row["durations"]),
+                pcm,
             )  # fmt: skip
         )
         pitch.append(all_pitch[at : at + frames])

@@ -214,17 +214,13 @@ class Vocoder(nn.Module):
         self.config = config
         width = config.decoder_width
         self.enter = nn.Linear(config.encoder_width + 6, width)
-        self.blocks = nn.ModuleList(
-            Block(width, config.kernel, config.expansion) for _ in range(config.decoder_layers)
-        )
+        self.blocks = nn.ModuleList(Block(width, config.kernel, config.expansion) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, 2 * config.bins)
         with torch.no_grad():
             self.leave.weight.mul_(0.3)
             self.leave.bias.fill_(-5.0)
-        for name, array in zip(
-            ("analysis", "synthesis", "minimum"), _bases(config.n_fft, config.hop), strict=True
-        ):
+        for name, array in zip(("analysis", "synthesis", "minimum"), _bases(config.n_fft, config.hop), strict=True):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         table = np.random.default_rng(1).standard_normal(_NOISE_SECONDS * SAMPLE_RATE)
         self.register_buffer("noise", torch.tensor(table, dtype=torch.float32), persistent=False)
@@ -335,7 +331,7 @@ class TtsNetwork(nn.Module):
         return pcm[:, lead : lead + n * self.config.hop]
 
     def plan(self, phones: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states, durations (int64 frames, 0 for padding) and pitch knots in Hz, at speed ``rate`` [batch, 1]."""
+        """Hidden states, durations (int64 frames, 0 pads) and knots in Hz at speed ``rate`` [batch, 1]."""
         hidden, log_frames, pitch = self.encoder(phones)
         frames = (log_frames.clamp(-1.0, 5.3).exp() / rate.clamp(0.5, 2.0) + 0.5).floor().clamp(min=1.0)
         return hidden, frames.to(torch.int64) * (phones != PAD).to(torch.int64), self.to_hz(pitch)

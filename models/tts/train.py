@@ -81,8 +81,10 @@ def examples(corpus: Corpus, split: str, config: TtsConfig) -> list[Example]:
         knots = np.log(hz / config.pitch_mean) / config.pitch_spread
         out.append(
             Example(
-                torch.tensor(utterance.ids), torch.tensor(utterance.durations),
-                torch.tensor(knots, dtype=torch.float32), torch.tensor(weight, dtype=torch.float32),
+                torch.tensor(utterance.ids),
+                torch.tensor(utterance.durations),
+                torch.tensor(knots, dtype=torch.float32),
+                torch.tensor(weight, dtype=torch.float32),
                 torch.tensor(utterance.pcm, dtype=torch.float32) / 32767.0,
             )  # fmt: skip
         )
@@ -268,7 +270,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.tts.train", description="Train a voice.")
     parser.add_argument("--bot", required=True)
     parser.add_argument("--out", type=Path, required=True, help="run directory")
-    parser.add_argument("--data", type=Path, help="corpus made by models.tts.data; default: OUT/corpus, made if missing")
+    parser.add_argument("--data", type=Path, help="corpus made by models.tts.data; default: OUT/corpus (made)")
     parser.add_argument("--sentences", type=int, default=1500, help="of the corpus, when it is made here")
     parser.add_argument("--minutes", type=float, default=35.0)
     parser.add_argument("--steps", type=int, default=0, help="stop after so many instead of --minutes")

@@ -1,0 +1,166 @@
+"""The voice's client: text in, pieces of audio out, each word's end time with the piece it ends in.
+
+async for piece in TtsClient(bundle, engine, "barista_tts", 1).synthesise("One latte, coming up."):
+    play(piece.pcm)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.tts.text import PAD, SYMBOLS, Lexicon, PhoneSequence, Token, tokenise
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.bundle import read_manifest
+from parley.errors import ParleyError
+from parley.serving.engine import Engine
+
+_PAD_TO = 32
+"""Phone counts are rounded up to this, so that requests of different sentences share a batch."""
+_MAX_PHONES = 384
+"""Longer texts are spoken as several utterances, cut between sentences where they can be."""
+_TAIL_S = 0.1
+
+
+@dataclass(frozen=True)
+class WordTime:
+    """When a word is heard, in seconds from the start of the text's audio."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class AudioPiece:
+    """A stretch of speech: int16 ``[n]`` at 8 kHz, and the words whose end lies in it."""
+
+    pcm: Pcm
+    words: list[WordTime]
+    last: bool
+
+
+class TtsClient:
+    """Speaks texts with one published version; holds no state between texts."""
+
+    def __init__(self, bundle_dir: Path, engine: Engine, model: str, version: int, *, use_flite: bool = True) -> None:
+        """Read what belongs to the version.
+
+        Raises:
+            ParleyError: the bundle is not a voice, or its symbols are not those of this code.
+        """
+        constants = read_manifest(bundle_dir).constants
+        if tuple(constants.get("symbols", ())) != SYMBOLS or constants.get("sample_rate") != SAMPLE_RATE:
+            raise ParleyError(
+                "this bundle's symbols or sample rate are not this version's",
+                where=str(bundle_dir),
+                mend="export the voice again with this version of Parley",
+            )
+        self._hop: int = constants["hop"]
+        self._piece_frames: int = constants["piece_frames"]
+        self._lexicon = Lexicon.load(bundle_dir / "lexicon.json", use_flite=use_flite)
+        self._engine, self._model, self._version = engine, model, version
+
+    async def synthesise(self, text: str, *, rate: float = 1.0) -> AsyncIterator[AudioPiece]:
+        """Speak ``text`` at ``rate`` times the voice's speed (0.5 to 2).
+
+        The next piece is computed while the caller plays the present one; leaving the loop cancels it. A text with
+        nothing to say gives one empty last piece.
+
+        Raises:
+            EngineError: the model could not answer; pieces given so far stand.
+        """
+        parts = await asyncio.to_thread(self._sequences, text)
+        if not parts:
+            yield AudioPiece(np.zeros(0, dtype=np.int16), [], True)
+            return
+        offset_s = 0.0
+        for number, part in enumerate(parts):
+            final = number == len(parts) - 1
+            spoken = 0
+            async for pcm, words, done in self._utterance(part, rate):
+                shifted = [WordTime(w.word, w.start_s + offset_s, w.end_s + offset_s) for w in words]
+                spoken += len(pcm)
+                yield AudioPiece(pcm, shifted, final and done)
+            offset_s += spoken / SAMPLE_RATE
+
+    def _sequences(self, text: str) -> list[PhoneSequence]:
+        """The text's phones, in as few parts as the graph's longest input allows."""
+        parts: list[PhoneSequence] = []
+        held: list[Token] = []
+        for sentence in _sentences(tokenise(text)):
+            if held and len(self._lexicon.sequence([*held, *sentence]).ids) > _MAX_PHONES:
+                parts += self._fitting(held)
+                held = []
+            held = [*held, *sentence]
+        return parts + (self._fitting(held) if held else [])
+
+    def _fitting(self, tokens: list[Token]) -> list[PhoneSequence]:
+        sequence = self._lexicon.sequence(tokens)
+        if len(sequence.ids) <= _MAX_PHONES or len(tokens) == 1:
+            return [sequence]
+        middle = len(tokens) // 2
+        return self._fitting(tokens[:middle]) + self._fitting(tokens[middle:])
+
+    async def _utterance(self, sequence: PhoneSequence, rate: float) -> AsyncIterator[tuple[Pcm, list[WordTime], bool]]:
+        phones = np.full((1, -(-len(sequence.ids) // _PAD_TO) * _PAD_TO), PAD, dtype=np.int64)
+        phones[0, : len(sequence.ids)] = sequence.ids
+        speed = np.full((1, 1), rate, dtype=np.float32)
+
+        async def ask(start: int) -> dict[str, NDArray[Any]]:
+            inputs: dict[str, NDArray[Any]] = {
+                "phones": phones,
+                "piece_start": np.full((1, 1), start, dtype=np.int64),
+                "rate": speed,
+            }
+            return await self._engine.infer(self._model, self._version, inputs)
+
+        answer = await ask(0)
+        durations = np.asarray(answer["durations"], dtype=np.int64)[0, : len(sequence.ids)]
+        words = word_times(sequence, durations, self._hop)
+        tail = round((words[-1].end_s + _TAIL_S) * SAMPLE_RATE) if words else 0
+        length = min(int(durations.sum()) * self._hop, tail)
+        size = self._piece_frames * self._hop
+        for begin in range(0, length, size):
+            end = min(begin + size, length)
+            last = end == length
+            coming = None if last else asyncio.create_task(ask((begin + size) // self._hop))
+            try:
+                pcm = np.asarray(answer["pcm"], dtype=np.int16)[0, : end - begin]
+                # A word belongs to the piece that plays its last sample.
+                ending = [w for w in words if begin < round(w.end_s * SAMPLE_RATE) <= end]
+                yield pcm, ending, last
+                if coming:
+                    answer = await coming
+            finally:
+                if coming and not coming.done():
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+
+
+def _sentences(tokens: list[Token]) -> list[list[Token]]:
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        parts[-1].append(token)
+        if token.pause in (".", "?"):
+            parts.append([])
+    return [part for part in parts if part]
+
+
+def word_times(sequence: PhoneSequence, durations: NDArray[np.int64], hop: int) -> list[WordTime]:
+    """Start and end of each written word, from the frames of its phones."""
+    ends = np.cumsum(durations) * hop / SAMPLE_RATE
+    begins = ends - np.asarray(durations) * hop / SAMPLE_RATE
+    owner = np.asarray(sequence.word_of)
+    found = []
+    for index, word in enumerate(sequence.words):
+        mine = np.flatnonzero(owner == index)
+        if len(mine):
+            found.append(WordTime(word, round(float(begins[mine[0]]), 6), round(float(ends[mine[-1]]), 6)))
+    return found

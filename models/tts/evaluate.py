@@ -1,0 +1,164 @@
+"""Listen to an exported voice: is it understood, is it close to the training voice, is it in time, is it fast?
+
+    python -m models.tts.evaluate runs/tts-barista [--json OUT]
+
+All of it goes through the bundle, the client and the in-process engine, as a call does. Held-out sentences only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.tts.alignment import match_frames, mel_bands
+from models.tts.client import TtsClient, WordTime
+from models.tts.data import Corpus, Utterance, load
+from models.tts.recogniser import Recogniser, word_errors, words_of
+from parley.audio import SAMPLE_RATE, Pcm, write_wav
+from parley.bundle import read_manifest, write_bundle
+from parley.errors import ParleyError
+from parley.files import write_json
+from parley.progress import progress
+from parley.runs import Run
+from parley.serving.onnx_engine import OnnxEngine
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What the client gave for a text, and how long it took."""
+
+    pcm: Pcm
+    words: list[WordTime]
+    first_piece_s: float
+    all_pieces_s: float
+
+
+async def speak(client: TtsClient, text: str) -> Spoken:
+    """Take every piece at once, without playing it."""
+    started = time.perf_counter()
+    first = 0.0
+    parts, words = [], []
+    async for piece in client.synthesise(text):
+        first = first or time.perf_counter() - started
+        parts.append(piece.pcm)
+        words += piece.words
+    return Spoken(np.concatenate(parts), words, first, time.perf_counter() - started)
+
+
+def log_mel(pcm: Pcm) -> NDArray[np.float64]:
+    """40 mel bands in dB, frames of 10 ms, ``[frames, 40]``."""
+    padded = np.pad(pcm.astype(np.float64) / 32768.0, (88, 168))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 256)[::80][: max(1, len(pcm) // 80)]
+    power = np.abs(np.fft.rfft(windows * np.hanning(256), 512)) ** 2
+    return 10 * np.log10(power @ mel_bands(40, 512).T + 1e-4)
+
+
+def mel_distance_db(mine: Pcm, theirs: Pcm) -> float:
+    """Mean absolute difference of log-mel bands in dB, frames matched by time warping."""
+    a, b = log_mel(mine), log_mel(theirs)
+    matched = match_frames(mine.astype(np.float32) / 32768, theirs.astype(np.float32) / 32768)
+    return float(np.abs(a - b[matched[: len(a)]]).mean())
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    return {f"p{q}": round(float(np.percentile(values, q)), 2) for q in (50, 95)}
+
+
+async def _measure(bundle: Path, chosen: list[Utterance]) -> list[Spoken]:
+    async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
+        client = TtsClient(bundle, engine, "", 0)
+        await speak(client, "Warm up.")
+        spoken = []
+        with progress("speaking held-out sentences", len(chosen)) as bar:
+            for utterance in chosen:
+                spoken.append(await speak(client, utterance.text))
+                bar.advance()
+        return spoken
+
+
+def _intelligibility(corpus: Corpus, chosen: list[Utterance], spoken: list[Spoken]) -> dict[str, float]:
+    texts = [u.text for u in corpus.utterances if u.split == "train"]
+    extra = {w for u in chosen for w in words_of(u.text)}
+    ear = Recogniser(texts, corpus.lexicon, extra)
+    mine = theirs = total = 0
+    with progress("recognising", len(chosen)) as bar:
+        for utterance, said in zip(chosen, spoken, strict=True):
+            words = words_of(utterance.text)
+            total += len(words)
+            mine += word_errors(words, ear.hear(said.pcm))
+            theirs += word_errors(words, ear.hear(utterance.pcm))
+            bar.advance()
+    return {"wer": round(mine / total, 4), "wer_training_voice": round(theirs / total, 4), "words": total}
+
+
+def evaluate(run_path: Path, *, data: Path | None = None, limit: int = 100) -> dict[str, Any]:
+    """Figures of ``RUN/bundle``; written into its manifest and the run's ``figures.json``.
+
+    Returns:
+        ``wer`` and ``wer_training_voice`` by PocketSphinx, ``mel_distance_db``, ``word_end_error_ms`` (against the
+        training voice's own timing), ``first_piece_ms``, ``real_time_factor``.
+    """
+    run = Run.open(run_path)
+    corpus = load(data or Path(run.params.get("data", run.path / "corpus")))
+    chosen = [corpus.utterances[n] for n in corpus.split("test")][:limit]
+    if not chosen:
+        raise ParleyError("the corpus holds no sentence back", where=str(run_path), mend="make it with more sentences")
+    manifest = read_manifest(run.bundle_path)
+    spoken = asyncio.run(_measure(run.bundle_path, chosen))
+    off = [
+        abs(word.end_s - end) * 1000
+        for utterance, said in zip(chosen, spoken, strict=True)
+        for word, end in zip(said.words, utterance.word_ends_s(), strict=True)
+    ]
+    seconds = sum(len(s.pcm) for s in spoken) / SAMPLE_RATE
+    figures: dict[str, Any] = {
+        "sentences": len(chosen),
+        "audio_s": round(seconds, 1),
+        **_intelligibility(corpus, chosen, spoken),
+        "mel_distance_db": round(
+            float(np.mean([mel_distance_db(s.pcm, u.pcm) for s, u in zip(spoken, chosen, strict=True)])), 3
+        ),
+        "word_end_error_ms": _percentiles(off),
+        "first_piece_ms": _percentiles([s.first_piece_s * 1000 for s in spoken]),
+        "real_time_factor": round(sum(s.all_pieces_s for s in spoken) / seconds, 4),
+        "precision": manifest.parity.get("precision", ""),
+        "bytes": (run.bundle_path / "model.onnx").stat().st_size,
+    }
+    write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
+    run.figures(evaluation=figures)
+    samples = run.path / "samples"
+    for utterance, said in list(zip(chosen, spoken, strict=True))[:8]:
+        write_wav(samples / f"{utterance.id}.wav", said.pcm)
+        write_wav(samples / f"{utterance.id}.training-voice.wav", utterance.pcm)
+    return figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m models.tts.evaluate", description="Evaluate an exported voice.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
+    parser.add_argument("--limit", type=int, default=100, help="held-out sentences")
+    options = parser.parse_args(argv)
+    try:
+        figures = evaluate(options.run, data=options.data, limit=options.limit)
+        if options.json:
+            write_json(options.json, figures)
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

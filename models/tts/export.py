@@ -1,0 +1,221 @@
+"""From a training run to a bundle: the graph, the lexicon, the manifest.
+
+    python -m models.tts.export runs/tts-barista [--precision fp32|fp16|int8] [--tensorrt]
+
+``fp16`` stores weights in half precision and computes in single: half the size, and durations and pulse phases that do
+not depend on a server's rounding. ``int8`` quantises the vocoder's matrix products; the encoder, which decides
+durations, stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from models.exporting import PRECISIONS, Feeds, check_parity, convert, tensorrt, to_onnx
+from models.training import environment, git_lineage, load_checkpoint
+from models.tts.data import Corpus, load
+from models.tts.network import TtsConfig, TtsNetwork
+from models.tts.text import SYMBOLS
+from parley.audio import SAMPLE_RATE
+from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.errors import ParleyError
+from parley.files import sha256_json
+from parley.runs import Run
+
+_TOLERANCE = {"fp32": 5e-3, "fp16": 5e-3, "int8": 0.25}
+"""Largest difference of a sample, relative to the piece's peak. int8 changes filters, not durations or pulses."""
+_INPUTS = ("phones", "piece_start", "rate")
+_OUTPUTS = ("pcm", "durations", "frames")
+MAX_BATCH = 16
+_SMALLEST_HALVED = 1024
+
+
+def trained(run: Run) -> TtsNetwork:
+    """The run's averaged weights.
+
+    Raises:
+        ParleyError: the run has no checkpoint.
+    """
+    import json
+
+    path = run.path / "average"
+    if not (path / "state.json").is_file():
+        raise ParleyError("no checkpoint", where=str(path), mend="train first")
+    model = TtsNetwork(TtsConfig(**json.loads((path / "state.json").read_text())["network"]))
+    load_checkpoint(path, model)
+    return model.eval()
+
+
+def real_inputs(corpus: Corpus, count: int) -> list[Feeds]:
+    """Requests as a call makes them: held-out sentences, first and later pieces, three speeds."""
+    feeds: list[Feeds] = []
+    chosen = (corpus.split("test") or corpus.split("train"))[:count]
+    for n, index in enumerate(chosen):
+        ids = corpus.utterances[index].ids
+        phones = np.zeros((1, -(-len(ids) // 32) * 32), dtype=np.int64)
+        phones[0, : len(ids)] = ids
+        start = np.array([[50 * (n % 3)]], dtype=np.int64)
+        feeds.append(
+            {"phones": phones, "piece_start": start, "rate": np.array([[(1.0, 0.8, 1.25)[n % 3]]], np.float32)}
+        )
+    return feeds
+
+
+def halve_weights(path: Path) -> None:
+    """Store large weights in half precision behind a cast, which runtimes fold away when they load the file."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype == np.float32 and array.size >= _SMALLEST_HALVED:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+            casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def _encoder_nodes(path: Path) -> list[str]:
+    """Matrix products that int8 leaves alone: the encoder's, and the vocoder's fixed transforms (they are signal)."""
+    graph = onnx.load(str(path)).graph
+    products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm")]
+    return [n.name for n in products if "/blocks." not in n.name or "/encoder/" in n.name]
+
+
+def _torch_reference(model: TtsNetwork) -> Any:
+    @torch.no_grad()
+    def run_torch(feed: Feeds) -> list[np.ndarray]:
+        return [out.numpy() for out in model(*(torch.from_numpy(feed[name]) for name in _INPUTS))]
+
+    return run_torch
+
+
+def export(run_path: Path, *, precision: str = "fp16", data: Path | None = None) -> Manifest:
+    """Write ``RUN/bundle``.
+
+    Raises:
+        ParleyError: no checkpoint, no corpus, or torch and ONNX disagree.
+    """
+    run = Run.open(run_path)
+    model = trained(run)
+    corpus = load(data or Path(run.params.get("data", run.path / "corpus")))
+    staging = run.path / ".bundle.new"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    graph = staging / "model.onnx"
+    feeds = real_inputs(corpus, 12)
+    example = tuple(torch.from_numpy(np.repeat(feeds[0][name], 2, axis=0)) for name in _INPUTS)
+    axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in (*_INPUTS, *_OUTPUTS)}
+    axes["phones"][1] = axes["durations"][1] = "phones"
+    if precision == "fp16":
+        _round_to_half(model)
+    to_onnx(model, example, _INPUTS, _OUTPUTS, graph, axes)
+    if precision == "fp16":
+        halve_weights(graph)
+    else:
+        convert(graph, precision, _encoder_nodes(graph))
+    parity = {**check_parity(_torch_reference(model), graph, feeds, _TOLERANCE[precision]), "precision": precision}
+    corpus.lexicon.save(staging / "lexicon.json")
+    manifest = write_bundle(staging, _manifest(run, model, corpus, parity))
+    shutil.rmtree(run.bundle_path, ignore_errors=True)
+    staging.rename(run.bundle_path)
+    run.figures(export={"parity": parity, "bytes": _size(run)})
+    return manifest
+
+
+def _size(run: Run) -> int:
+    return (run.bundle_path / "model.onnx").stat().st_size
+
+
+def _round_to_half(model: TtsNetwork) -> None:
+    """Give torch the weights that the file will hold, so that parity compares the same numbers."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.numel() >= _SMALLEST_HALVED and tensor.dtype == torch.float32:
+            tensor.data = tensor.data.half().float()
+
+
+def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any]) -> Manifest:
+    config = model.config
+    bot = run.params["bot"]
+    return Manifest(
+        family="tts",
+        bot=bot,
+        model=f"{bot}_tts",
+        inputs=[
+            TensorSpec(name="phones", dtype="INT64", dims=[-1]),
+            TensorSpec(name="piece_start", dtype="INT64", dims=[1]),
+            TensorSpec(name="rate", dtype="FP32", dims=[1]),
+        ],
+        outputs=[
+            TensorSpec(name="pcm", dtype="INT16", dims=[config.piece_frames * config.hop]),
+            TensorSpec(name="durations", dtype="INT64", dims=[-1]),
+            TensorSpec(name="frames", dtype="INT64", dims=[1]),
+        ],
+        max_batch_size=MAX_BATCH,
+        preferred_batch_sizes=[4, 8],
+        warmup={"phones": [32], "piece_start": [1], "rate": [1]},
+        constants={
+            "sample_rate": SAMPLE_RATE,
+            "hop": config.hop,
+            "piece_frames": config.piece_frames,
+            "symbols": list(SYMBOLS),
+            "network": config.to_dict(),
+        },  # fmt: skip
+        lineage=Lineage(
+            **git_lineage(),
+            dataset_digest=corpus.digest,
+            bot_digest=run.params.get("bot_digest", ""),
+            params={k: v for k, v in run.params.items() if k not in ("seed", "data")},
+            seed=run.params["seed"],
+            environment=environment(),
+        ),  # fmt: skip
+        parity=parity,
+        data_licence=corpus.licence,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m models.tts.export", description="Export a trained voice.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp16")
+    parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
+    parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs an NVIDIA GPU)")
+    options = parser.parse_args(argv)
+    try:
+        manifest = export(options.run, precision=options.precision, data=options.data)
+        if options.tensorrt:
+            _plan(options.run / "bundle", manifest)
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    worst = manifest.parity["max_abs_error"]
+    print(f"{options.run / 'bundle'}: {manifest.model}, parity {worst}, digest {sha256_json(manifest.files)[:12]}")
+    return 0
+
+
+def _plan(bundle: Path, manifest: Manifest) -> None:
+    shapes: dict[str, tuple[Sequence[int], Sequence[int], Sequence[int]]] = {
+        "phones": ((1, 32), (4, 96), (MAX_BATCH, 384)),
+        "piece_start": ((1, 1), (4, 1), (MAX_BATCH, 1)),
+        "rate": ((1, 1), (4, 1), (MAX_BATCH, 1)),
+    }
+    tensorrt(bundle / "model.onnx", shapes, fp16=False)
+    write_bundle(bundle, manifest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
