@@ -26,6 +26,8 @@ KEPT_S = 40
 """Audio of the call that is kept to hear halves again as one."""
 NOISE_MS = 240
 """Less speech than this that is no sentence was a noise, and is not answered."""
+HEARD_MS = 1000
+"""A caller who has heard this much of the answer, or all of it, replies to it; earlier, the first sentence goes on."""
 WHOLE_OVER_HALF = 0.8
 """Both halves as one count as what was meant when they are at least this sure compared with the second half alone."""
 
@@ -68,6 +70,8 @@ class _Half:
     start: int
     speech_end: int
     answered: bool
+    sent: int
+    """Samples of the bot's audio that had been sent when it was over."""
 
 
 class RecentAudio:
@@ -125,6 +129,8 @@ class Ear:
         if isinstance(event, SpeechStarted):
             self._hearing = self._stages.hear()
             self._waiting, self._partial = [], ""
+            if self._last is not None and self._heard_answer(self._last):
+                self._last = None
             await self._speaker.trace("speech_started", at_ms=samples_to_ms(event.at))
         elif isinstance(event, SpeechAudio):
             await self._feed(event.pcm)
@@ -180,16 +186,21 @@ class Ear:
     def _decide(self, heard: Heard, event: EndOfTurn, start: int, held: Heard | None) -> Heard | None:
         """Answer now, wait for the rest of the sentence, or take it for a noise."""
         if heard.accepted:
-            self._last = _Half(start, event.speech_end, answered=True)
+            self._last = _Half(start, event.speech_end, True, self._speaker.playout.sent)
             return heard
         if held is not None or event.forced:
             self._last = None
             return heard
         if samples_to_ms(event.voiced) < NOISE_MS:
             return None
-        self._last = _Half(start, event.speech_end, answered=False)
+        self._last = _Half(start, event.speech_end, False, self._speaker.playout.sent)
         self._held, self._hold_until = heard, event.at + ms_to_samples(self._params.hold_ms)
         return None
+
+    def _heard_answer(self, half: _Half) -> bool:
+        """Whether the caller has heard enough of the answer to ``half`` to be replying to it now."""
+        heard = self._speaker.playout.sent - half.sent - self._speaker.unheard
+        return heard >= ms_to_samples(HEARD_MS) or (heard > 0 and not self._speaker.talking)
 
     def _half_before(self, event: EndOfTurn) -> _Half | None:
         """The utterance that this one may continue."""

@@ -48,6 +48,11 @@ class Speaker:
         """Whether the caller hears the bot now."""
         return self.playout.speaking(self._clock())
 
+    @property
+    def unheard(self) -> int:
+        """Samples sent that the caller has yet to hear."""
+        return self.playout.sent - self.playout.played(self._clock())
+
     async def say(self, stages: Stages, text: str, on_first: Callable[[], None] | None = None) -> None:
         """Send a text's audio as it is made.
 
@@ -92,7 +97,7 @@ class Speaker:
 
     async def heard_out(self) -> None:
         """Return when the caller has heard everything, by marks or the sample clock, or the wall clock."""
-        left_s = samples_to_ms(self.playout.sent - self.playout.played(self._clock())) / 1000
+        left_s = samples_to_ms(self.unheard) / 1000
         deadline = time.monotonic() + left_s + HANGUP_SLACK_S
         slack = round(HANGUP_SLACK_S * SAMPLE_RATE)
         while not self.playout.settled() and self.playout.speaking(self._clock() - slack):

@@ -221,6 +221,7 @@ class FakeGateway:
         self.echoes = echoes
         self._chunk = 0
         self._echoed = 0
+        self._heard = 0
         parameters = {"parley_trace": "1"} if parameters is None else parameters
         self.put(Connected())
         self.put(Start("MZ1", "CA1", "AC1", 1, parameters))
@@ -247,8 +248,11 @@ class FakeGateway:
             self._chunk += 1
             payload = ulaw_encode(pcm[at : at + FRAME_SAMPLES]).tobytes()
             self.put(Media("MZ1", payload, self._chunk, (self._chunk - 1) * 20, self._chunk + 1))
-        while not self.line.inbound.empty() and self.line.closed is None:
-            await asyncio.sleep(0)
+            # The call's tasks get their turn between frames, as they do on a real line.
+            while not self.line.inbound.empty() and self.line.closed is None:
+                await asyncio.sleep(0)
+            for _ in range(8):
+                await asyncio.sleep(0)
 
     async def hear_reply(self, replies: int) -> dict[str, Any]:
         """Wait until the bot has said this many turns, play them to the end, and give the last one's reply."""
@@ -260,14 +264,13 @@ class FakeGateway:
     async def play_out(self) -> None:
         """Everything sent so far is heard: the marks come back, the line stays silent."""
         marks = [event for event in self.line.sent if isinstance(event, Mark)]
-        await self.silence(0.2)
+        await self.silence((len(self.media()) - self._heard) / SAMPLE_RATE + 0.1)
+        self._heard = len(self.media())
         if self.echoes:
             for mark in marks[self._echoed :]:
                 self.put(mark)
             self._echoed = len(marks)
-        else:
-            await self.silence(len(self.media()) / SAMPLE_RATE)
-        await asyncio.sleep(0)
+        await self.silence(0.1)
 
     async def turn(self, hertz: int, replies: int) -> dict[str, Any]:
         """Say something and hear the answer out."""
