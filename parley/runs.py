@@ -105,5 +105,5 @@ class Run:
     def finish(self) -> None:
         """Close the tracker's side of the run."""
         if self._wandb:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
             self._wandb = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,3 +210,21 @@ def test_a_tokenizer_that_is_not_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("[1, 2]")
     with pytest.raises(ParleyError, match="damaged"):
         read_tokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("verb", ["train", "export", "evaluate"])
+@pytest.mark.parametrize("family", ["nlu", "nlg"])
+def test_the_commands_say_what_is_wrong_in_one_line(
+    family: str, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"models.{family}.{verb}")
+    arguments = ["--bot", "nobody", "--out", str(tmp_path)] if verb == "train" else [str(tmp_path / "nothing")]
+    assert module.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert " - " in said, "the line says how to mend it"
+
+
+def test_the_clients_need_no_torch() -> None:
+    code = "import sys, models.nlu.client, models.nlg.client; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=BOT.parent.parent.parent).returncode == 0

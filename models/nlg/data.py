@@ -116,7 +116,7 @@ def phrasings(bot: Bot, spec: ActSpec, slots: tuple[str, ...]) -> list[str]:
 
 
 def make_tokenizer(bot: Bot, data: NlgData) -> Tokenizer:
-    """Words, signs and placeholders of the replies as tokens that keep their leading space, so that text comes back whole.
+    """Words, signs and placeholders of the replies as tokens with their leading space, so that text comes back whole.
 
     Acts, slots and styles of the prompt are tokens too. A word that no reply has is ``[UNK]``.
     """

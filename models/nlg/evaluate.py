@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from parley.bot import Bot, load_bot
 from parley.bot.replies import acts, says, spoken_values
 from parley.bot.slots import draw_value
 from parley.bundle import read_manifest, write_bundle
+from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
 from parley.runs import Run
@@ -113,8 +115,12 @@ async def measure(path: Path) -> dict[str, Any]:
         "all": figures_of(bot, written),
         "held_out": figures_of(bot, [one for one in written if one.row in held_out]),
         "tokens_per_s": sum(one.tokens for one in written) / sum(took) * 1000,
-        "latency_ms": {"p50": float(np.percentile(took, 50)), "p95": float(np.percentile(took, 95)), "replies": len(took)},
-    }  # fmt: skip
+        "latency_ms": {
+            "p50": float(np.percentile(took, 50)),
+            "p95": float(np.percentile(took, 95)),
+            "replies": len(took),
+        },
+    }
 
 
 def evaluate(path: Path) -> dict[str, Any]:
@@ -130,17 +136,22 @@ def evaluate(path: Path) -> dict[str, Any]:
     return figures
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and evaluate."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and evaluate. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run directory with a bundle")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
-    figures = evaluate(args.run)
-    if args.json:
-        write_json(args.json, figures)
-    print(json.dumps(figures, indent=2))
+    try:
+        figures = evaluate(args.run)
+        if args.json:
+            write_json(args.json, figures)
+        print(json.dumps(figures, indent=2))
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,8 @@ over append their best token, and the loop ends when every row has written its e
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -19,7 +21,7 @@ STEP_OUTPUTS = ("logits", "cache_after")
 
 
 def greedy_loop(step: onnx.ModelProto, buffer: int, prompt: int, cache: tuple[int, int, int]) -> onnx.ModelProto:
-    """The reply graph: ``prompt_ids`` int64 [batch, prompt] to ``tokens`` int64 [batch, buffer] and ``logprob`` [batch, 1].
+    """The reply graph: ``prompt_ids`` int64 [batch, prompt] to ``tokens`` int64 [batch, buffer] and ``logprob``.
 
     Args:
         step: graph of ``token`` int64 [batch], ``position`` int64 [], ``cache`` to ``logits`` and ``cache_after``.
@@ -111,7 +113,7 @@ def _body(step: onnx.GraphProto, buffer: int, cache: tuple[int, int, int]) -> on
         _node("Not", ["all_done"], "go_next"),
     ]
     info = helper.make_tensor_value_info
-    cache_dims = ["batch", layers, heads, buffer, head_width]
+    cache_dims: list[str | int | None] = ["batch", layers, heads, buffer, head_width]
 
     def carried(suffix: str) -> list[onnx.ValueInfoProto]:
         return [
@@ -126,5 +128,5 @@ def _body(step: onnx.GraphProto, buffer: int, cache: tuple[int, int, int]) -> on
     return helper.make_graph([*before, *middle, *after], "write_one_token", inputs, outputs)
 
 
-def _node(kind: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
+def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(kind, inputs, [output], name=f"{kind}/{output}", **attributes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -164,8 +165,8 @@ def validation_loss(network: NlgNetwork, rows: list[tuple[list[int], list[int]]]
     return float(reply_loss(network(ids), ids, reply))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and train."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns the exit status."""
     usual = TrainParams()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
@@ -177,9 +178,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=usual.lr)
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
-    params = TrainParams(args.steps, args.minutes, args.batch, args.lr)
-    train(args.bot, args.out, args.seed, params, resume=args.resume)
+    try:
+        params = TrainParams(args.steps, args.minutes, args.batch, args.lr)
+        train(args.bot, args.out, args.seed, params, resume=args.resume)
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

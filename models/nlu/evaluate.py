@@ -1,4 +1,4 @@
-"""Measure an NLU bundle: `python -m models.nlu.evaluate RUN [--recordings MANIFEST] [--out-of-scope FILE] [--json OUT]`.
+"""Measure an NLU bundle: `python -m models.nlu.evaluate RUN [--recordings M] [--out-of-scope FILE] [--json OUT]`.
 
 Test sentences go through `NluClient` and ONNX Runtime, one by one, as in a call. ``--recordings`` adds the sentences
 of a manifest of recordings, ``--out-of-scope`` a file of sentences (lines, or JSON lines with ``text``) that the bot
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -164,7 +165,8 @@ async def measure(path: Path, recordings: Path | None, foreign: Path | None) -> 
             "slots": span_f1([j.row.tags for j in inside], tagged),
             "out_of_scope": out_of_scope_figures(judged),
             "calibration_error": calibration_error(judged),
-            "latency_ms": {"p50": float(np.percentile(took_ms, 50)), "p95": float(np.percentile(took_ms, 95)), "sentences": len(took_ms)},
+            "latency_ms": {"p50": float(np.percentile(took_ms, 50)), "p95": float(np.percentile(took_ms, 95)),
+                           "sentences": len(took_ms)},
         }  # fmt: skip
         if recordings:
             spoken, left_out = recorded_rows(recordings)
@@ -193,19 +195,24 @@ def evaluate(path: Path, *, recordings: Path | None = None, foreign: Path | None
     return figures
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and evaluate."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and evaluate. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run directory with a bundle")
     parser.add_argument("--recordings", type=Path, help="manifest of recordings whose texts are tested too")
     parser.add_argument("--out-of-scope", type=Path, dest="foreign", help="sentences the bot has no answer to")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
-    figures = evaluate(args.run, recordings=args.recordings, foreign=args.foreign)
-    if args.json:
-        write_json(args.json, figures)
-    print(json.dumps(figures, indent=2))
+    try:
+        figures = evaluate(args.run, recordings=args.recordings, foreign=args.foreign)
+        if args.json:
+            write_json(args.json, figures)
+        print(json.dumps(figures, indent=2))
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from parley.runs import Run
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("intent_logits", "tag_logits")
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.15}
-"""Largest difference of a logit, relative to the largest logit (see `check_parity`); decisions must be equal as well."""
+"""Largest difference of a logit, relative to the largest one (see `check_parity`); decisions must be equal as well."""
 PARITY_ROWS = 64
 
 
@@ -123,16 +124,21 @@ def _manifest(run: Run, bot: Bot, network: NluNetwork, parity: dict[str, Any]) -
     )  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and export."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument("--precision", choices=sorted(TOLERANCE), default="fp32")
     parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
     args = parser.parse_args(argv)
-    manifest = export(args.run, args.precision, plan=args.tensorrt)
-    print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
+    try:
+        manifest = export(args.run, args.precision, plan=args.tensorrt)
+        print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

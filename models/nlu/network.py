@@ -39,7 +39,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """``x`` [batch, tokens, width], ``bias`` [batch, 1, 1, tokens] (0, or very negative at padding) -> like ``x``."""
+        """``x`` [batch, tokens, width]; ``bias`` [batch, 1, 1, tokens] very low at padding. Returns a new ``x``."""
         batch, tokens, width = x.shape
         qkv = self.queries_keys_values(self.norm_attention(x))
         query, key, value = qkv.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)

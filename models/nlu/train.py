@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import random
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,7 +144,8 @@ def _fit(
             for group in optimizer.param_groups:
                 group["lr"] = params.lr * learning_rate(step, params.steps)
             network.train()
-            loss = joint_loss(*network(batch.ids, batch.mask), batch.intents, batch.tags)
+            intents, tags = network(batch.ids, batch.mask)
+            loss = joint_loss(intents, tags, batch.intents, batch.tags)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -224,8 +226,8 @@ def choose_threshold(probabilities: np.ndarray, wanted: np.ndarray, data: NluDat
     return round(float(min(0.5, np.quantile(sure, 0.005))), 4) if len(sure) else 0.5
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and train."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns the exit status."""
     usual = TrainParams()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
@@ -238,9 +240,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=usual.lr)
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
-    params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)
-    train(args.bot, args.out, args.seed, params, resume=args.resume)
+    try:
+        params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)
+        train(args.bot, args.out, args.seed, params, resume=args.resume)
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
