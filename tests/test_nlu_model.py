@@ -16,6 +16,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from safetensors.torch import load_file  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
 
 from models.nlu import evaluate as evaluation  # noqa: E402
 from models.nlu.client import NluClient, encode, fill, read_tokenizer, spans  # noqa: E402
@@ -61,6 +62,18 @@ def test_the_same_seed_names_the_same_dataset() -> None:
     bot = load_bot(BOT)
     assert make_data(bot, 7, SMALL).digest == make_data(bot, 7, SMALL).digest
     assert make_data(bot, 7, SMALL).digest != make_data(bot, 8, SMALL).digest
+
+
+def test_the_same_rows_give_the_same_vocabulary_in_another_process() -> None:
+    code = (
+        "from models.nlu.data import *; from parley.bot import load_bot; import sys; b = load_bot(sys.argv[1]);"
+        "print(make_tokenizer(b, make_data(b, 7, Sizes(train=400, valid=100, test=200)).train).to_str())"
+    )
+    command = [sys.executable, "-c", code, str(BOT)]
+    there = subprocess.run(command, cwd=BOT.parent.parent.parent, capture_output=True, text=True, check=True).stdout
+    bot = load_bot(BOT)
+    here = make_tokenizer(bot, make_data(bot, 7, SMALL).train)
+    assert Tokenizer.from_str(there).get_vocab() == here.get_vocab()
 
 
 @pytest.mark.parametrize("name", ["barista", "bank"])

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import random
 import string
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from parley.bot.grammar import Grammar, Span, Utterance
 from parley.bot.spec import Bot
@@ -251,30 +252,44 @@ def pseudo_word(rng: random.Random) -> str:
 
 
 def make_tokenizer(bot: Bot, train: list[Example], vocabulary: int = 1200) -> Tokenizer:
-    """Word pieces learnt from the training rows, with every letter a piece: no word is unknown.
+    """Word pieces of the training rows, with every letter a piece: no word is unknown.
 
-    All words of the bot's grammar are pieces of their own, so that rare values are not spelt.
+    All words of the bot's grammar are pieces of their own, so that rare values are not spelt. The pieces are counted
+    here and ties go by the alphabet: the trainers of `tokenizers` break ties by hash order, so that the same rows gave
+    another vocabulary in each process, and a resumed run would not have been the run it resumed.
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
+    tokenizer = Tokenizer(models.WordPiece(vocab={"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(),
          normalizers.Replace("’", "'"), normalizers.Replace(Regex(r"[^a-z0-9']+"), " "), normalizers.Strip()]
     )  # fmt: skip
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.WordPiece()
-    grammar_words = Grammar(bot).words()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=["[PAD]", "[UNK]"], show_progress=False,
-        initial_alphabet=list(string.ascii_lowercase + string.digits + "'"), min_frequency=2,
-    )  # fmt: skip
-    tokenizer.train_from_iterator([e.text for e in train] + grammar_words * 5, trainer)
-    vocab = tokenizer.get_vocab()
-    for piece in [*grammar_words, *string.ascii_lowercase, *string.digits, "'"]:
-        vocab.setdefault(piece, len(vocab))
-    for letter in string.ascii_lowercase + string.digits + "'":
-        vocab.setdefault(f"##{letter}", len(vocab))
+    letters = string.ascii_lowercase + string.digits + "'"
+    pieces = ["[PAD]", "[UNK]", *letters, *(f"##{letter}" for letter in letters), *Grammar(bot).words()]
+    known = dict.fromkeys(pieces)
+    counts = Counter(word for row in train for word in row.words)
+    for piece in _most_frequent(counts, vocabulary // 2) + _most_frequent(_parts(counts), vocabulary):
+        if len(known) < vocabulary or piece in known:
+            known[piece] = None
+    vocab = {piece: i for i, piece in enumerate(known)}
     tokenizer.model = models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=40)
     return tokenizer
+
+
+def _parts(words: Counter[str]) -> Counter[str]:
+    """Beginnings and continuations (``##``) of two and three letters, counted over words."""
+    parts: Counter[str] = Counter()
+    for word, n in words.items():
+        for length in (2, 3):
+            for start in range(len(word) - length + 1):
+                parts[("##" if start else "") + word[start : start + length]] += n
+    return parts
+
+
+def _most_frequent(counts: Counter[str], n: int) -> list[str]:
+    often = [(piece, count) for piece, count in counts.items() if count >= 2]
+    return [piece for piece, _ in sorted(often, key=lambda pair: (-pair[1], pair[0]))[:n]]
 
 
 __all__ = [
