@@ -34,7 +34,7 @@ from registry.releases import RELEASE, Release, read_release
 _log = logging.getLogger(__name__)
 
 WARM_UP_WITHIN_S = 20.0
-"""How long a replica's start waits for its first synthetic turn; after that it is tried again behind its back."""
+"""How long a replica's start waits for its first synthetic turn; what fails is tried again behind its back."""
 WARM_UP_AGAIN_S = 2.0
 
 
@@ -154,8 +154,10 @@ class Desk:
         """Follow the experiments and warm up: run one synthetic turn, so that the first caller is not the slow one."""
         await asyncio.to_thread(self._follower.start)
         await asyncio.to_thread(self.services.prompts.last_resort)
-        self._warming = asyncio.create_task(self._warm_up())
-        await asyncio.wait([self._warming], timeout=WARM_UP_WITHIN_S)
+        tried = asyncio.Event()
+        self._warming = asyncio.create_task(self._warm_up(tried))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(tried.wait(), WARM_UP_WITHIN_S)
 
     async def close(self) -> None:
         """Let go of everything. Calls in progress must be over."""
@@ -194,7 +196,7 @@ class Desk:
     def _published(self, model: str, version: int) -> bool:
         return (Path(self.settings.repo_dir) / model / str(version)).is_dir()
 
-    async def _warm_up(self) -> None:
+    async def _warm_up(self, tried: asyncio.Event) -> None:
         """Until it works once: render the prompts, and run one turn. A failure is said the first time only."""
         said = False
         while True:
@@ -204,10 +206,12 @@ class Desk:
             except Exception as error:
                 if not said:
                     said = True
-                    _log.warning("cannot warm up yet", extra={"reason": str(error)[:300]})
+                    _log.warning("cannot warm up yet", extra={"reason": f"{type(error).__name__}: {error}"[:300]})
+                tried.set()
                 await asyncio.sleep(WARM_UP_AGAIN_S)
                 continue
             self.warm = True
+            tried.set()
             _log.info("warm", extra={"took_ms": round((time.monotonic() - began) * 1000)})
             return
 
