@@ -66,7 +66,8 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
         ParleyError: the run is not whole, or the exported graph does not agree with torch.
     """
     run, bot, network = open_run(path)
-    bundle = path / "bundle"
+    # Made beside its place: an export that fails its parity check leaves the bundle that was there.
+    bundle = path / ".bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir()
     for asset in (TOKENIZER, BOT):
@@ -89,7 +90,10 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
     step.unlink()
     if plan:
         tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
-    return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
+    manifest = write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
+    shutil.rmtree(path / "bundle", ignore_errors=True)
+    bundle.rename(path / "bundle")
+    return manifest
 
 
 def _torch_step(network: NlgNetwork) -> Any:

@@ -53,7 +53,8 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
         ParleyError: the run is not whole, or the exported graph does not agree with torch.
     """
     run, bot, network = open_run(path)
-    bundle = path / "bundle"
+    # Made beside its place: an export that fails its parity check leaves the bundle that was there.
+    bundle = path / ".bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir()
     for asset in (TOKENIZER, LABELS):
@@ -67,7 +68,10 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
     if plan:
         tokens = network.config.max_tokens
         tensorrt(model, {name: ((1, 16), (4, 16), (16, tokens)) for name in INPUTS})
-    return write_bundle(bundle, _manifest(run, bot, network, parity))
+    manifest = write_bundle(bundle, _manifest(run, bot, network, parity))
+    shutil.rmtree(path / "bundle", ignore_errors=True)
+    bundle.rename(path / "bundle")
+    return manifest
 
 
 def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: str) -> dict[str, Any]:
