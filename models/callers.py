@@ -18,6 +18,9 @@ from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
 
 _FLITE_MEAN_F0 = {"awb": 120, "kal": 105, "kal16": 105, "rms": 95, "slt": 170}
+SAME_SPEAKER = {"kal": "kal16"}
+"""A voice that is another voice's speaker (here at half the sample rate). Datasets leave it out: two splits must never
+share a person."""
 _ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-us-nyc", "en-gb-x-rp", "en-029", "en-gb-x-gbclan")
 _ESPEAK_VARIANTS = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "klatt", "klatt2", "klatt3",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from models.callers import Voice, speakers, synthesise, vary
+from models.callers import SAME_SPEAKER, Voice, speakers, synthesise, vary
 from models.channel import Channel, apply, draw_channel
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import Bot
@@ -173,6 +173,8 @@ def _synthetic_plans(bot: Bot, n: int, seed: int) -> Iterator[_Plan]:
             text, intent, slots = drawn.text, drawn.intent, drawn.slots
         # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
         voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
+        if voice.name in SAME_SPEAKER:
+            continue
         yield _Plan(
             f"syn-{index:06d}", text, intent, slots, vary(voice, rng), split_of(voice.speaker, seed, 0.05, 0.05)
         )

@@ -1,0 +1,33 @@
+"""``parley serve --bot NAME``: answer calls until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+
+from rich.console import Console
+
+from parley.settings import settings
+
+
+def main(argv: list[str]) -> int:
+    """Start Triton and the Ray Serve application, and stop both on SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="parley serve", description=__doc__)
+    parser.add_argument("--bot", required=True)
+    parser.add_argument("--port", type=int, help="default PARLEY_PORT, 8600")
+    parser.add_argument("--engine", choices=("triton", "onnx"), help="default PARLEY_ENGINE, triton")
+    parser.add_argument("--replicas", type=int, default=1, help="processes that take calls")
+    args = parser.parse_args(argv)
+
+    from parley.cli.site import running_site
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    console = Console(stderr=True, highlight=False)
+    with running_site(args.bot, settings(port=args.port, engine=args.engine), console, replicas=args.replicas) as app:
+        print(app.address, flush=True)
+        console.print("Ctrl-C stops.")
+        stop.wait()
+    return 0
