@@ -139,7 +139,12 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
 def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:
     from ray import serve
 
-    ingress: Any = serve.ingress(partial(build_api, bot_name, site.model_dump(mode="json")))()
+    fields = site.model_dump(mode="json")
+
+    def build() -> Any:  # Serve takes a plain function for a factory, and nothing else
+        return build_api(bot_name, fields)
+
+    ingress: Any = serve.ingress(build)()
     deployment: Any = serve.deployment(
         ingress,
         name="calls",
@@ -168,6 +173,8 @@ def _set_environment() -> None:
         # HAProxy's own pages listen on fixed ports by default, which a second site on this machine would need too.
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port("", 0)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port("", 0)),
+        # How long a replica that takes no more calls stays for a balancer to notice: here HAProxy knows at once.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         # Ray's own processes listen on every interface; without this token they answer nobody.

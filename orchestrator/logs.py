@@ -16,7 +16,12 @@ CALL_ID: ContextVar[str] = ContextVar("parley_call_id", default="")
 ROOMS = ("parley", "models", "registry", "experiments", "orchestrator")
 LOG_FILE = "orchestrator.jsonl"
 _MAX_BYTES, _KEPT = 20_000_000, 5
-_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "call_id",
+}
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         }
         if call_id := getattr(record, "call_id", "") or CALL_ID.get():
             fields["call_id"] = call_id
-        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name != "call_id"}
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name[0] != "_"}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, default=str, ensure_ascii=False)
