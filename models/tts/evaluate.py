@@ -85,9 +85,7 @@ async def _measure(bundle: Path, chosen: list[Utterance]) -> list[Spoken]:
 
 
 def _intelligibility(corpus: Corpus, chosen: list[Utterance], spoken: list[Spoken]) -> dict[str, float]:
-    texts = [u.text for u in corpus.utterances if u.split == "train"]
-    extra = {w for u in chosen for w in words_of(u.text)}
-    ear = Recogniser(texts, corpus.lexicon, extra)
+    ear = Recogniser([u.text for u in corpus.utterances], corpus.lexicon)
     mine = theirs = total = 0
     with progress("recognising", len(chosen)) as bar:
         for utterance, said in zip(chosen, spoken, strict=True):
