@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 
 from orchestrator.playout import Playout, SpokenWord
 from orchestrator.prompts import Prompt
@@ -60,11 +61,13 @@ class Speaker:
             SpeechDown: there is no voice for it.
         """
         begin = self.playout.sent
-        async for piece in stages.speak(text):
-            await self.send(piece, begin)
-            if on_first is not None:
-                on_first()
-                on_first = None
+        # An interruption cancels in here; the voice's requests must end then too, not when the garbage is collected.
+        async with aclosing(stages.speak(text)) as pieces:
+            async for piece in pieces:
+                await self.send(piece, begin)
+                if on_first is not None:
+                    on_first()
+                    on_first = None
 
     async def send(self, piece: Piece | Prompt, begin: int | None = None) -> None:
         """Send a piece of audio and a mark. ``begin``: the sample, of all sent, where its text began (None: here)."""

@@ -17,7 +17,8 @@ import asyncio
 import importlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -197,7 +198,7 @@ class Stages:
             self.fell_back("nlg", "slot_missing")
         return str(reply.text)
 
-    async def speak(self, text: str) -> AsyncIterator[Piece]:
+    async def speak(self, text: str) -> AsyncGenerator[Piece, None]:
         """The audio of a text, in pieces, as they are made.
 
         Raises:
@@ -211,9 +212,10 @@ class Stages:
         given = 0
         for attempt in (1, 2):
             try:
-                async for piece in self._pieces(text, given):
-                    given += len(piece.pcm)
-                    yield piece
+                async with aclosing(self._pieces(text, given)) as pieces:
+                    async for piece in pieces:
+                        given += len(piece.pcm)
+                        yield piece
                 return
             except Exception as error:
                 # A second rendering is the same samples, so it goes on where the first one broke off.
@@ -226,18 +228,18 @@ class Stages:
             raise SpeechDown("no voice for this text", where="tts")
         yield prompt
 
-    async def _pieces(self, text: str, skip: int) -> AsyncIterator[Piece]:
-        pieces = self.client("tts").synthesise(text)
-        while True:
-            async with asyncio.timeout(self.timeout_s):
-                piece = await anext(pieces, None)
-            if piece is None:
-                return
-            if skip >= len(piece.pcm):
-                skip -= len(piece.pcm)
-            else:
-                yield _RestOfPiece(piece.pcm[skip:], piece.words, piece.last) if skip else piece
-                skip = 0
+    async def _pieces(self, text: str, skip: int) -> AsyncGenerator[Piece, None]:
+        async with aclosing(self.client("tts").synthesise(text)) as pieces:
+            while True:
+                async with asyncio.timeout(self.timeout_s):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                if skip >= len(piece.pcm):
+                    skip -= len(piece.pcm)
+                else:
+                    yield _RestOfPiece(piece.pcm[skip:], piece.words, piece.last) if skip else piece
+                    skip = 0
 
     async def _twice(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask, and once more after a moment, unless asking again cannot help."""
