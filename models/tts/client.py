@@ -7,7 +7,8 @@ async for piece in TtsClient(bundle, engine, "barista_tts", 1).synthesise("One l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ class TtsClient:
         self._lexicon = Lexicon.load(bundle_dir / "lexicon.json", use_flite=use_flite)
         self._engine, self._model, self._version = engine, model, version
 
-    async def synthesise(self, text: str, *, rate: float = 1.0) -> AsyncIterator[AudioPiece]:
+    async def synthesise(self, text: str, *, rate: float = 1.0) -> AsyncGenerator[AudioPiece, None]:
         """Speak ``text`` at ``rate`` times the voice's speed (0.5 to 2).
 
         The next piece is computed while the caller plays the present one; leaving the loop cancels it. A text with
@@ -84,10 +85,12 @@ class TtsClient:
         for number, part in enumerate(parts):
             final = number == len(parts) - 1
             spoken = 0
-            async for pcm, words, done in self._utterance(part, rate):
-                shifted = [WordTime(w.word, w.start_s + offset_s, w.end_s + offset_s) for w in words]
-                spoken += len(pcm)
-                yield AudioPiece(pcm, shifted, final and done)
+            # Closed explicitly: a caller who leaves must not leave the inner generator's request behind.
+            async with aclosing(self._utterance(part, rate)) as utterance:
+                async for pcm, words, done in utterance:
+                    shifted = [WordTime(w.word, w.start_s + offset_s, w.end_s + offset_s) for w in words]
+                    spoken += len(pcm)
+                    yield AudioPiece(pcm, shifted, final and done)
             offset_s += spoken / SAMPLE_RATE
 
     def _sequences(self, text: str) -> list[PhoneSequence]:
@@ -108,7 +111,9 @@ class TtsClient:
         middle = len(tokens) // 2
         return self._fitting(tokens[:middle]) + self._fitting(tokens[middle:])
 
-    async def _utterance(self, sequence: PhoneSequence, rate: float) -> AsyncIterator[tuple[Pcm, list[WordTime], bool]]:
+    async def _utterance(
+        self, sequence: PhoneSequence, rate: float
+    ) -> AsyncGenerator[tuple[Pcm, list[WordTime], bool], None]:
         phones = np.full((1, -(-len(sequence.ids) // _PAD_TO) * _PAD_TO), PAD, dtype=np.int64)
         phones[0, : len(sequence.ids)] = sequence.ids
         speed = np.full((1, 1), rate, dtype=np.float32)

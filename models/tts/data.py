@@ -333,7 +333,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.tts.data", description="Make the corpus of a voice.")
     parser.add_argument("--bot", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=1800, help="sentences")
+    parser.add_argument("--count", type=int, default=1800, help="sentences, at most")
     parser.add_argument("--recordings", type=Path, help="a folder in LJSpeech's shape; default: the bot's synthesiser")
     parser.add_argument("--licence", default="", help="of the recordings; goes into the bundle's manifest")
     parser.add_argument("--seed", type=int, default=7)

@@ -23,7 +23,10 @@ _MONTHS = (
 
 
 def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
-    """What the voice says: the bot's replies above all, then numbers, prices and days, orders, and plain English."""
+    """What the voice says: the bot's replies above all, then numbers, prices and days, orders, and plain English.
+
+    Different sentences, at most ``count`` of them; each kind takes its share of what is then missing.
+    """
     found: dict[str, None] = {}
     for spec in acts(bot):
         required_only = {s: _a_value(bot, s, rng) for s in spec.required}
@@ -56,7 +59,7 @@ def _drawn_reply(bot: Bot, rng: random.Random) -> str:
             return realise(bot, spec.act, {s: _a_value(bot, s, rng) for s in (*spec.required, *chosen)}, rng)
         except ParleyError:  # no template says exactly this combination
             continue
-    return realise(bot, rng.choice(list(bot.replies)).split()[0], {}, rng) if not spec.required else "All right."
+    return realise(bot, "goodbye", {}, rng)
 
 
 def _drawn_figures(rng: random.Random) -> str:
