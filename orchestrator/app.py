@@ -175,6 +175,8 @@ def _set_environment() -> None:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port("", 0)),
         # How long a replica that takes no more calls stays for a balancer to notice: here HAProxy knows at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        # Ray runs its workers at niceness 15, behind everything else on the machine; a call is real time.
+        "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         # Ray's own processes listen on every interface; without this token they answer nobody.
