@@ -47,6 +47,9 @@ class AudioPiece:
     last: bool
 
 
+_Part = tuple[Pcm, list[WordTime], bool]
+
+
 class TtsClient:
     """Speaks texts with one published version; holds no state between texts."""
 
@@ -111,9 +114,7 @@ class TtsClient:
         middle = len(tokens) // 2
         return self._fitting(tokens[:middle]) + self._fitting(tokens[middle:])
 
-    async def _utterance(
-        self, sequence: PhoneSequence, rate: float
-    ) -> AsyncGenerator[tuple[Pcm, list[WordTime], bool], None]:
+    async def _utterance(self, sequence: PhoneSequence, rate: float) -> AsyncGenerator[_Part, None]:
         phones = np.full((1, -(-len(sequence.ids) // _PAD_TO) * _PAD_TO), PAD, dtype=np.int64)
         phones[0, : len(sequence.ids)] = sequence.ids
         speed = np.full((1, 1), rate, dtype=np.float32)
