@@ -279,6 +279,7 @@ class _Caller:
         code = _SILENCE if pcm is None else ulaw_encode(pcm.astype(np.int16)).tobytes()
         self._chunk += 1
         self._sequence += 1
+        self._late.append(max(0.0, time.monotonic() - self._next_tick))
         await self._socket.send(
             render(Media(self._sid, code, self._chunk, (self._chunk - 1) * 20, self._sequence, "inbound"))
         )
@@ -288,9 +289,7 @@ class _Caller:
         self.recorder.add(sent, heard)
         await self._echo(passed)
         self._next_tick += FRAME_S
-        delay = self._next_tick - time.monotonic()
-        self._late.append(max(0.0, -delay))
-        await asyncio.sleep(max(0.0, delay))
+        await asyncio.sleep(max(0.0, self._next_tick - time.monotonic()))
 
     async def _echo(self, names: Sequence[str]) -> None:
         for name in names:
