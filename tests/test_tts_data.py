@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from models.tts.alignment import HOP, Segment, align_words, symbols_of, warp
-from models.tts.data import build, load, read_ljspeech
+from models.tts.data import _heard_lexicon, _recorded, build, load, read_ljspeech
 from models.tts.pitch import pitch_contour
 from models.tts.text import Lexicon, tokenise
 from parley.bot import load_bot
@@ -29,6 +29,12 @@ def test_reduced_phones_still_find_their_words() -> None:
     owners = align_words(heard, tokens, lexicon)
     assert [word for word, _ in owners] == [-1, 0, 0, 1, 1, 1, -1, 2, -1]
     assert symbols_of(heard, owners, tokens) == ["^", "dh_B", "ax_E", "k_B", "ae_I", "t_E", ",", "z_S", "?"]
+
+
+def test_known_mistakes_of_flite_are_corrected_in_the_lexicon() -> None:
+    lexicon = _heard_lexicon(Lexicon({"latte": ["l", "ae", "t"], "tea": ["t", "iy"]}), [])
+    assert lexicon.words["latte"] == ["l", "aa", "t", "ey"]
+    assert lexicon.words["tea"] == ["t", "iy"]
 
 
 def test_two_sentences_have_two_beginnings() -> None:
@@ -121,7 +127,5 @@ def test_no_corpus_says_how_to_make_one(tmp_path) -> None:
 
 def test_too_short_a_recording_is_refused(tmp_path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(100), 16000)
-    from models.tts.data import _recorded
-
     with pytest.raises(ParleyError, match="shorter"):
         _recorded(tmp_path / "x.wav")

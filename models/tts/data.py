@@ -34,7 +34,7 @@ from models.callers import require
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.pitch import pitch_contour
 from models.tts.script import sentences
-from models.tts.text import PHONES, SYMBOLS, Lexicon, sayable, symbol_ids, tokenise
+from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, sayable, symbol_ids, tokenise
 from parley.audio import SAMPLE_RATE
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
@@ -190,6 +190,7 @@ def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
             words_out[word] = both.most_common(1)[0][0].split()
         if vowel[word] and vowel[word].most_common(1)[0][0] != " ".join(words_out[word]):
             before_vowel[word] = vowel[word].most_common(1)[0][0].split()
+    words_out |= {word: phones.split() for word, phones in CORRECTIONS.items()}
     return Lexicon(words_out, before_vowel)
 
 

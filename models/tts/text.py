@@ -28,6 +28,13 @@ PHONES: tuple[str, ...] = (
 )  # fmt: skip
 """flite's phones: the 39 of CMUdict and its reduced vowel ``ax``."""
 VOWELS = frozenset(p for p in PHONES if p[0] in "aeiou")
+CORRECTIONS: dict[str, str] = {
+    "latte": "l aa t ey",
+    "lattes": "l aa t ey z",
+    "sundays": "s ah n d ey z",
+    "understood": "ah n d er s t uh d",
+}
+"""Words that flite's letter-to-sound rules get wrong; the lexicon says them so, whatever the corpus did."""
 PAUSES = ("^", ",", ".", "?")
 """Silence before a sentence, inside one, after a statement, after a question."""
 PAD = 0
