@@ -151,6 +151,17 @@ def test_a_resumed_run_equals_an_unbroken_one(corpus: Corpus, tmp_path, monkeypa
     assert any(not torch.equal(a, b) for a, b in zip(unbroken.parameters(), network().parameters(), strict=True))
 
 
+def test_training_stops_when_held_out_audio_no_longer_improves(
+    corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("models.tts.train.validate", lambda *_: {"held_out_audio": 1.0})
+    run = Run.create(tmp_path, "tts", "barista", {}, 3)
+    config = TrainConfig(batch=2, stretch_frames=20, validate_every=2, patience=2)
+    train(corpus, run, config, seed=3, minutes=1, steps=50, shape=TINY)
+    assert run.figures()["training"]["steps"] == 6, "one best look, then two that are no better"
+
+
 def test_resume_without_a_checkpoint_says_so(corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     run = Run.create(tmp_path, "tts", "barista", {}, 3)

@@ -16,14 +16,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.training import Average, load_checkpoint, parameter_count, save_checkpoint, seed_everything
+from models.training import Average, EarlyStopping, load_checkpoint, parameter_count, save_checkpoint, seed_everything
 from models.tts.data import HOP, Corpus, build
 from models.tts.network import KNOTS, TtsConfig, TtsNetwork
 from models.tts.text import PAD
@@ -46,6 +45,8 @@ class TrainConfig:
     average_decay: float = 0.998
     checkpoint_every_s: float = 120.0
     validate_every: int = 500
+    patience: int = 6
+    """Looks at the held-out sentences without improvement before training stops."""
 
 
 @dataclass(frozen=True)
@@ -189,59 +190,91 @@ def validate(model: TtsNetwork, average: Average, held_out: list[Example], spect
     return {f"held_out_{name}": value for name, value in sums.items()}
 
 
+class TrainingState:
+    """Everything that a checkpoint holds: weights, optimiser, averaged weights, early stopping, steps and time."""
+
+    def __init__(self, run: Run, config: TrainConfig, shape: TtsConfig) -> None:
+        self.run, self.shape = run, shape
+        self.model = TtsNetwork(shape)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        self.average = Average(self.model, config.average_decay)
+        self.stopping = EarlyStopping(config.patience)
+        self.step = 0
+        self.begun = time.monotonic()
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds trained, over all resumes."""
+        return time.monotonic() - self.begun
+
+    def save(self) -> None:
+        """Write both checkpoints of the run."""
+        state = {
+            "step": self.step, "spent_s": self.spent_s, "network": self.shape.to_dict(),
+            "best": min(self.stopping.best, 1e9), "looks_since_best": self.stopping.looks_since_best,
+        }  # fmt: skip
+        averaged = TtsNetwork(self.shape)
+        averaged.load_state_dict(self.average.tensors)
+        save_checkpoint(self.run.path / "average", averaged, None, state)
+        save_checkpoint(self.run.checkpoint_path, self.model, self.optimizer, state)
+
+    def restore(self) -> None:
+        """Go on from the run's checkpoints.
+
+        Raises:
+            ParleyError: there are none.
+        """
+        averaged = TtsNetwork(self.shape)
+        load_checkpoint(self.run.path / "average", averaged)
+        self.average.tensors = {k: v.clone() for k, v in averaged.state_dict().items()}
+        state = load_checkpoint(self.run.checkpoint_path, self.model, self.optimizer)
+        self.step, self.begun = state["step"], time.monotonic() - state["spent_s"]
+        self.stopping.best = state.get("best", self.stopping.best)
+        self.stopping.looks_since_best = state.get("looks_since_best", 0)
+
+
 def train(
     corpus: Corpus, run: Run, config: TrainConfig, *, seed: int, minutes: float, steps: int = 0, resume: bool = False,
     shape: TtsConfig | None = None,
 ) -> TtsNetwork:  # fmt: skip
-    """Train until ``steps`` (if given) or ``minutes`` are over; the returned network has the averaged weights."""
+    """Train until ``steps`` (if given) or ``minutes`` are over, or held-out audio has long stopped improving; the
+    returned network has the averaged weights."""
     seed_everything(seed)
     mean, spread = pitch_statistics(corpus)
     base = (shape or TtsConfig()).to_dict()
-    network_config = TtsConfig(**{**base, "pitch_mean": round(mean, 2), "pitch_spread": round(spread, 4)})
-    model = TtsNetwork(network_config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    average = Average(model, config.average_decay)
-    step, spent = 0, 0.0
+    at = TrainingState(
+        run, config, TtsConfig(**{**base, "pitch_mean": round(mean, 2), "pitch_spread": round(spread, 4)})
+    )
     if resume:
-        state = load_checkpoint(run.checkpoint_path, model, optimizer)
-        step, spent = state["step"], state["spent_s"]
-        averaged = TtsNetwork(network_config)
-        load_checkpoint(run.path / "average", averaged)
-        average.tensors = {k: v.clone() for k, v in averaged.state_dict().items()}
-    training, held_out = examples(corpus, "train", network_config), examples(corpus, "test", network_config)
+        at.restore()
+    training, held_out = examples(corpus, "train", at.shape), examples(corpus, "test", at.shape)
     spectral = SpectralLoss()
-    begun = saved = time.monotonic() - spent
-
-    def save() -> None:
-        state = {"step": step, "spent_s": time.monotonic() - begun, "network": network_config.to_dict()}
-        averaged = TtsNetwork(network_config)
-        averaged.load_state_dict(average.tensors)
-        save_checkpoint(run.path / "average", averaged, None, state)
-        save_checkpoint(run.checkpoint_path, model, optimizer, state)
-
-    model.train()
+    saved = time.monotonic()
+    at.model.train()
     with progress("training the voice", steps or None) as bar:
-        while step < steps if steps else time.monotonic() - begun < minutes * 60:
-            done = step / steps if steps else (time.monotonic() - begun) / (minutes * 60)
-            figures = _step(model, optimizer, average, training, spectral, config, seed, step, done)
-            step += 1
+        while (at.step < steps if steps else at.spent_s < minutes * 60) and not at.stopping.stop:
+            done = at.step / steps if steps else at.spent_s / (minutes * 60)
+            figures = _step(at.model, at.optimizer, at.average, training, spectral, config, seed, at.step, done)
+            at.step += 1
             bar.advance()
-            if step % 50 == 0:
+            if at.step % 50 == 0:
                 bar.update(f"training the voice (audio {figures['audio']:.3f}, pitch {figures['pitch']:.3f})")
-                run.log(step, **figures)
-            if held_out and step % config.validate_every == 0:
-                run.log(step, **validate(model, average, held_out, spectral))
+                run.log(at.step, **figures)
+            if held_out and at.step % config.validate_every == 0:
+                looked = validate(at.model, at.average, held_out, spectral)
+                run.log(at.step, **looked)
+                at.stopping.update(looked["held_out_audio"])
             if time.monotonic() - saved > config.checkpoint_every_s:
-                save()
+                at.save()
                 saved = time.monotonic()
-    save()
-    seconds = time.monotonic() - begun
-    figures_out: dict[str, Any] = {"steps": step, "training_s": round(seconds), "parameters": parameter_count(model)}
-    model.load_state_dict(average.tensors)
-    if held_out:
-        figures_out |= validate(model, average, held_out, spectral)
-    run.figures(training=figures_out)
-    return model
+    at.save()
+    outcome = {"steps": at.step, "training_s": round(at.spent_s), "parameters": parameter_count(at.model)}
+    looked = validate(at.model, at.average, held_out, spectral) if held_out else {}
+    run.figures(training={**outcome, **looked})
+    at.model.load_state_dict(at.average.tensors)
+    return at.model
 
 
 def _step(
