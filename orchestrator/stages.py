@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -32,7 +33,7 @@ from parley.bot import Bot
 from parley.bot.replies import realise
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
-from parley.serving.engine import Engine, EngineRejected
+from parley.serving.engine import Engine, EngineRejected, EngineTimeout, EngineUnavailable
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -40,6 +41,8 @@ _T = TypeVar("_T")
 RETRY_AFTER_S = 0.15
 HEARING_RETRIES_S = (0.1, 0.3, 0.6, 1.0, 1.5)
 """Waits between attempts to hear an utterance again, 3.5 s in all: what a restarting server needs."""
+HEARING_WITHIN_S = 4.0
+"""No further attempt begins after this: a server that hangs must not keep a caller in silence."""
 
 
 class Transcript(Protocol):
@@ -219,7 +222,7 @@ class Stages:
                 return
             except Exception as error:
                 # A second rendering is the same samples, so it goes on where the first one broke off.
-                if attempt == 2 or isinstance(error, EngineRejected):
+                if attempt == 2 or isinstance(error, EngineRejected | EngineTimeout | TimeoutError):
                     self.fell_back("tts", error)
                     break
                 await asyncio.sleep(RETRY_AFTER_S)
@@ -242,11 +245,12 @@ class Stages:
                     skip = 0
 
     async def _twice(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask, and once more after a moment, unless asking again cannot help."""
+        """Ask, and once more after a moment where that can help."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await ask()
-        except EngineRejected:
+        except (EngineRejected, EngineTimeout, TimeoutError):
+            # What cannot help, and what would keep the caller in silence for as long again.
             raise
         except Exception:
             await asyncio.sleep(RETRY_AFTER_S)
@@ -287,8 +291,11 @@ class Hearing:
 
     async def finish(self) -> Transcript | None:
         """What was said; None when the STT stays down for as long as a caller can be kept waiting."""
-        error: Exception | None = None
+        error: Exception = EngineUnavailable("never asked", where="stt")
+        gives_up = time.monotonic() + HEARING_WITHIN_S
         for wait_s in (0.0, *HEARING_RETRIES_S):
+            if time.monotonic() > gives_up:
+                break
             try:
                 if self._broken:
                     await asyncio.sleep(wait_s)
@@ -305,7 +312,6 @@ class Hearing:
                 break
             except Exception as failed:
                 error, self._broken = failed, True
-        assert error is not None
         self._stages.fell_back("stt", error)
         return None
 

@@ -90,6 +90,9 @@ class FakeModels:
     broken: set[str] = field(default_factory=set)
     """Stages that fail with a bug, not with an engine error."""
 
+    hanging: set[str] = field(default_factory=set)
+    """Stages that never answer: only the STT can."""
+
     def check(self, stage: str) -> None:
         if stage in self.broken:
             raise ZeroDivisionError("a bug")
@@ -122,6 +125,8 @@ class FakeStream:
 
     async def finish(self) -> Said:
         self._models.check("stt")
+        if "stt" in self._models.hanging:
+            await asyncio.Event().wait()
         pcm = np.concatenate(self._audio).astype(np.float64)
         spectrum = np.abs(np.fft.rfft(pcm, SAMPLE_RATE))
         text = SENTENCES.get(round(float(spectrum.argmax()) / 100) * 100, ("",))[0]

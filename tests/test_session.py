@@ -269,6 +269,21 @@ def test_a_voice_that_dies_in_the_middle_of_a_call_is_replaced_by_the_apology() 
     assert reason == "handover"
 
 
+def test_a_server_that_hangs_is_given_up_and_the_caller_put_through() -> None:
+    services, models = fake_services(stage_timeout_s=0.02)
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        models.hanging.add("stt")
+        await gateway.turn(300, 2)
+
+    gateway, reason = run(services, caller)
+
+    assert gateway.traces("reply")[-1]["act"] == "apology"
+    assert reason == "handover"
+    assert services.fallbacks == {("stt", "TimeoutError"): 1}
+
+
 def test_a_server_that_is_back_in_time_costs_a_retry_not_the_utterance() -> None:
     services, models = fake_services()
 
