@@ -245,7 +245,7 @@ def build(
     if not kept:
         raise ParleyError("no sentence could be aligned", where=str(out), mend="check texts and recordings")
     licence = licence or (
-        f"recordings in {recordings}" if recordings else f"flite voice {bot.voice.name} (free, X11-like licence of CMU)"
+        f"recordings in {recordings.name}" if recordings else f"flite voice {bot.voice.name} (free, X11-like licence of CMU)"
     )
     _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence)
     return load(out)
