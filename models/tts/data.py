@@ -244,9 +244,8 @@ def build(
     kept = [u for u in made if u and len(u.pcm) > 20 * HOP]
     if not kept:
         raise ParleyError("no sentence could be aligned", where=str(out), mend="check texts and recordings")
-    licence = licence or (
-        f"recordings in {recordings.name}" if recordings else f"flite voice {bot.voice.name} (free, X11-like licence of CMU)"
-    )
+    synthetic = f"flite voice {bot.voice.name} (free, X11-like licence of CMU)"
+    licence = licence or (f"recordings in {recordings.name}" if recordings else synthetic)
     _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence)
     return load(out)
 
