@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,24 @@ OPSET = 18
 PRECISIONS = ("fp32", "fp16", "int8")
 
 Feeds = dict[str, NDArray[Any]]
+
+
+@contextmanager
+def staged(bundle: Path) -> Iterator[Path]:
+    """A folder beside ``bundle`` that takes its place when the block ends well.
+
+    An export that fails (its parity check, a full disk) leaves the bundle that was there.
+    """
+    staging = bundle.with_name(f".{bundle.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    shutil.rmtree(bundle, ignore_errors=True)
+    staging.rename(bundle)
 
 
 def to_onnx(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import random
@@ -17,8 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
 from parley.files import write_json
+from parley.runs import Run
 
 
 def seed_everything(seed: int) -> None:
@@ -94,6 +97,31 @@ def _unflatten_optimizer(
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": rest["groups"]})
+
+
+def warm_up_then_cosine(step: int, steps: int, warm_share: float) -> float:
+    """Share of the peak learning rate: a linear warm-up over ``warm_share`` of the run, then a cosine to zero."""
+    warm = max(1, int(steps * warm_share))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def trained_run(path: Path, family: str) -> tuple[Run, Bot]:
+    """A finished training run and its bot as it is now.
+
+    Raises:
+        ParleyError: no such run, no weights, or the bot has changed since.
+    """
+    run = Run.open(path)
+    if run.params.get("family") != family or not (path / "best" / "model.safetensors").is_file():
+        raise ParleyError(
+            f"not a trained {family} run", where=str(path), mend=f"run `parley train {family}` to its end"
+        )
+    bot = load_bot(run.params["bot_path"])
+    if bot.digest != run.params["bot_digest"]:
+        raise ParleyError("the bot has changed since the training", where=str(path), mend="train again")
+    return run, bot
 
 
 class EarlyStopping:

@@ -19,14 +19,16 @@ from safetensors.torch import load_file  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from models.nlu import evaluate as evaluation  # noqa: E402
-from models.nlu.client import NluClient, encode, fill, read_tokenizer, spans  # noqa: E402
+from models.nlu.client import NluClient, encode, fill, spans  # noqa: E402
 from models.nlu.data import OUT_OF_SCOPE, OutOfScope, Sizes, example, make_data, make_tokenizer, noise  # noqa: E402
 from models.nlu.evaluate import span_f1  # noqa: E402
 from models.nlu.export import export  # noqa: E402
 from models.nlu.train import TrainParams, train  # noqa: E402
+from models.tokenizer import read_tokenizer  # noqa: E402
 from parley.bot import load_bot  # noqa: E402
 from parley.bot.grammar import Grammar  # noqa: E402
 from parley.bundle import verify_files  # noqa: E402
+from parley.command import exit_with  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
 from parley.runs import Run  # noqa: E402
 from parley.serving.onnx_engine import OnnxEngine  # noqa: E402
@@ -232,8 +234,10 @@ def test_the_commands_say_what_is_wrong_in_one_line(
 ) -> None:
     module = importlib.import_module(f"models.{family}.{verb}")
     arguments = ["--bot", "nobody", "--out", str(tmp_path)] if verb == "train" else [str(tmp_path / "nothing")]
-    assert module.main(arguments) == 2
+    with pytest.raises(SystemExit) as ended:
+        exit_with(lambda: module.main(arguments))
     said = capsys.readouterr().err
+    assert ended.value.code == 2
     assert said.count("\n") == 1
     assert " - " in said, "the line says how to mend it"
 

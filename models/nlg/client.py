@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from tokenizers import Tokenizer
 
+from models.tokenizer import read_tokenizer
 from parley.bot.replies import acts, realise, relexicalise, says, spoken_values
 from parley.bot.spec import Bot
 from parley.bundle import read_manifest
@@ -63,21 +63,6 @@ def prompt_tokens(act: str, sayable: Iterable[str], slots: Iterable[str], style:
     """
     given = set(slots)
     return ["[BOS]", act_token(act), style_token(style), *(slot_token(s) if s in given else "[NOT]" for s in sayable)]
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a ``tokenizer.json``.
-
-    Raises:
-        ParleyError: it is missing or damaged.
-    """
-    try:
-        return Tokenizer.from_str(path.read_text())
-    except FileNotFoundError:
-        raise ParleyError("the tokenizer is missing", where=str(path), mend=_MEND) from None
-    except Exception as error:  # the tokenizers package raises plain Exception for bad content
-        detail = " ".join(str(error).split())[:120]
-        raise ParleyError(f"the tokenizer is damaged: {detail}", where=str(path), mend=_MEND) from None
 
 
 def read_bot(path: Path) -> Bot:

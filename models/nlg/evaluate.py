@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import random
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from parley.bot import Bot, load_bot
 from parley.bot.replies import acts, says, spoken_values
 from parley.bot.slots import draw_value
 from parley.bundle import read_manifest, write_bundle
-from parley.errors import ParleyError
+from parley.command import exit_with
 from parley.files import write_json
 from parley.progress import progress
 from parley.runs import Run
@@ -142,16 +141,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run directory with a bundle")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
-    try:
-        figures = evaluate(args.run)
-        if args.json:
-            write_json(args.json, figures)
-        print(json.dumps(figures, indent=2))
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    figures = evaluate(args.run)
+    if args.json:
+        write_json(args.json, figures)
+    print(json.dumps(figures, indent=2))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,16 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.exporting import Feeds, check_parity, convert, session, tensorrt, to_onnx
-from models.nlg.client import BOT, TOKENIZER, read_tokenizer
+from models.exporting import Feeds, check_parity, convert, session, staged, tensorrt, to_onnx
+from models.nlg.client import BOT, TOKENIZER
 from models.nlg.data import NlgData, encode, make_data
 from models.nlg.loop import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
 from models.nlg.network import NlgConfig, NlgNetwork
-from models.training import environment, git_lineage, load_checkpoint
-from parley.bot import Bot, load_bot
+from models.tokenizer import read_tokenizer
+from models.training import environment, git_lineage, load_checkpoint, trained_run
+from parley.bot import Bot
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.runs import Run
 
@@ -48,12 +49,7 @@ def open_run(path: Path) -> tuple[Run, Bot, NlgNetwork]:
     Raises:
         ParleyError: no such run, no weights, or the bot has changed since.
     """
-    run = Run.open(path)
-    if run.params.get("family") != "nlg" or not (path / "best" / "model.safetensors").is_file():
-        raise ParleyError("not a trained NLG run", where=str(path), mend="run `python -m models.nlg.train` to its end")
-    bot = load_bot(run.params["bot_path"])
-    if bot.digest != run.params["bot_digest"]:
-        raise ParleyError("the bot has changed since the training", where=str(path), mend="train again")
+    run, bot = trained_run(path, "nlg")
     network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text())))
     load_checkpoint(path / "best", network)
     return run, bot, network.eval()
@@ -66,10 +62,12 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
         ParleyError: the run is not whole, or the exported graph does not agree with torch.
     """
     run, bot, network = open_run(path)
-    # Made beside its place: an export that fails its parity check leaves the bundle that was there.
-    bundle = path / ".bundle"
-    shutil.rmtree(bundle, ignore_errors=True)
-    bundle.mkdir()
+    with staged(run.bundle_path) as bundle:
+        return _export_into(bundle, run, bot, network, precision, plan=plan)
+
+
+def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precision: str, *, plan: bool) -> Manifest:
+    path = run.path
     for asset in (TOKENIZER, BOT):
         shutil.copyfile(path / asset, bundle / asset)
     tokenizer, data = read_tokenizer(bundle / TOKENIZER), make_data(bot, run.params["seed"])
@@ -90,10 +88,7 @@ def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manife
     step.unlink()
     if plan:
         tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
-    manifest = write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
-    shutil.rmtree(path / "bundle", ignore_errors=True)
-    bundle.rename(path / "bundle")
-    return manifest
+    return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
 
 
 def _torch_step(network: NlgNetwork) -> Any:
@@ -172,14 +167,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--precision", choices=sorted(TOLERANCE), default="fp32")
     parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
     args = parser.parse_args(argv)
-    try:
-        manifest = export(args.run, args.precision, plan=args.tensorrt)
-        print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    manifest = export(args.run, args.precision, plan=args.tensorrt)
+    print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,16 @@ from torch import Tensor, nn
 from models.nlg.client import BOT, TOKENIZER
 from models.nlg.data import SPECIAL, NlgData, Row, buffer_length, encode, make_data, make_tokenizer
 from models.nlg.network import NlgConfig, NlgNetwork, reply_loss
-from models.training import EarlyStopping, load_checkpoint, parameter_count, save_checkpoint, seed_everything
+from models.training import (
+    EarlyStopping,
+    load_checkpoint,
+    parameter_count,
+    save_checkpoint,
+    seed_everything,
+    warm_up_then_cosine,
+)
 from parley.bot import load_bot
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import canonical_json, write_atomic
 from parley.progress import progress
@@ -99,7 +106,7 @@ def _fit(
             rng = random.Random(f"{seed}/{step}")
             ids, reply = collate([rows[id(rng.choice(rng.choice(pools)))] for _ in range(params.batch)])
             for group in optimizer.param_groups:
-                group["lr"] = params.lr * learning_rate(step, params.steps)
+                group["lr"] = params.lr * warm_up_then_cosine(step, params.steps, 0.05)
             network.train()
             loss = reply_loss(network(_forgetful(ids, reply)), ids, reply)
             optimizer.zero_grad()
@@ -151,12 +158,6 @@ def _forgetful(ids: Tensor, reply: Tensor, share: float = 0.15) -> Tensor:
     return ids.masked_fill(hidden, UNKNOWN)
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Share of the peak: linear warm-up over 5 % of the run, then a cosine to zero."""
-    warm = max(1, steps // 20)
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
 @torch.no_grad()
 def validation_loss(network: NlgNetwork, rows: list[tuple[list[int], list[int]]]) -> float:
     """Cross-entropy a reply token."""
@@ -178,14 +179,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lr", type=float, default=usual.lr)
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
-    try:
-        params = TrainParams(args.steps, args.minutes, args.batch, args.lr)
-        train(args.bot, args.out, args.seed, params, resume=args.resume)
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    params = TrainParams(args.steps, args.minutes, args.batch, args.lr)
+    train(args.bot, args.out, args.seed, params, resume=args.resume)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

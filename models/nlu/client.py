@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
+from models.tokenizer import read_tokenizer
 from parley.bot.slots import canonicalise
 from parley.bot.spec import SlotSpec
 from parley.errors import ParleyError
@@ -65,21 +66,6 @@ class Encoded:
     """Word pieces, at most ``max_tokens``."""
     first: list[int]
     """For each word that was read, the place of its first piece."""
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a ``tokenizer.json``.
-
-    Raises:
-        ParleyError: it is missing or damaged.
-    """
-    try:
-        return Tokenizer.from_str(path.read_text())
-    except FileNotFoundError:
-        raise ParleyError("the tokenizer is missing", where=str(path), mend=_MEND) from None
-    except Exception as error:  # the tokenizers package raises plain Exception for bad content
-        detail = " ".join(str(error).split())[:120]
-        raise ParleyError(f"the tokenizer is damaged: {detail}", where=str(path), mend=_MEND) from None
 
 
 def read_labels(path: Path) -> Labels:

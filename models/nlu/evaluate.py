@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from models.nlu.client import NluClient, Understanding, encode, feeds, read_labels, read_tokenizer, spans
+from models.nlu.client import NluClient, Understanding, encode, feeds, read_labels, spans
 from models.nlu.data import OUT_OF_SCOPE, Example, make_data
 from models.nlu.train import TrainParams
+from models.tokenizer import read_tokenizer
 from parley.bot import load_bot
 from parley.bundle import read_manifest, write_bundle
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
@@ -203,16 +204,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out-of-scope", type=Path, dest="foreign", help="sentences the bot has no answer to")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
-    try:
-        figures = evaluate(args.run, recordings=args.recordings, foreign=args.foreign)
-        if args.json:
-            write_json(args.json, figures)
-        print(json.dumps(figures, indent=2))
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    figures = evaluate(args.run, recordings=args.recordings, foreign=args.foreign)
+    if args.json:
+        write_json(args.json, figures)
+    print(json.dumps(figures, indent=2))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

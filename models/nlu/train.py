@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import random
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,16 @@ from torch.nn import functional as F
 from models.nlu.client import LABELS, TOKENIZER, Labels, encode
 from models.nlu.data import MAX_TOKENS, OUT_OF_SCOPE, Example, NluData, Sizes, make_data, make_tokenizer
 from models.nlu.network import NluConfig, NluNetwork, joint_loss
-from models.training import EarlyStopping, load_checkpoint, parameter_count, save_checkpoint, seed_everything
+from models.training import (
+    EarlyStopping,
+    load_checkpoint,
+    parameter_count,
+    save_checkpoint,
+    seed_everything,
+    warm_up_then_cosine,
+)
 from parley.bot import Bot, load_bot
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_atomic
 from parley.progress import progress
@@ -142,7 +149,7 @@ def _fit(
             # The rows of a step depend on seed and step alone: a resumed run sees what it would have seen.
             batch = encoder.batch(random.Random(f"{seed}/{step}").choices(data.train, k=params.batch))
             for group in optimizer.param_groups:
-                group["lr"] = params.lr * learning_rate(step, params.steps)
+                group["lr"] = params.lr * warm_up_then_cosine(step, params.steps, 0.05)
             network.train()
             intents, tags = network(batch.ids, batch.mask)
             loss = joint_loss(intents, tags, batch.intents, batch.tags)
@@ -162,12 +169,6 @@ def _fit(
     if not (run.path / "best").exists():  # stopped by the clock before the first look
         save_checkpoint(run.path / "best", network, None, {"step": step})
     run.figures(steps=step)
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """Share of the peak: linear warm-up over 5 % of the run, then a cosine to zero."""
-    warm = max(1, steps // 20)
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @torch.no_grad()
@@ -240,14 +241,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lr", type=float, default=usual.lr)
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
-    try:
-        params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)
-        train(args.bot, args.out, args.seed, params, resume=args.resume)
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)
+    train(args.bot, args.out, args.seed, params, resume=args.resume)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

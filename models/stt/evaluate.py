@@ -19,6 +19,7 @@ from models.dataset import Dataset, Row, load_dataset
 from models.stt.client import SttClient, Transcript
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bundle import read_manifest, write_bundle
+from parley.command import exit_with
 from parley.files import write_json
 from parley.progress import progress
 from parley.runs import Run
@@ -109,4 +110,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

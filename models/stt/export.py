@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.command import exit_with
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
 
@@ -63,14 +63,18 @@ def export(run: Run, precision: str, *, tensorrt: bool = False) -> Path:
     Raises:
         ParleyError: parity is off, or a TensorRT plan is asked for without a GPU.
     """
-    network = load_network(run)
-    config = network.config
-    dataset = load_dataset(run.params["data"])
-    bundle = run.bundle_path
-    shutil.rmtree(bundle, ignore_errors=True)
-    bundle.mkdir(parents=True)
-    model = bundle / "model.onnx"
-    step = Step(network).eval()
+    network, dataset = load_network(run), load_dataset(run.params["data"])
+    with exporting.staged(run.bundle_path) as bundle:
+        manifest = _export_into(bundle, run, network, dataset, precision, tensorrt=tensorrt)
+    size = (run.bundle_path / "model.onnx").stat().st_size
+    run.figures(precision=precision, confidence=manifest.constants["confidence"], bundle_bytes=size)
+    return run.bundle_path
+
+
+def _export_into(
+    bundle: Path, run: Run, network: SttNetwork, dataset: Dataset, precision: str, *, tensorrt: bool
+) -> Manifest:
+    config, model, step = network.config, bundle / "model.onnx", Step(network).eval()
     example = (torch.zeros(2, config.chunk_samples, dtype=torch.int16), network.initial_state(2))
     dynamic = {name: {0: "batch"} for name in (*_INPUTS, *_OUTPUTS)}
     exporting.to_onnx(step, example, _INPUTS, _OUTPUTS, model, dynamic)
@@ -83,21 +87,14 @@ def export(run: Run, precision: str, *, tensorrt: bool = False) -> Path:
     feeds = _real_chunks(step, network, dataset)
     parity = exporting.check_parity(run_torch, model, feeds, _TOLERANCE[precision])
     if tensorrt:
-        shapes = {
-            "pcm": tuple((n, config.chunk_samples) for n in (1, 8, 32)),
-            "state": tuple((n, config.state_size()) for n in (1, 8, 32)),
-        }
-        exporting.tensorrt(model, shapes)  # type: ignore[arg-type]
-    bot = load_bot(run.params["bot"])
-    grammar = Grammar(bot)
+        widths = {"pcm": config.chunk_samples, "state": config.state_size()}
+        exporting.tensorrt(model, {name: ((1, width), (8, width), (32, width)) for name, width in widths.items()})
+    grammar = Grammar(load_bot(run.params["bot"]))
     save_graph(bundle, grammar.network(), pronunciations(grammar.words()))
-    manifest = _manifest(run, network, dataset, {**parity, "precision": precision})
-    write_bundle(bundle, manifest)
-    calibration = asyncio.run(calibrate(bundle, dataset))
-    constants = {**manifest.constants, "confidence": calibration}
-    write_bundle(bundle, manifest.model_copy(update={"constants": constants}))
-    run.figures(precision=precision, confidence=calibration, bundle_bytes=model.stat().st_size)
-    return bundle
+    manifest = write_bundle(bundle, _manifest(run, network, dataset, {**parity, "precision": precision}))
+    # The confidence is fitted by decoding with the bundle itself, so it is written in a second pass.
+    constants = {**manifest.constants, "confidence": asyncio.run(calibrate(bundle, dataset))}
+    return write_bundle(bundle, manifest.model_copy(update={"constants": constants}))
 
 
 def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str, Any]) -> Manifest:
@@ -222,4 +219,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

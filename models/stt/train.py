@@ -18,8 +18,17 @@ from torch.nn import functional as F
 from models.dataset import Row, load_dataset
 from models.stt.data import Batch, Batches
 from models.stt.network import SttConfig, SttNetwork
-from models.training import Average, EarlyStopping, load_checkpoint, parameter_count, save_checkpoint, seed_everything
+from models.training import (
+    Average,
+    EarlyStopping,
+    load_checkpoint,
+    parameter_count,
+    save_checkpoint,
+    seed_everything,
+    warm_up_then_cosine,
+)
 from parley.bot import load_bot
+from parley.command import exit_with
 from parley.progress import progress
 from parley.runs import Run
 
@@ -85,14 +94,6 @@ def dev_loss(network: SttNetwork, batches: Batches, rows: list[tuple[Row, Any]])
     return total / max(1, phones)
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over 4 % of the run, then a cosine to zero."""
-    warm = max(1, int(0.04 * steps))
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * (step - warm) / max(1, steps - warm)))))
-
-
 def train(args: argparse.Namespace) -> Run:
     """Run the whole schedule; see :func:`main` for the arguments."""
     bot, dataset, config = load_bot(args.bot), load_dataset(args.data), SttConfig()
@@ -133,7 +134,7 @@ def train(args: argparse.Namespace) -> Run:
             if step >= frozen_from:
                 freeze_norms(network)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, args.steps, args.lr)
+                group["lr"] = args.lr * warm_up_then_cosine(step, args.steps, 0.04)
             loss = loss_of(network, batches.batch(step))
             optimizer.zero_grad()
             loss.backward()
@@ -191,4 +192,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

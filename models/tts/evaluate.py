@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from models.tts.data import HOP, Corpus, Utterance, load
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from parley.audio import SAMPLE_RATE, Pcm, write_wav
 from parley.bundle import read_manifest, write_bundle
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
@@ -160,17 +160,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
     parser.add_argument("--limit", type=int, default=100, help="held-out sentences")
     options = parser.parse_args(argv)
-    try:
-        figures = evaluate(options.run, data=options.data, limit=options.limit)
-        if options.json:
-            write_json(options.json, figures)
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    figures = evaluate(options.run, data=options.data, limit=options.limit)
+    if options.json:
+        write_json(options.json, figures)
     for name, value in figures.items():
         print(f"{name}: {value}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

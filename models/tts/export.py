@@ -10,8 +10,7 @@ durations, stays as it is.
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,14 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from models.exporting import PRECISIONS, Feeds, check_parity, convert, tensorrt, to_onnx
+from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, tensorrt, to_onnx
 from models.training import environment, git_lineage, load_checkpoint
 from models.tts.data import Corpus, load
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.text import SYMBOLS
 from parley.audio import SAMPLE_RATE
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import sha256_json
 from parley.runs import Run
@@ -46,7 +46,6 @@ def trained(run: Run) -> TtsNetwork:
     Raises:
         ParleyError: the run has no checkpoint.
     """
-    import json
 
     path = run.path / "average"
     if not (path / "state.json").is_file():
@@ -113,9 +112,13 @@ def export(run_path: Path, *, precision: str = "fp16", data: Path | None = None)
     run = Run.open(run_path)
     model = trained(run)
     corpus = load(data or Path(run.params.get("data", run.path / "corpus")))
-    staging = run.path / ".bundle.new"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    with staged(run.bundle_path) as staging:
+        manifest = _export_into(staging, run, model, corpus, precision)
+    run.figures(export={"parity": manifest.parity, "bytes": _size(run)})
+    return manifest
+
+
+def _export_into(staging: Path, run: Run, model: TtsNetwork, corpus: Corpus, precision: str) -> Manifest:
     graph = staging / "model.onnx"
     feeds = real_inputs(corpus, 12)
     example = tuple(torch.from_numpy(np.repeat(feeds[0][name], 2, axis=0)) for name in _INPUTS)
@@ -130,11 +133,7 @@ def export(run_path: Path, *, precision: str = "fp16", data: Path | None = None)
         convert(graph, precision, _encoder_nodes(graph))
     parity = {**check_parity(_torch_reference(model), graph, feeds, _TOLERANCE[precision]), "precision": precision}
     corpus.lexicon.save(staging / "lexicon.json")
-    manifest = write_bundle(staging, _manifest(run, model, corpus, parity))
-    shutil.rmtree(run.bundle_path, ignore_errors=True)
-    staging.rename(run.bundle_path)
-    run.figures(export={"parity": parity, "bytes": _size(run)})
-    return manifest
+    return write_bundle(staging, _manifest(run, model, corpus, parity))
 
 
 def _size(run: Run) -> int:
@@ -195,13 +194,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
     parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs an NVIDIA GPU)")
     options = parser.parse_args(argv)
-    try:
-        manifest = export(options.run, precision=options.precision, data=options.data)
-        if options.tensorrt:
-            _plan(options.run / "bundle", manifest)
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    manifest = export(options.run, precision=options.precision, data=options.data)
+    if options.tensorrt:
+        _plan(options.run / "bundle", manifest)
     worst = manifest.parity["max_abs_error"]
     print(f"{options.run / 'bundle'}: {manifest.model}, parity {worst}, digest {sha256_json(manifest.files)[:12]}")
     return 0
@@ -218,4 +213,4 @@ def _plan(bundle: Path, manifest: Manifest) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from models.tts.data import HOP, Corpus, build
 from models.tts.network import KNOTS, TtsConfig, TtsNetwork
 from models.tts.text import PAD
 from parley.bot import load_bot
+from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.runs import Run
@@ -311,31 +311,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args(argv)
-    try:
-        bot = load_bot(options.bot)
-        folder = options.data or options.out / "corpus"
-        if options.data:
-            from models.tts.data import load
+    bot = load_bot(options.bot)
+    folder = options.data or options.out / "corpus"
+    if options.data:
+        from models.tts.data import load
 
-            corpus = load(folder)
-        else:
-            corpus = build(bot, folder, count=options.sentences, seed=options.seed)
-        params = {
-            "minutes": options.minutes, "steps": options.steps, "sentences": len(corpus.utterances),
-            "learning_rate": options.learning_rate, "data": str(folder), "dataset_digest": corpus.digest,
-            "bot_digest": bot.digest,
-        }  # fmt: skip
-        run = Run.create(options.out, "tts", bot.name, params, options.seed)
-        config = TrainConfig(learning_rate=options.learning_rate)
-        train(
-            corpus, run, config, seed=options.seed, minutes=options.minutes, steps=options.steps, resume=options.resume
-        )
-        run.finish()
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        return 2
+        corpus = load(folder)
+    else:
+        corpus = build(bot, folder, count=options.sentences, seed=options.seed)
+    params = {
+        "minutes": options.minutes, "steps": options.steps, "sentences": len(corpus.utterances),
+        "learning_rate": options.learning_rate, "data": str(folder), "dataset_digest": corpus.digest,
+        "bot_digest": bot.digest,
+    }  # fmt: skip
+    run = Run.create(options.out, "tts", bot.name, params, options.seed)
+    config = TrainConfig(learning_rate=options.learning_rate)
+    train(corpus, run, config, seed=options.seed, minutes=options.minutes, steps=options.steps, resume=options.resume)
+    run.finish()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

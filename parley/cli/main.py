@@ -7,10 +7,10 @@ and serving never imports torch. An expected failure is one line on standard err
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
+from parley.command import exit_with
 from parley.errors import ParleyError
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -73,20 +73,7 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the ``parley`` command."""
-    # Several processes share the machine's cores; each operator library would otherwise take them all.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        status = run(sys.argv[1:])
-    except ParleyError as error:
-        print(f"parley: {error}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing to tell anybody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+    exit_with(lambda: run(sys.argv[1:]))
 
 
 if __name__ == "__main__":
