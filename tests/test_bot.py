@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parley.bot import Bot, SlotSpec, load_bot, replies
 from parley.bot.grammar import Grammar
-from parley.bot.slots import canonicalise, draw_value, spoken_form
+from parley.bot.slots import canonicalise, draw_value, spoken_form, spot
 from parley.errors import ParleyError
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +37,21 @@ def test_every_drawn_utterance_is_in_the_word_graph_and_means_its_slots(bot: Bot
         for span in said.spans:
             spoken = " ".join(words[span.start_word : span.end_word])
             assert canonicalise(bot.slots[span.slot], spoken) == span.value
+
+
+def test_values_spotted_in_a_drawn_order_are_the_ones_that_were_meant() -> None:
+    bot = load_bot(ROOT / "bots" / "barista")
+    grammar, rng = Grammar(bot), random.Random(9)
+    for _ in range(400):
+        said = grammar.sample_intent("orderDrink", rng)
+        assert spot(bot.slots, said.text) == said.slots
+
+
+def test_spotting_takes_the_longest_value_and_digits() -> None:
+    bank = load_bot(ROOT / "bots" / "bank")
+
+    assert spot(bank.slots, "my account number is four oh two one") == {"accountNumber": "4021"}
+    assert spot(bank.slots, "nothing of interest") == {}
 
 
 def test_the_word_graph_refuses_what_nobody_would_say(bot: Bot) -> None:

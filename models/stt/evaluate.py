@@ -18,6 +18,8 @@ from models.channel import through_codec
 from models.dataset import Dataset, Row, load_dataset
 from models.stt.client import SttClient, Transcript
 from parley.audio import SAMPLE_RATE, Pcm
+from parley.bot import SlotSpec, load_bot
+from parley.bot.slots import spot
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
 from parley.files import write_json
@@ -53,9 +55,12 @@ def edit_distance(said: list[str], heard: list[str]) -> int:
     return int(row[-1])
 
 
-async def measure(bundle: Path, dataset: Dataset, rows: list[Row]) -> dict[str, Any]:
-    """Word error rate, sentence accuracy and real-time factor over ``rows`` that have a text."""
-    errors = words = sentences = 0
+async def measure(bundle: Path, dataset: Dataset, rows: list[Row], slots: dict[str, SlotSpec]) -> dict[str, Any]:
+    """Word error rate, sentence and command accuracy, and speed over ``rows`` that have a text.
+
+    A command counts as accepted when the slot values that stand in the transcript are exactly the labelled ones.
+    """
+    errors = words = sentences = commands = 0
     seconds = spent = 0.0
     chunk_ms: list[float] = []
     async with OnnxEngine.from_bundle(bundle) as engine:
@@ -72,10 +77,12 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row]) -> dict[str, 
                 errors += edit_distance(said, transcript.text.split())
                 words += len(said)
                 sentences += transcript.text.split() == said
+                commands += spot(slots, transcript.text) == row.slots
                 bar.advance()
     return {
         "utterances": len(rows), "speakers": len({r.speaker for r in rows}), "words": words, "word_errors": errors,
         "wer": round(errors / max(1, words), 4), "sentence_accuracy": round(sentences / max(1, len(rows)), 4),
+        "command_acceptance": round(commands / max(1, len(rows)), 4),
         "real_time_factor": round(spent / max(1e-9, seconds), 5),
         "chunk_ms": {f"p{q}": round(float(np.percentile(chunk_ms or [0.0], q)), 2) for q in (50, 95)},
     }  # fmt: skip
@@ -84,11 +91,12 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row]) -> dict[str, 
 async def evaluate(run: Run) -> dict[str, Any]:
     """Measure RUN/bundle on its dataset's test split and write the figures into run and manifest."""
     dataset = load_dataset(run.params["data"])
+    slots = load_bot(run.params["bot"]).slots
     figures: dict[str, Any] = {}
     for source in ("recording", "synthetic"):
         rows = [r for r in dataset.split("test", source) if r.text and (source == "recording" or r.intent)][:300]
         if rows:
-            figures[source] = await measure(run.bundle_path, dataset, rows)
+            figures[source] = await measure(run.bundle_path, dataset, rows, slots)
     manifest = read_manifest(run.bundle_path)
     write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
     run.figures(evaluation=figures)
@@ -105,8 +113,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.json:
         write_json(args.json, figures)
     for source, row in figures.items():
-        sentences, rtf = row["sentence_accuracy"], row["real_time_factor"]
-        print(f"{source}: WER {row['wer']:.1%}, sentences {sentences:.1%}, RTF {rtf:.4f}")
+        commands, rtf = row["command_acceptance"], row["real_time_factor"]
+        print(f"{source}: WER {row['wer']:.1%}, commands {commands:.1%}, RTF {rtf:.4f}")
 
 
 if __name__ == "__main__":

@@ -47,3 +47,28 @@ def draw_value(spec: SlotSpec, rng: random.Random) -> str:
     if spec.type == "digits":
         return "".join(rng.choice("0123456789") for _ in range(rng.randint(spec.digits_min, spec.digits_max)))
     return rng.choice(list(spec.values))
+
+
+def spot(slots: dict[str, SlotSpec], text: str) -> dict[str, str]:
+    """Slots of a sentence by looking for their values: the longest value at the earliest word wins, each slot once.
+
+    A plain reading of a transcript, to judge an STT without an NLU.
+
+    >>> spot({"drink": SlotSpec(values={"mocha": ["mocha"], "iced mocha": ["iced mocha"]})}, "an iced mocha please")
+    {'drink': 'iced mocha'}
+    """
+    words = text.split()
+    longest = max((len(v.split()) for s in slots.values() for vs in s.values.values() for v in vs), default=1)
+    longest = max(longest, *(s.digits_max for s in slots.values() if s.type == "digits"), 1)
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(words):
+        for length in range(min(longest, len(words) - at), 0, -1):
+            spoken = " ".join(words[at : at + length])
+            hit = next(((n, v) for n, s in slots.items() if n not in found and (v := canonicalise(s, spoken))), None)
+            if hit:
+                found[hit[0]] = hit[1]
+                at += length - 1
+                break
+        at += 1
+    return found
