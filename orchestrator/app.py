@@ -194,13 +194,13 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
-    # By default HAProxy's files stay behind in one place for temporary files, with an admin socket that every user may write to.
-    # Our folder is closed to others, and goes when the application ends.
-    os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"] = str(folder / "haproxy" / "haproxy.cfg")
-    os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(folder / "haproxy" / "admin.sock")
-    os.environ["RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"] = str(folder / "haproxy" / "metrics.sock")
-    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(folder / "haproxy")
-    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_FILE"] = str(folder / "haproxy" / "server-state")
+    # By default HAProxy's files stay behind in a public folder, with an admin socket that every user may write to. Ours
+    # is closed to others and goes with the application. No deeper: HAProxy takes socket paths of 97 characters at most.
+    os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"] = str(folder / "haproxy.cfg")
+    os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(folder / "admin.sock")
+    os.environ["RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"] = str(folder / "metrics.sock")
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(folder)
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_FILE"] = str(folder / "server-state")
 
 
 def _free_port(host: str, wanted: int) -> int:
