@@ -36,6 +36,8 @@ HEADROOM = 32
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Nothing of ours goes through Ray's object store; this is near its minimum."""
 DRAIN_SLACK_S = 30.0
+_LONGEST_FOLDER = 25
+"""HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
 
 
 def build_api(bot_name: str, settings: dict[str, Any]) -> Any:
@@ -195,12 +197,11 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     # By default HAProxy's files stay behind in a public folder, with an admin socket that every user may write to. Ours
-    # is closed to others and goes with the application. No deeper: HAProxy takes socket paths of 97 characters at most.
-    os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"] = str(folder / "haproxy.cfg")
-    os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(folder / "admin.sock")
-    os.environ["RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"] = str(folder / "metrics.sock")
-    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(folder)
-    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_FILE"] = str(folder / "server-state")
+    # is closed to others and goes with the application.
+    if len(str(folder)) <= _LONGEST_FOLDER:
+        own = {"CONFIG_FILE_LOC": "haproxy.cfg", "SOCKET_PATH": "admin.sock", "METRICS_SOCKET_PATH": "metrics.sock"}
+        own |= {"SERVER_STATE_BASE": "", "SERVER_STATE_FILE": "server-state"}
+        os.environ.update({f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in own.items()})
 
 
 def _free_port(host: str, wanted: int) -> int:
