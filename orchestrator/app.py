@@ -17,7 +17,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from contextlib import redirect_stderr
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,8 +75,8 @@ class RunningApp:
         from ray import serve
 
         if ray.is_initialized():
-            # Ray prints that the controller, which it was told to end, has ended.
-            with redirect_stderr(io.StringIO()):
+            # Ray prints (to standard output) that the controller, which it was told to end, has ended.
+            with redirect_stdout(io.StringIO()):
                 serve.shutdown()
                 ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
