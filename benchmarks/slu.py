@@ -23,6 +23,7 @@ from models.stt.evaluate import edit_distance
 from orchestrator.dialogue import Understood
 from orchestrator.hearing import Ear, HoldOver
 from orchestrator.services import CallParams
+from orchestrator.speaker import Speaker
 from orchestrator.stages import ClientPool, Stages
 from orchestrator.turn import NoInput, TurnEvent, TurnParams, TurnTaker
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
@@ -47,10 +48,16 @@ class Heard:
     turns: int
 
 
-class _Mute:
-    """Stands where a call's speaker stands: nobody listens to the traces."""
+class _NoLine:
+    """Stands where a call's connection stands: nobody listens."""
 
-    async def trace(self, event: str, **values: object) -> None:
+    async def receive(self) -> None:
+        return None
+
+    async def send(self, message: str) -> None:
+        return None
+
+    async def close(self, code: int, reason: str) -> None:
         return None
 
 
@@ -64,7 +71,7 @@ class Listener:
     async def hear(self, pcm: Pcm) -> Heard:
         """Understand int16 samples ``[n]`` of one recording."""
         taker = TurnTaker(self._params.turn)
-        ear = Ear(self._stages, _Mute(), self._params)  # type: ignore[arg-type]
+        ear = Ear(self._stages, Speaker(_NoLine(), "", lambda: taker.samples, trace=False), self._params)
         turns: list[tuple[str, Understood | None]] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):

@@ -1,0 +1,63 @@
+"""STT and NLU together on recordings: the figures are right, and the command runs on the starter versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.slu import Heard, figures, interval, main, slot_f1
+from parley.cli.demo import SAID, synthetic_caller
+from parley.errors import ParleyError
+
+
+def test_a_command_counts_only_when_intent_and_every_slot_are_right() -> None:
+    entry = {"speaker": "a", "text": "a large latte", "intent": "order", "slots": {"size": "large", "drink": "latte"}}
+    right = Heard("a large latte", "order", {"size": "large", "drink": "latte"}, 1)
+    wrong_value = Heard("a small latte", "order", {"size": "small", "drink": "latte"}, 1)
+    one_too_many = Heard("a large latte", "order", {"size": "large", "drink": "latte", "milk": "cream"}, 1)
+    wrong_intent = Heard("a large latte", "inform", {"size": "large", "drink": "latte"}, 1)
+
+    report = figures([entry] * 4, [right, wrong_value, one_too_many, wrong_intent])
+
+    assert report["command_acceptance"] == 0.25
+    assert report["wer"] == pytest.approx(1 / 12, abs=1e-4)
+    assert report["intent_accuracy"] == 0.75
+
+
+def test_slot_f1_counts_pairs() -> None:
+    assert slot_f1([{"a": "1", "b": "2"}], [{"a": "1", "b": "3"}]) == 0.5
+    assert slot_f1([{}], [{}]) == 1.0
+
+
+def test_the_interval_is_over_speakers_not_over_recordings() -> None:
+    one_bad_speaker = [True] * 30 + [False] * 10
+    spread = interval(one_bad_speaker, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10)
+    alone = interval(one_bad_speaker, [str(n) for n in range(40)])
+
+    assert spread[0] < alone[0] <= 0.75 <= alone[1] < spread[1]
+    assert interval([True] * 5, list("abcde")) == (1.0, 1.0)
+
+
+def test_the_command_scores_a_manifest_with_the_starter_versions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoken = synthetic_caller(tmp_path)[0]
+    row = {
+        "audio": spoken.name, "speaker": "synthetic", "text": SAID[0], "intent": "orderDrink",
+        "slots": {"coffeeDrink": "latte", "size": "medium", "milkAmount": "skim milk"},
+    }  # fmt: skip
+    manifest, out = tmp_path / "m.jsonl", tmp_path / "slu.json"
+    manifest.write_text(json.dumps(row) + "\n")
+
+    assert main(["--manifest", str(manifest), "--codec", "ulaw", "--json", str(out)]) == 0
+
+    report = json.loads(out.read_text())
+    assert report["command_acceptance"] == 1.0 and report["misses"] == [] and report["wer"] == 0.0
+    assert "command_acceptance 1.0000" in capsys.readouterr().out
+
+
+def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="no such manifest"):
+        main(["--manifest", str(tmp_path / "none.jsonl")])
