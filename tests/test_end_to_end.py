@@ -208,6 +208,23 @@ def test_people_that_no_model_has_heard_are_understood_over_the_wire(site: Site,
     assert summary["command_acceptance"] >= 0.8, summary["rows"]
 
 
+def test_serve_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "parley.cli.main", "serve", "--bot", "barista", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert serve.stdout is not None
+    address = serve.stdout.readline().strip()
+    record = read_record(tmp_path / "var")
+    serve.send_signal(signal.SIGTERM)
+    _, said = serve.communicate(timeout=90)
+
+    assert address.startswith("ws://127.0.0.1:") and record is not None
+    assert serve.returncode == 0, said
+    assert "Traceback" not in said and "SIGTERM" not in said
+    assert not record.alive and read_record(tmp_path / "var") is None
+
+
 def test_calling_where_nobody_listens_is_one_clear_line(tmp_path: Path, site: Site) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "parley.cli.main", "call", str(site.caller[0].path), "--url", "ws://127.0.0.1:9/twilio"],

@@ -23,10 +23,11 @@ def main(argv: list[str]) -> int:
     from parley.cli.site import running_site
 
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     console = Console(stderr=True, highlight=False)
     with running_site(args.bot, settings(port=args.port, engine=args.engine), console, replicas=args.replicas) as app:
+        # Ray brings a handler of its own, which ends the process at once: ours come after it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
         print(app.address, flush=True)
         console.print("Ctrl-C stops.")
         stop.wait()
