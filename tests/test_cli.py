@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from parley.cli.main import VERBS, run
+
+ROOT = Path(__file__).parent.parent
 
 
 def _parley(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -47,10 +52,31 @@ def test_a_mistake_is_one_line_and_status_two(argv: list[str], says: str) -> Non
 
 
 def test_a_setting_of_the_wrong_kind_is_named() -> None:
-    import os
-
     done = subprocess.run(
         [sys.executable, "-m", "parley.cli.main", "doctor"],
         capture_output=True, text=True, timeout=120, env={**os.environ, "PARLEY_PORT": "high"},
     )  # fmt: skip
     assert done.returncode == 2 and "PARLEY_PORT" in done.stderr
+
+
+def test_serving_a_damaged_or_incomplete_release_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    shutil.copytree(ROOT / "triton_repo", repo)
+    model = repo / "barista_tts" / "1" / "model.onnx"
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    environment = {**os.environ, "PARLEY_REPO_DIR": str(repo), "PARLEY_STATE_DIR": str(tmp_path / "var")}
+
+    def serve(bot: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "parley.cli.main", "serve", "--bot", bot, "--port", "0"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+    altered, incomplete = serve("barista"), serve("bank")
+    model.unlink()
+    missing = serve("barista")
+
+    assert "barista_tts/1/model.onnx: file is altered" in altered.stderr
+    assert "barista_tts/1/model.onnx: file is missing" in missing.stderr
+    assert "no version for stt, tts" in incomplete.stderr
+    assert {altered.returncode, missing.returncode, incomplete.returncode} == {2}
+    assert not (tmp_path / "var" / "triton.json").exists()

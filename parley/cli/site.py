@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from orchestrator.app import RunningApp, start_app
+from parley.bundle import FAMILIES, verify_files
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
 from registry.model_config import write_configs
-from registry.releases import read_release
+from registry.releases import RELEASE, Release, read_release
 
 _READY_WITHIN_S = 90.0
 
@@ -27,6 +28,7 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
         ParleyError: a part does not start, or the release is not ready in time; says which part and how to mend it.
     """
     release = read_release(bot, site)
+    check_release(bot, release, site)
     problems: list[ParleyError] = []
     write_configs(site.repo_dir, problems)
     for problem in problems:
@@ -57,6 +59,23 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
     finally:
         if server:
             server.stop()
+
+
+def check_release(bot: str, release: Release, site: Settings) -> None:
+    """Look at the release before anything is started: a call needs all four stages, each whole.
+
+    Raises:
+        ParleyError: a stage has no version, or a version's file is missing, altered or added; names it.
+    """
+    lacking = [family for family in FAMILIES if family not in release.stages]
+    if lacking:
+        raise ParleyError(
+            f"no version for {', '.join(lacking)}: such a bot cannot take calls",
+            where=str(site.bots_dir / bot / RELEASE),
+            mend="train, publish and name one there",
+        )
+    for ref in release.stages.values():
+        verify_files(site.repo_dir / ref.model / str(ref.version))
 
 
 async def _ready(app: RunningApp) -> None:
