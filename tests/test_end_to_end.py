@@ -209,9 +209,11 @@ def test_people_that_no_model_has_heard_are_understood_over_the_wire(site: Site,
 
 
 def test_serve_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+    # The module's site runs beside it; what that told its Ray through the environment is not for this one.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     serve = subprocess.Popen(
         [sys.executable, "-m", "parley.cli.main", "serve", "--bot", "barista", "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     assert serve.stdout is not None
     address = serve.stdout.readline().strip()
@@ -219,6 +221,7 @@ def test_serve_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
     serve.send_signal(signal.SIGTERM)
     _, said = serve.communicate(timeout=90)
 
+    assert address, said
     assert address.startswith("ws://127.0.0.1:") and record is not None
     assert serve.returncode == 0, said
     assert "Traceback" not in said and "SIGTERM" not in said
