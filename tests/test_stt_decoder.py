@@ -107,14 +107,3 @@ def test_a_word_without_a_pronunciation_is_named() -> None:
         PhoneGraph.compile(GRAPH, {"ab": ["a b"], "aa": ["a a"]}, LABELS)
     with pytest.raises(ParleyError, match="unknown phone"):
         PhoneGraph.compile(GRAPH, {**LEXICON, "ca": ["c zz"]}, LABELS)
-
-
-def test_a_begun_sentence_is_not_at_its_end() -> None:
-    graph = PhoneGraph.compile(GRAPH, LEXICON, LABELS)
-    begun, whole, silent = GrammarDecoder(graph), GrammarDecoder(graph), GrammarDecoder(graph)
-    begun.accept(_spoken("a a"))  # "aa" must go on with "ca"
-    whole.accept(_spoken("a a c a"))
-
-    assert not begun.at_sentence_end()
-    assert whole.at_sentence_end()
-    assert not silent.at_sentence_end()

@@ -116,10 +116,6 @@ class SttStream:
         """The best guess so far."""
         return self._decoder.partial().text
 
-    def complete(self) -> bool:
-        """Whether what was heard so far can be all there is: turn taking waits longer while it cannot."""
-        return self._decoder.at_sentence_end()
-
     async def finish(self) -> Transcript:
         """Send the rest and enough silence for every score to come out, and decide."""
         size = self._client.chunk_samples

@@ -197,17 +197,6 @@ class GrammarDecoder:
         """The best path so far, whether or not a sentence ends here."""
         return self._decoded(int(np.argmax(self._scores[: self._graph.n_states])), complete=False)
 
-    def at_sentence_end(self, tolerance: float = 3.0) -> bool:
-        """Whether a whole sentence explains the frames about as well as any beginning of one.
-
-        After "a large" somebody is still thinking; after "a large latte" the sentence can be over. ``tolerance`` is in
-        natural log-probability.
-        """
-        graph, n = self._graph, self._graph.n_states
-        if not self._choices:
-            return False
-        return float(np.max(self._scores[n + graph.finals])) >= float(np.max(self._scores[:n])) - tolerance
-
     def finish(self) -> Decoded:
         """The best whole sentence; the best path so far if no sentence fits at all."""
         graph, n = self._graph, self._graph.n_states
