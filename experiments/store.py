@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from experiments.assignment import Arm, Experiment, Snapshot
-from experiments.database import UtcTime, connect, create_tables, forbid_changes, writing
+from parley.database import UtcTime, connect, create_tables, forbid_changes, writing
 from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable
 from experiments.follower import SnapshotFollower as SnapshotFollower
 from parley.errors import ParleyError

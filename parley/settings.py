@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from parley.errors import ParleyError
 
 PREFIX = "PARLEY_"
+DATABASE = "parley.db"
 
 
 class Settings(BaseModel):
@@ -32,6 +33,14 @@ class Settings(BaseModel):
     """Key that opens Triton's model control to the registry; empty makes a fresh one per start."""
     control_token: str = Field(default="", repr=False)
     """Bearer token of the REST routes that change something; empty closes them."""
+    database_url: str = Field(default="", repr=False)
+    """Catalogue, releases and experiments: ``postgresql+psycopg://…``; empty is SQLite in ``state_dir``."""
+    trusted_keys_dir: Path = Path("keys")
+    """Public keys (``*.pem``) whose signatures this site accepts, beside its own."""
+    signing_key: Path | None = None
+    """Private key that signs what this site publishes; empty makes one in ``state_dir``."""
+    shared_repo: str = Field(default="", repr=False)
+    """Where sites exchange versions: an fsspec address, ``s3://bucket/folder`` or a folder; empty for none."""
     pseudonym_key: str = Field(default="", repr=False)
     """Key of the callers' pseudonyms; empty makes one in ``state_dir``."""
     host: str = "127.0.0.1"
@@ -68,3 +77,8 @@ def settings(**overrides: Any) -> Settings:
         raise ParleyError(
             f"{first['msg']} (got {first['input']!r})", where=name, mend="unset it or give it such a value"
         ) from None
+
+
+def database_url(site: Settings) -> str:
+    """The address of the site's database."""
+    return site.database_url or f"sqlite:///{Path(site.state_dir) / DATABASE}"
