@@ -1,22 +1,40 @@
-"""Opening a database so that several processes may write: what differs between SQLite and the others lives here."""
+"""Opening a database so that several processes may write: what differs between SQLite and PostgreSQL lives here.
+
+    engine, where = connect("postgresql://parley@db.example/parley", busy_timeout_s=5.0)
+    with answering(where), writing(engine).begin() as connection:
+        ...                     # nobody else writes until this ends
+
+Both give the same promises: a reading transaction sees one consistent state and never waits for a writer; writing
+transactions come one after the other, each waiting at most ``busy_timeout_s`` for its turn.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import NullPool
 
 from parley.errors import ParleyError
 
 _WAL_ATTEMPTS = 20
 _WRITING = "parley_writing"
+_POSTGRESQL = ("postgresql", "postgres")  # the second is what many providers print
+_WRITERS_LOCK = 0x5041524C4559  # "PARLEY": the advisory lock every writer of this database takes
+_UNANSWERED = ("42P01", "42501", "3F000")  # PostgreSQL: no such table, not allowed, no such schema
+
+
+class DatabaseUnavailable(ParleyError):
+    """The database is locked, absent, full or not prepared just now; the same call may succeed later."""
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -37,24 +55,49 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
 def connect(url: str, busy_timeout_s: float) -> tuple[sa.Engine, str]:
     """An engine, and how to name its place to a person (without a password).
 
+    Args:
+        url: ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME`` (which means psycopg 3).
+        busy_timeout_s: how long a writer waits for another.
+
     Raises:
         ParleyError: the address is none, its driver is missing, or a SQLite file cannot be made.
     """
+    mend = "use sqlite:///FILE or postgresql://USER@HOST/NAME"
     try:
         parsed = sa.engine.make_url(url)
+        if parsed.drivername in _POSTGRESQL:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() == "postgresql":
+            return _postgresql_engine(parsed, busy_timeout_s), parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() != "sqlite":
-            return sa.create_engine(parsed, pool_pre_ping=True), parsed.render_as_string(hide_password=True)
+            raise ParleyError("no database Parley knows", where=parsed.drivername, mend=mend)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         missing = isinstance(error, ModuleNotFoundError)
         raise ParleyError(
             "the database's driver is not installed" if missing else "not a database address",
             where="database",
-            mend="install it" if missing else "use sqlite:///FILE or postgresql+psycopg://…",
+            mend="install it" if missing else mend,
         ) from None
     if not parsed.database or parsed.database == ":memory:":
         raise ParleyError("a database in memory has no other readers", where=url, mend="use sqlite:///FILE")
     path = Path(parsed.database)
     return _sqlite_engine(path, busy_timeout_s), str(path)
+
+
+def _postgresql_engine(url: sa.URL, busy_timeout_s: float) -> sa.Engine:
+    """PostgreSQL with SQLite's promises: readers see one state, writers take turns."""
+    # A host that vanished must not hold a caller for the minutes TCP would: the address may say otherwise.
+    limits = {"connect_timeout": "5", "tcp_user_timeout": "5000"}
+    url = url.update_query_dict({key: value for key, value in limits.items() if key not in url.query})
+    engine = sa.create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+    take_turn = f"SET LOCAL lock_timeout = {int(busy_timeout_s * 1000)}; SELECT pg_advisory_xact_lock({_WRITERS_LOCK})"
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get(_WRITING):
+            connection.exec_driver_sql(take_turn)
+
+    return engine
 
 
 def _sqlite_engine(path: Path, busy_timeout_s: float) -> sa.Engine:
@@ -105,8 +148,30 @@ def _make_wal(path: Path, busy_timeout_s: float) -> None:
 
 
 def writing(engine: sa.Engine) -> sa.Engine:
-    """The same engine, its transactions opened for writing."""
+    """The same engine, its transactions opened for writing: they come one after the other."""
+    if engine.dialect.name == "postgresql":
+        # A repeatable-read snapshot would be the one from before the lock was waited for. While the lock is held
+        # nobody else writes, so reading what is committed is as consistent.
+        return engine.execution_options(**{_WRITING: True}, isolation_level="READ COMMITTED")
     return engine.execution_options(**{_WRITING: True})
+
+
+@contextmanager
+def answering(where: str, error: type[DatabaseUnavailable] = DatabaseUnavailable) -> Iterator[None]:
+    """Turn the driver's troubles into one ``error`` that says what to do; a broken rule of the data passes through."""
+    try:
+        yield
+    except (IntegrityError, DataError):
+        raise
+    except (DBAPIError, NoConnectionFree) as trouble:
+        cause = getattr(trouble, "orig", None) or trouble
+        if isinstance(trouble, ProgrammingError) and getattr(cause, "sqlstate", None) not in _UNANSWERED:
+            raise  # a mistake of ours
+        raise error(
+            f"the database does not answer: {' '.join(str(cause).split())}",
+            where=where,
+            mend="see that it is there, may be written, has space, and that nobody keeps it locked",
+        ) from None
 
 
 def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
@@ -119,8 +184,13 @@ def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
         metadata.create_all(connection)
 
 
+_REFUSE = """
+CREATE OR REPLACE FUNCTION parley_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION '%% is append-only', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END $$"""
+
+
 def forbid_changes(table: sa.Table) -> None:
-    """Make a table append-only: SQLite refuses UPDATE and DELETE whoever asks."""
+    """Make a table append-only: the database refuses UPDATE, DELETE and TRUNCATE, whoever asks (IntegrityError)."""
     ddl: Any = sa.DDL  # its constructor has no annotations
     for action in ("UPDATE", "DELETE"):
         statement = ddl(
@@ -128,3 +198,9 @@ def forbid_changes(table: sa.Table) -> None:
             f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
         )
         sa.event.listen(table, "after_create", statement.execute_if(dialect="sqlite"))
+    trigger = (
+        f"CREATE TRIGGER {table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION parley_append_only()"
+    )
+    for text in (_REFUSE, trigger):
+        sa.event.listen(table, "after_create", ddl(text).execute_if(dialect="postgresql"))
