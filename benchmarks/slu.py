@@ -33,6 +33,7 @@ from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.settings import settings
 from registry.releases import read_release
+from registry.statistics import cluster_bootstrap
 
 _TAIL_S = 1.5
 """Silence after a recording, so that its last turn ends."""
@@ -108,11 +109,9 @@ def interval(right: Sequence[bool], speakers: Sequence[str], draws: int = 2000, 
     by_speaker: dict[str, list[bool]] = defaultdict(list)
     for ok, speaker in zip(right, speakers, strict=True):
         by_speaker[speaker].append(ok)
-    sums = np.array([[sum(v), len(v)] for v in by_speaker.values()])
-    picks = np.random.default_rng(seed).integers(0, len(sums), (draws, len(sums)))
-    totals = sums[picks].sum(axis=1)
-    low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5])
-    return round(float(low), 4), round(float(high), 4)
+    votes = by_speaker.values()
+    low, high = cluster_bootstrap([sum(v) for v in votes], [len(v) for v in votes], draws=draws, seed=seed)
+    return round(low, 4), round(high, 4)
 
 
 def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
