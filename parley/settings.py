@@ -41,6 +41,8 @@ class Settings(BaseModel):
     """Private key that signs what this site publishes; empty makes one in ``state_dir``."""
     shared_repo: str = Field(default="", repr=False)
     """Where sites exchange versions: an fsspec address, ``s3://bucket/folder`` or a folder; empty for none."""
+    user: str = ""
+    """Who acts, for the audits; empty is the login."""
     pseudonym_key: str = Field(default="", repr=False)
     """Key of the callers' pseudonyms; empty makes one in ``state_dir``."""
     host: str = "127.0.0.1"
