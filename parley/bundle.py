@@ -1,7 +1,8 @@
 """Bundles: the content of one version directory, and the manifest that binds it.
 
-A bundle holds ``model.onnx``, the assets its pre- and post-processing need, and ``manifest.json`` with the SHA-256
-of every other file. Once published it never changes.
+A bundle holds ``model.onnx``, the assets its pre- and post-processing need, ``utterances.tsv`` (what it learned from,
+see :mod:`parley.utterances`) and ``manifest.json`` with the SHA-256 of every other file. Publishing adds the server's
+configurations, a model card and ``model.sig``, the signature over all of it. Once published it never changes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parley.errors import ParleyError
 from parley.files import sha256_file, write_atomic
+from parley.folder import MANIFEST, SIGNATURE, UTTERANCES, list_files
 
-MANIFEST = "manifest.json"
+__all__ = [
+    "FAMILIES", "MANIFEST", "SIGNATURE", "UTTERANCES", "Family", "Lineage", "Manifest", "TensorSpec", "read_manifest",
+    "verify_files", "write_bundle",
+]  # fmt: skip
 FAMILIES = ("stt", "nlu", "nlg", "tts")
 Family = Literal["stt", "nlu", "nlg", "tts"]
 
@@ -66,23 +71,22 @@ class Manifest(BaseModel):
     """torch against ONNX on real inputs: maximum error, tolerance, precision, inputs checked."""
     evaluation: dict[str, Any] = Field(default_factory=dict)
     data_licence: str = ""
+    provides: dict[str, str] = Field(default_factory=dict)
+    """What the stages behind this one may rely on, ``{"casing": "lower"}``."""
+    requires: dict[str, str] = Field(default_factory=dict)
+    """What this version needs of others in its release: ``{"stt.casing": "lower"}``, looked up in that stage's
+    ``provides``."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Relative path to SHA-256, every file but the manifest."""
+    """Relative path to SHA-256, every file but the manifest and the signature."""
 
 
-def _bundle_files(directory: Path) -> dict[str, Path]:
-    """Relative names of the files of a bundle; caches and the manifest itself are not content."""
-    found = {}
-    for path in sorted(directory.rglob("*")):
-        relative = path.relative_to(directory)
-        if path.is_file() and relative.as_posix() != MANIFEST and "__pycache__" not in relative.parts:
-            found[relative.as_posix()] = path
-    return found
+def _content(directory: Path) -> dict[str, Path]:
+    return {name: path for name, path in list_files(directory).items() if name not in (MANIFEST, SIGNATURE)}
 
 
 def write_bundle(directory: Path, manifest: Manifest) -> Manifest:
     """Hash every file in ``directory`` and write its ``manifest.json`` in one rename."""
-    files = {name: sha256_file(path) for name, path in _bundle_files(directory).items()}
+    files = {name: sha256_file(path) for name, path in _content(directory).items()}
     complete = manifest.model_copy(update={"files": files})
     write_atomic(directory / MANIFEST, complete.model_dump_json(indent=2) + "\n")
     return complete
@@ -107,11 +111,13 @@ def read_manifest(directory: Path) -> Manifest:
 def verify_files(directory: Path) -> Manifest:
     """Check every file of a bundle against its manifest and return the manifest.
 
+    This finds accidents; who made the manifest is what :func:`parley.signatures.verify_version` proves.
+
     Raises:
-        ParleyError: names the first file that is missing, altered, or not listed.
+        ParleyError: names the first file that is missing, altered, not listed, or a link.
     """
     manifest = read_manifest(directory)
-    present = _bundle_files(directory)
+    present = _content(directory)
     mend = "restore it from git, or publish the version again"
     for name, digest in manifest.files.items():
         if name not in present:
