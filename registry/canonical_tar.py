@@ -216,22 +216,33 @@ class _Names:
 
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._file, self._limits = file, limits
-        self._last = ""
-        self._folded: dict[str, str] = {}
+        self._last, self._files = "", 0
+        self._spelled: dict[str, tuple[str, bool]] = {}
+        """Folded path to its spelling, and whether it is a file."""
 
     def add(self, name: str) -> None:
-        """Take one more name, or refuse it."""
-        folded = unicodedata.normalize("NFKC", name).casefold()
-        if (other := self._folded.get(folded)) is not None:
-            how = "stands in it twice" if other == name else f"and {other!r} are one name on other file systems"
-            raise _refused(self._file, f"{name!r} {how}")
-        if len(self._folded) >= self._limits.entries:
+        """Take one more file, or refuse it."""
+        self._files += 1
+        if self._files > self._limits.entries:
             raise _refused(self._file, f"it holds more than {self._limits.entries} files")
         if name.count("/") > self._limits.depth + 2:
             raise _refused(self._file, f"{name!r} lies deeper than {self._limits.depth} folders")
+        for parent in reversed(PurePosixPath(name).parents[:-1]):
+            self._take(str(parent), is_file=False)
+        self._take(name, is_file=True)
         if name < self._last:
             raise _refused(self._file, "its files are not in order")
-        self._folded[folded] = self._last = name
+        self._last = name
+
+    def _take(self, path: str, *, is_file: bool) -> None:
+        folded = unicodedata.normalize("NFKC", path).casefold()
+        spelled, was_file = self._spelled.setdefault(folded, (path, is_file))
+        if spelled != path:
+            raise _refused(self._file, f"{path!r} and {spelled!r} are one name on other file systems")
+        if was_file != is_file:
+            raise _refused(self._file, f"{path!r} is both a file and a folder")
+        if is_file and path == self._last:
+            raise _refused(self._file, f"{path!r} stands in it twice")
 
 
 class _Body:
@@ -253,7 +264,10 @@ class _Body:
         """Check what follows the content."""
         if self._left:
             raise AssertionError("the caller left a part unread")
-        if self._stream.read(self.padding) != bytes(self.padding):
+        padding = self._stream.read(self.padding)
+        if len(padding) < self.padding:
+            raise _refused(self._file, "it is cut short")
+        if padding.strip(b"\0"):
             raise _refused(self._file, "it hides bytes between its files")
 
 
