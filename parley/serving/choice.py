@@ -10,6 +10,7 @@ from parley.errors import ParleyError
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_record import read_record
+from parley.serving.trust import Trust
 from parley.settings import Settings
 
 
@@ -23,7 +24,7 @@ def open_engine(settings: Settings, *, channels: int = 1) -> OnnxEngine | Triton
         ParleyError: Triton is wanted, no address is set, and this site runs no server.
     """
     if settings.engine == "onnx":
-        return OnnxEngine(settings.repo_dir)
+        return OnnxEngine(settings.repo_dir, Trust.of(settings))
     if settings.triton_grpc:
         return TritonEngine(settings.triton_grpc, control_key=settings.triton_control_key, channels=channels)
     record = read_record(settings.state_dir)

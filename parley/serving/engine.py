@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parley.errors import ParleyError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # the registry's commands need the errors here, not a second of imports
 
 DEFAULT_TIMEOUT_S = 2.0
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from parley.bundle import Manifest, TensorSpec, verify_files
 from parley.errors import ParleyError
 from parley.serving.engine import DEFAULT_TIMEOUT_S, EngineRejected, EngineTimeout, EngineUnavailable
+from parley.serving.trust import Trust
 
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype(np.float32),
@@ -75,12 +76,18 @@ def _check_array(where: str, spec: TensorSpec, array: NDArray[Any]) -> None:
 class OnnxEngine:
     """The in-process engine; see `parley.serving.engine.Engine`.
 
-    Sessions open at first use, after the version's files were checked against their digests, and stay open. They run
-    one thread each, in a small pool, so that the event loop is never blocked.
+    Sessions open at first use, after the version's signature and files were checked, and stay open. They run one
+    thread each, in a small pool, so that the event loop is never blocked.
+
+    Args:
+        repo: the model repository.
+        trust: the keys and pins that versions are checked against.
+        threads: requests that run at once.
     """
 
-    def __init__(self, repo: Path, *, threads: int = 2) -> None:
+    def __init__(self, repo: Path, trust: Trust, *, threads: int = 2) -> None:
         self._repo = repo
+        self._trust = trust
         self._bundle: Path | None = None
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="onnx")
         self._loaded: dict[tuple[str, int], asyncio.Future[_Loaded]] = {}
@@ -88,7 +95,7 @@ class OnnxEngine:
     @classmethod
     def from_bundle(cls, directory: Path, *, threads: int = 2) -> OnnxEngine:
         """An engine for one unpublished bundle; the model and version arguments of its methods are then ignored."""
-        engine = cls(directory, threads=threads)
+        engine = cls(directory, Trust((), directory), threads=threads)
         engine._bundle = directory
         return engine
 
@@ -140,11 +147,10 @@ class OnnxEngine:
         key = ("", 0) if self._bundle else (model, version)
         future = self._loaded.get(key)
         if future is None:
-            directory = self._bundle or self._repo / model / str(version)
             try:
-                future = asyncio.get_running_loop().run_in_executor(self._pool, _open, directory)
+                future = asyncio.get_running_loop().run_in_executor(self._pool, self._open, model, version)
             except RuntimeError:
-                raise EngineUnavailable("the engine is closed", where=str(directory)) from None
+                raise EngineUnavailable("the engine is closed", where=f"{model} version {version}") from None
             self._loaded[key] = future
         try:
             # Shielded: one caller who gives up must not cancel the opening that others wait for.
@@ -153,34 +159,27 @@ class OnnxEngine:
             self._loaded.pop(key, None)  # a mended file is found by the next request
             raise
 
+    def _open(self, model: str, version: int) -> _Loaded:
+        """Verify a version and open its session.
 
-def _open(directory: Path) -> _Loaded:
-    """Verify a version's files and open its session with one thread.
+        Raises:
+            EngineRejected: the version does not exist, is not what this site accepted, or ONNX Runtime cannot read it.
+        """
+        directory = self._bundle or (self._repo / model / str(version)).resolve()
+        try:
+            if self._bundle:  # a run's own output: nobody has signed it yet
+                manifest = verify_files(directory)
+            else:
+                manifest = Manifest.model_validate(self._trust.verify(directory, model, version, pinned=False))
+            from parley.serving.session import open_session  # brings ONNX Runtime, which a client of Triton never needs
 
-    Raises:
-        EngineRejected: the version does not exist, a file is missing or altered, or ONNX Runtime cannot read the model.
-    """
-    import onnxruntime as ort
-
-    if not directory.is_dir():
-        raise EngineRejected(
-            "there is no such version", where=str(directory), mend="publish it, or correct the release"
-        )
-    try:
-        manifest = verify_files(directory)
-    except ParleyError as error:
-        raise EngineRejected(error.what, where=error.where, mend=error.mend) from None
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    try:
-        session = ort.InferenceSession(
-            str(directory / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # as above
-        raise EngineRejected(
-            f"ONNX Runtime cannot open it: {' '.join(str(error).split())[:300]}",
-            where=str(directory / "model.onnx"),
-            mend="export the run again",
-        ) from error
-    return _Loaded(manifest, session)
+            session = open_session(directory, manifest.model_dump())
+        except ParleyError as error:
+            raise EngineRejected(error.what, where=error.where, mend=error.mend) from None
+        except Exception as error:  # as above
+            raise EngineRejected(
+                f"ONNX Runtime cannot open it: {' '.join(str(error).split())[:300]}",
+                where=str(directory / "model.onnx"),
+                mend="export the run again",
+            ) from error
+        return _Loaded(manifest, session)

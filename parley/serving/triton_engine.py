@@ -23,10 +23,8 @@ from parley.serving.engine import (
     EngineTimeout,
     EngineUnavailable,
 )
+from parley.serving.triton_control import CONTROL_HEADER, GRPC_PREFIX, KEY_MEND
 
-CONTROL_HEADER = "parley-control"
-"""Name of the key that opens model control; over gRPC Triton expects it behind the prefix below, over HTTP bare."""
-GRPC_PREFIX = "triton-grpc-protocol-"
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -52,7 +50,7 @@ class TritonEngine:
 
     def __init__(self, address: str, *, control_key: str = "", channels: int = 1) -> None:
         self.address = address
-        self._control_key = control_key
+        self.control_key = control_key
         self._count = max(1, channels)
         self._clients: list[triton.InferenceServerClient] = []
         self._turn = itertools.count()
@@ -135,7 +133,7 @@ class TritonEngine:
         client = self._client()
         method = client.load_model if verb == "load" else client.unload_model
         try:
-            await method(model, headers={GRPC_PREFIX + CONTROL_HEADER: self._control_key}, client_timeout=timeout_s)
+            await method(model, headers={GRPC_PREFIX + CONTROL_HEADER: self.control_key}, client_timeout=timeout_s)
         except InferenceServerException as error:
             raise self._translate(error, f"{verb} {model}", timeout_s) from None
 
@@ -156,9 +154,7 @@ class TritonEngine:
         if status.endswith("DEADLINE_EXCEEDED"):
             return _timeout(where, timeout_s)
         if "restricted" in text:
-            return EngineRejected(
-                text, where=where, mend="set PARLEY_TRITON_CONTROL_KEY to the key the server was started with"
-            )
+            return EngineRejected(text, where=where, mend=KEY_MEND)
         if status.endswith("UNAVAILABLE") and (
             "unknown model" in text or "not at ready state" in text or "not ready" in text
         ):

@@ -8,18 +8,30 @@ path.
 from __future__ import annotations
 
 import ctypes.util
+import filecmp
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+import parley
 from parley.errors import ParleyError
+from parley.serving.trust import Trust
 
+BACKEND = "parley"
+"""The backend that versions' configurations name."""
+BACKEND_FILE = Path(__file__).parent / "triton_backend" / "model.py"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _STUB = "triton_python_backend_stub"
+
+
+def view_of(state_dir: Path) -> Path:
+    """The model repository that a site's server is started on: links to the versions that are served now."""
+    return state_dir.absolute() / "triton" / "models"
 
 
 @dataclass(frozen=True)
@@ -79,16 +91,19 @@ def find_libpython() -> Path | None:
     return Path(found) if found else None
 
 
-def server_environment(install: TritonInstall, libpython: Path | None) -> dict[str, str]:
-    """Environment of the server and its stubs: library path, this environment's Python, one thread, no keys of the
-    site."""
+def server_environment(install: TritonInstall, libpython: Path | None, trust: Trust | None = None) -> dict[str, str]:
+    """Environment of the server and its stubs: library path, this environment's Python and Parley, one thread, what
+    the site trusts (None: nothing, so that no version would open), and none of its secrets."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "PYTHON"))}
     libraries = [str(install.libraries)]
     if libpython is not None and libpython.is_absolute():
         libraries.append(str(libpython.parent))
     if inherited := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(inherited)
-    packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    # The stub reads no .pth files, so an editable install must be named.
+    own = Path(next(iter(parley.__path__))).parent
+    packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(own)))
+    trusted = trust.environment() if trust else {}
     return kept | {
         "LD_LIBRARY_PATH": ":".join(libraries),
         # The stub embeds Python and looks for its home beside the first `python3` on PATH.
@@ -98,6 +113,7 @@ def server_environment(install: TritonInstall, libpython: Path | None) -> dict[s
         "PYTHONNOUSERSITE": "1",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        **trusted,
     }
 
 
@@ -131,14 +147,29 @@ def missing_library(name: str) -> ParleyError:
 
 
 def lay_out_backends(install: TritonInstall, directory: Path) -> Path:
-    """Build the folder that `--backend-directory` wants, out of links: the wheel's Python backend with this Python's
-    stub beside it."""
-    python = directory / "python"
-    python.mkdir(parents=True, exist_ok=True)
-    parts = [part for part in (install.backends / "python").iterdir() if part.is_file()]
-    for part in [*parts, install.stub]:
-        link = python / part.name
-        if not (link.is_symlink() and link.readlink() == part):
-            link.unlink(missing_ok=True)
-            link.symlink_to(part)
+    """Build the folder that `--backend-directory` wants: the wheel's Python backend with this Python's stub beside it,
+    and the backend `parley`, which is Python code that runs in such stubs.
+
+    Copies, since Triton refuses libraries that links take out of the backend directory. Whatever else lies there is
+    removed, compiled files too: Python would run those in place of the source.
+    """
+    python = [part for part in (install.backends / "python").iterdir() if part.is_file()]
+    for name, parts in (("python", [*python, install.stub]), (BACKEND, [BACKEND_FILE])):
+        _mirror(parts, directory / name)
     return directory
+
+
+def _mirror(parts: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {part.name for part in parts}
+    for stale in folder.iterdir():
+        if stale.is_dir() and not stale.is_symlink():
+            shutil.rmtree(stale)
+        elif stale.is_symlink() or stale.name not in names:
+            stale.unlink()
+    for part in parts:
+        copy = folder / part.name
+        if not copy.is_file() or not filecmp.cmp(part, copy, shallow=False):
+            fresh = folder / f".{part.name}"
+            shutil.copy2(part, fresh)
+            fresh.replace(copy)  # a file that some process still runs cannot be written to, but it can be replaced

@@ -19,22 +19,24 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 from parley.errors import ParleyError
 from parley.serving import triton_log, triton_record
-from parley.serving.triton_control import load_model, server_live
-from parley.serving.triton_engine import CONTROL_HEADER
+from parley.serving.engine import EngineError
+from parley.serving.triton_control import CONTROL_HEADER, HttpControl, refused_versions
 from parley.serving.triton_install import (
     check_stub,
     find_libpython,
     find_triton,
     lay_out_backends,
     server_environment,
+    view_of,
 )
+from parley.serving.trust import Trust
 from parley.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -48,9 +50,11 @@ class TritonServer:
     """A Triton server process and the models it was told to serve.
 
     Args:
-        repo: model repository with generated configurations (`registry.model_config.write_configs`).
-        state_dir: where the log, the backend links and the note for other processes go.
-        models: names to load at start; None loads every model that has a `config.pbtxt`.
+        repo: the view that `registry.served` keeps: what is in it is served, nothing else.
+        state_dir: where the log, the backends and the note for other processes go.
+        trust: what versions are checked against before they open; None is what `state_dir` itself holds.
+        leave_out: told (model, version, reason) of a version that does not start; it takes it out of `repo`, and the
+            model's other versions load without it. None refuses the whole model, as Triton does.
         host: address to listen on.
         grpc_port, http_port, metrics_port: 0 picks a free one, which a restart keeps.
         control_key: key of model control; empty makes one.
@@ -63,7 +67,8 @@ class TritonServer:
         repo: Path,
         state_dir: Path,
         *,
-        models: Sequence[str] | None = None,
+        trust: Trust | None = None,
+        leave_out: Callable[[str, int, str], None] | None = None,
         host: str = "127.0.0.1",
         grpc_port: int = 0,
         http_port: int = 0,
@@ -77,10 +82,11 @@ class TritonServer:
         self.log_path = self.state_dir / "logs" / "triton.log"
         self.control_key = control_key or secrets.token_urlsafe(24)
         self.refused: dict[str, str] = {}
-        """Models that did not load at the last start, with Triton's reason."""
+        """Models, and single versions of the others, that did not load at the last start, with Triton's reason."""
         self._host = host
         self._ports = [grpc_port, http_port, metrics_port]
-        self._models = models
+        self._trust = trust or Trust.of_state(state_dir)
+        self._leave_out = leave_out
         self._config_name = config_name
         self._deadline_s = deadline_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,9 +98,17 @@ class TritonServer:
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, models: Sequence[str] | None = None) -> TritonServer:
-        """The server of a site: its repository, state folder and control key, on free ports of loopback."""
-        return cls(settings.repo_dir, settings.state_dir, models=models, control_key=settings.triton_control_key)
+    def from_settings(
+        cls, settings: Settings, *, leave_out: Callable[[str, int, str], None] | None = None
+    ) -> TritonServer:
+        """The server of a site: its view, state folder, trusted keys and control key, on free ports of loopback."""
+        return cls(
+            view_of(settings.state_dir),
+            settings.state_dir,
+            trust=Trust.of(settings),
+            leave_out=leave_out,
+            control_key=settings.triton_control_key,
+        )
 
     @property
     def grpc_address(self) -> str:
@@ -115,6 +129,10 @@ class TritonServer:
     def pid(self) -> int | None:
         """Process number while the server runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def _control(self) -> HttpControl:
+        return HttpControl(self.http_address, self.control_key)
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -143,7 +161,7 @@ class TritonServer:
             self._detached = detached
             install = find_triton()
             libpython = find_libpython()
-            environment = server_environment(install, libpython)
+            environment = server_environment(install, libpython, self._trust)
             check_stub(install, environment)
             backends = lay_out_backends(install, self.state_dir / "triton" / "backends")
             self._ports = _take_ports(self._host, self._ports)
@@ -276,7 +294,7 @@ class TritonServer:
 
     def _wait_live(self) -> None:
         end = time.monotonic() + self._deadline_s
-        while not server_live(self.grpc_address, timeout_s=1.0):
+        while not self._control.live(timeout_s=1.0):  # gRPC answers by then: Triton starts it before HTTP
             if self.pid is None:
                 raise self._failure("the server ended at its start")
             if time.monotonic() > end:
@@ -284,22 +302,36 @@ class TritonServer:
             time.sleep(0.05)
 
     def _load_models(self) -> None:
-        models = self._models
-        if models is None:
-            models = sorted(path.parent.name for path in self.repo.glob("*/config.pbtxt"))
+        models = sorted(path.parent.name for path in self.repo.glob("*/config.pbtxt"))
         self.refused = {}
         if not models:
             return
         with ThreadPoolExecutor(max_workers=len(models)) as pool:
-            answers = pool.map(
-                lambda name: load_model(self.grpc_address, name, self.control_key, self._deadline_s), models
-            )
-            for name, reason in zip(models, answers, strict=True):
+            for name, reason in zip(models, pool.map(self._load_model, models), strict=True):
                 if reason is not None:
                     self.refused[name] = triton_log.model_reason(self.log_path, self._log_from, name) or reason
-                    LOG.error("tritonserver refused %s: %s", name, self.refused[name])
-        if len(self.refused) == len(models):
+        for name, reason in self.refused.items():
+            LOG.error("tritonserver refused %s: %s", name, reason)
+        if all(name in self.refused for name in models):
             raise self._failure("no model could be loaded: " + next(iter(self.refused.values())))
+
+    def _load_model(self, name: str) -> str | None:
+        """Load a model without the versions that do not start; None when it answers, else the reason in one line."""
+        while True:
+            try:
+                self._control.load(name, timeout_s=self._deadline_s)
+                return None
+            except EngineError as error:
+                reasons = {
+                    number: reason
+                    for number, reason in refused_versions(error.what).items()
+                    if (self.repo / name / str(number)).exists()
+                }
+                if self._leave_out is None or not reasons:
+                    return error.what
+                for number, reason in reasons.items():
+                    self._leave_out(name, number, reason)
+                    self.refused[f"{name} version {number}"] = reason
 
     def _failure(self, what: str) -> ParleyError:
         reason = triton_log.server_reason(self.log_path, self._log_from)

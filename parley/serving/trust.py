@@ -1,0 +1,101 @@
+"""What a loader believes: the public keys of a site, and the pins its catalogue left.
+
+    trust = Trust.of(settings())
+    manifest = trust.verify(Path("triton_repo/barista_nlu/1"), "barista_nlu", 1, pinned=True)
+
+Both engines check a version with this before they open it; Triton's stubs do so in a process of their own, which is
+why nothing here imports more than the standard library and `parley.signatures` does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parley.errors import ParleyError
+from parley.signatures import verify_version
+
+if TYPE_CHECKING:
+    from parley.settings import Settings
+
+KEYS_VARIABLE, PINS_VARIABLE = "PARLEY_TRUSTED_KEYS", "PARLEY_PINS"
+"""How the server's environment tells its stubs where to look."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Where the keys and pins of a site lie. Both are read afresh at each check, so that a key or pin that comes later
+    counts without a restart."""
+
+    keys: tuple[Path, ...]
+    """Public keys: files, or folders of `*.pem`. What does not exist is no key."""
+    pins: Path
+    """`<model>/<number>` holds the SHA-256 of the manifest that the catalogue accepted under that number."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Trust:
+        """What a site trusts: the keys its operator put into `trusted_keys_dir`, and its own."""
+        return cls.of_state(settings.state_dir, settings.trusted_keys_dir)
+
+    @classmethod
+    def of_state(cls, state_dir: Path, *keys: Path) -> Trust:
+        """The keys given, the key that a state folder publishes with, and the folder's pins."""
+        own = state_dir.absolute() / "keys" / "signing.pub.pem"
+        return cls((*(key.absolute() for key in keys), own), state_dir.absolute() / "pins")
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Trust:
+        """The trust that `environment` made for another process.
+
+        Raises:
+            ParleyError: the variables are not there, so nothing can be trusted.
+        """
+        if not environment.get(KEYS_VARIABLE) or not environment.get(PINS_VARIABLE):
+            raise ParleyError(
+                "this server was not told which keys to trust",
+                where=f"{KEYS_VARIABLE}, {PINS_VARIABLE}",
+                mend="start it with `parley serve` or `parley triton start`, or set both for the server",
+            )
+        keys = tuple(Path(part) for part in environment[KEYS_VARIABLE].split(os.pathsep) if part)
+        return cls(keys, Path(environment[PINS_VARIABLE]))
+
+    def environment(self) -> dict[str, str]:
+        """The variables that carry this trust to a server and its stubs: paths, never a secret."""
+        return {KEYS_VARIABLE: os.pathsep.join(str(key) for key in self.keys), PINS_VARIABLE: str(self.pins)}
+
+    def key_files(self) -> list[Path]:
+        """The public keys that exist now."""
+        found: list[Path] = []
+        for key in self.keys:
+            found += sorted(key.glob("*.pem")) if key.is_dir() else [key] if key.is_file() else []
+        return found
+
+    def pin(self, model: str, number: int) -> str | None:
+        """The manifest digest that the catalogue accepted for this version; None when it never accepted one."""
+        try:
+            return (self.pins / model / str(number)).read_text(encoding="ascii").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def verify(self, directory: Path, model: str, number: int, *, pinned: bool) -> dict[str, Any]:
+        """Check signature, files and pin of a published version and return its manifest.
+
+        Args:
+            directory: the version itself, not a link to it.
+            model, number: what it was asked for as.
+            pinned: refuse a version without a pin; otherwise a pin counts where there is one.
+
+        Raises:
+            ParleyError: names the file that is at fault, or the version when the catalogue does not know it.
+        """
+        pin = self.pin(model, number)
+        if pin is None and pinned:
+            raise ParleyError(
+                "the catalogue of this site never accepted this version",
+                where=str(directory),
+                mend="publish or import it here; `parley catalogue rebuild` where the catalogue was lost",
+            )
+        return verify_version(directory, self.key_files(), model=model, number=number, pin=pin)
