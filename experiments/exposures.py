@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from experiments.assignment import StageAssignment
+from parley.database import DatabaseUnavailable
 from parley.errors import ParleyError
 
 BATCH = 500
@@ -27,7 +28,7 @@ MAX_PENDING = 50_000
 _log = logging.getLogger(__name__)
 
 
-class StoreUnavailable(ParleyError):
+class StoreUnavailable(DatabaseUnavailable):
     """The database is locked, absent or full just now; the same write may succeed later."""
 
 

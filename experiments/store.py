@@ -5,7 +5,7 @@
         store.log_exposures(rows)       # returns at once
 
 Epochs and audit rows are only ever added. ``config_version`` counts the epochs of all experiments: replicas follow it.
-SQLite (WAL) by default; the statements are plain enough for PostgreSQL.
+SQLite (WAL) by default, PostgreSQL where the site says so; `parley.database` makes both keep the same promises.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ from __future__ import annotations
 import atexit
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from experiments.assignment import Arm, Experiment, Snapshot
-from parley.database import UtcTime, connect, create_tables, forbid_changes, writing
 from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable
 from experiments.follower import SnapshotFollower as SnapshotFollower
+from parley.database import UtcTime, answering, connect, forbid_changes, migrate, writing
 from parley.errors import ParleyError
-from parley.settings import Settings
+from parley.settings import Settings, database_url
 
-DATABASE = "parley.db"
-_RACES = 5
 _WHO_CHARS = 128
 _WHY_CHARS = 1000
 
@@ -107,22 +103,21 @@ class ExperimentStore:
     """The experiments of a site in one database, which any number of processes share."""
 
     def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
-        """Open ``url`` (``sqlite:///var/parley.db``, ``postgresql+psycopg://…``) and make its tables where they are
-        missing.
+        """Open ``url`` (``sqlite:///var/parley.db``, ``postgresql://…``) and bring its tables up to date.
 
         Raises:
             ParleyError: it cannot be opened or made.
         """
         self._engine, self._where = connect(url, busy_timeout_s)
         with self._problems():
-            create_tables(self._engine, metadata)
+            migrate(self._engine)
         self._exposures = ExposureWriter(self._write_exposures)
         atexit.register(self.close)
 
     @classmethod
     def at(cls, settings: Settings) -> ExperimentStore:
-        """The store of this installation, in its state directory."""
-        return cls(f"sqlite:///{Path(settings.state_dir) / DATABASE}")
+        """The store of this site, in its database."""
+        return cls(database_url(settings))
 
     # Experiments
 
@@ -158,32 +153,26 @@ class ExperimentStore:
         """
         if len(who) > _WHO_CHARS or len(why) > _WHY_CHARS:
             raise ParleyError(f"who ({_WHO_CHARS}) or why ({_WHY_CHARS} characters) is too long", mend="say it shorter")
-        for _ in range(_RACES):
-            try:
-                with self._problems(), writing(self._engine).begin() as connection:
-                    known = tuple(_newest(connection))
-                    version = _version(connection) + 1
-                    new = dataclasses.replace(rule(known), config_version=version)
-                    before = next((e for e in known if e.name == new.name), None)
-                    now = datetime.now(UTC)
-                    connection.execute(experiments_table.insert().values(at=now, **asdict(new)))
-                    connection.execute(
-                        audit_table.insert().values(
-                            at=now,
-                            who=who,
-                            what=what,
-                            experiment=new.name,
-                            why=why,
-                            before=sa.null() if before is None else asdict(before),
-                            after=asdict(new),
-                            config_version=version,
-                        )
-                    )
-                    return new
-            except IntegrityError:
-                # Elsewhere than in SQLite another writer may have taken this version meanwhile: look again.
-                continue
-        raise StoreUnavailable("too many changes at once", where=self._where, mend="try again")
+        with self._problems(), writing(self._engine).begin() as connection:
+            known = tuple(_newest(connection))
+            version = _version(connection) + 1
+            new = dataclasses.replace(rule(known), config_version=version)
+            before = next((e for e in known if e.name == new.name), None)
+            now = datetime.now(UTC)
+            connection.execute(experiments_table.insert().values(at=now, **asdict(new)))
+            connection.execute(
+                audit_table.insert().values(
+                    at=now,
+                    who=who,
+                    what=what,
+                    experiment=new.name,
+                    why=why,
+                    before=sa.null() if before is None else asdict(before),
+                    after=asdict(new),
+                    config_version=version,
+                )
+            )
+            return new
 
     def audit(self, experiment: str | None = None) -> list[AuditRow]:
         """The changes of one experiment or of all, oldest first."""
@@ -231,20 +220,12 @@ class ExperimentStore:
         self._engine.dispose()
 
     def _write_exposures(self, rows: Sequence[Exposure]) -> None:
-        with self._problems(), writing(self._engine).begin() as connection:
+        # Rows that are only added need no turn among the writers: a busy night must not make a rollback wait.
+        with self._problems(), self._engine.begin() as connection:
             connection.execute(exposures_table.insert(), [asdict(row) for row in rows])
 
-    @contextmanager
-    def _problems(self) -> Iterator[None]:
-        """Turn the driver's troubles into one error that says what to do; a broken rule of the data passes through."""
-        try:
-            yield
-        except (OperationalError, InterfaceError) as error:
-            raise StoreUnavailable(
-                f"the database does not answer: {error.orig}",
-                where=self._where,
-                mend="see that the file exists, is writable, and nobody keeps it locked",
-            ) from None
+    def _problems(self) -> AbstractContextManager[None]:
+        return answering(self._where, StoreUnavailable)
 
     def __enter__(self) -> ExperimentStore:
         return self

@@ -11,12 +11,12 @@ transactions come one after the other, each waiting at most ``busy_timeout_s`` f
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -30,6 +30,12 @@ _WAL_ATTEMPTS = 20
 _WRITING = "parley_writing"
 _POSTGRESQL = ("postgresql", "postgres")  # the second is what many providers print
 _WRITERS_LOCK = 0x5041524C4559  # "PARLEY": the advisory lock every writer of this database takes
+_REFUSAL = """
+CREATE OR REPLACE FUNCTION parley_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END $$"""
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_one_upgrade = threading.Lock()  # alembic keeps what it works on in globals
+APPEND_ONLY = "append_only"
 _UNANSWERED = ("42P01", "42501", "3F000")  # PostgreSQL: no such table, not allowed, no such schema
 
 
@@ -174,33 +180,66 @@ def answering(where: str, error: type[DatabaseUnavailable] = DatabaseUnavailable
         ) from None
 
 
-def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Make what is missing; several processes may do so at once.
+def migrate(engine: sa.Engine) -> None:
+    """Bring the tables up to date; two small reads when they are. Several processes may do so at once.
 
     Raises:
-        OperationalError: the database cannot be written.
+        ParleyError: the database was made by a newer Parley.
+        sqlalchemy.exc.DBAPIError: it does not answer; see :func:`answering`.
     """
+    with engine.connect() as connection:
+        if _is_current(connection):
+            return
     with writing(engine).begin() as connection:
-        metadata.create_all(connection)
+        if not _is_current(connection):  # another process may have been first
+            _upgrade(connection)
 
 
-_REFUSE = """
-CREATE OR REPLACE FUNCTION parley_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN RAISE EXCEPTION '%% is append-only', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END $$"""
+def newest_migration() -> str:
+    """The number of the newest migration this Parley has."""
+    return max(path.stem.split("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    found, newest = connection.scalar(sa.text("SELECT version_num FROM alembic_version")), newest_migration()
+    if found is not None and found > newest:
+        raise ParleyError(
+            f"the database was made by a newer Parley (migration {found}; this one knows {newest})",
+            where=connection.engine.url.render_as_string(hide_password=True),
+            mend="install that Parley here, or restore a backup",
+        )
+    return bool(found == newest)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # half a second, only where there is something to do
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with _one_upgrade:
+        command.upgrade(config, "head")
 
 
 def forbid_changes(table: sa.Table) -> None:
-    """Make a table append-only: the database refuses UPDATE, DELETE and TRUNCATE, whoever asks (IntegrityError)."""
-    ddl: Any = sa.DDL  # its constructor has no annotations
-    for action in ("UPDATE", "DELETE"):
-        statement = ddl(
-            f"CREATE TRIGGER IF NOT EXISTS {table.name}_no_{action.lower()} BEFORE {action} ON {table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
+    """Declare a table append-only; its migration makes the database see to it (:func:`refuse_changes`)."""
+    table.info[APPEND_ONLY] = True
+
+
+def refuse_changes(connection: sa.Connection, table: str) -> None:
+    """Make the database refuse UPDATE, DELETE and TRUNCATE of a table, whoever asks (IntegrityError)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(_REFUSAL))
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION parley_append_only()"
         )
-        sa.event.listen(table, "after_create", statement.execute_if(dialect="sqlite"))
-    trigger = (
-        f"CREATE TRIGGER {table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION parley_append_only()"
-    )
-    for text in (_REFUSE, trigger):
-        sa.event.listen(table, "after_create", ddl(text).execute_if(dialect="postgresql"))
+        return
+    for action in ("UPDATE", "DELETE"):
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER IF NOT EXISTS {table}_no_{action.lower()} BEFORE {action} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )

@@ -24,7 +24,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from parley.bundle import MANIFEST, Manifest
-from parley.database import DatabaseUnavailable, answering, connect, create_tables, writing
+from parley.database import DatabaseUnavailable, answering, connect, migrate, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
 from registry import tables as t
@@ -70,7 +70,7 @@ class Catalogue:
         """
         self._engine, self.where = connect(url, busy_timeout_s)
         with answering(self.where, CatalogueUnavailable):
-            create_tables(self._engine, t.metadata)
+            migrate(self._engine)
 
     @classmethod
     def at(cls, site: Settings) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -67,15 +68,15 @@ def running_postgresql() -> Iterator[PostgreSQL]:
         data = home / "data"
         initdb = [binaries / "initdb", "-D", data, "-U", "parley", "--auth=trust", "--encoding=UTF8", "--no-sync"]
         subprocess.run([*initdb, "--locale=C.UTF-8"], check=True, capture_output=True, cwd=home, **other)
-        # Nothing here must survive a power cut; SIGINT ends it at once, without waiting for clients.
+        # Nothing here must survive: no syncing, and no orderly end.
         options = {"listen_addresses": "", "unix_socket_directories": home, "fsync": "off", "max_connections": 200}
-        command = ["setpriv", "--pdeathsig", "INT", binaries / "postgres", "-D", data]
+        command = ["setpriv", "--pdeathsig", "QUIT", binaries / "postgres", "-D", data]
         command += [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         with (home / "log").open("wb") as log, subprocess.Popen(command, stderr=log, cwd=home, **other) as server:
             try:
                 yield _answering(PostgreSQL(home), server, home / "log")
             finally:
-                server.send_signal(2)
+                server.send_signal(signal.SIGQUIT)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

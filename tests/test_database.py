@@ -11,20 +11,25 @@ import pytest
 import sqlalchemy as sa
 from postgresql import PostgreSQL
 
-from parley.database import DatabaseUnavailable, answering, connect, create_tables, forbid_changes, writing
+from parley.database import DatabaseUnavailable, answering, connect, refuse_changes, writing
 from parley.errors import ParleyError
 
 GENEROUS_S = 30.0
 metadata = sa.MetaData()
 notes = sa.Table("notes", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("text", sa.Text))
 counts = sa.Table("counts", metadata, sa.Column("value", sa.Integer, primary_key=True))
-forbid_changes(notes)
+
+
+def make_tables(engine: sa.Engine) -> None:
+    with writing(engine).begin() as connection:
+        metadata.create_all(connection)
+        refuse_changes(connection, "notes")
 
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[sa.Engine]:
     engine, _ = connect(database_url, GENEROUS_S)
-    create_tables(engine, metadata)
+    make_tables(engine)
     yield engine
     engine.dispose()
 
@@ -49,7 +54,7 @@ def test_an_append_only_table_refuses_every_change(engine: sa.Engine, statement:
 
 def test_an_append_only_table_refuses_to_be_emptied_at_once(postgresql: PostgreSQL) -> None:
     engine, _ = connect(postgresql.create(), 1.0)
-    create_tables(engine, metadata)
+    make_tables(engine)
     refuses(engine, "TRUNCATE notes")  # SQLite knows no such statement
     engine.dispose()
 
@@ -102,7 +107,7 @@ def test_a_writer_that_waited_sees_what_it_waited_for(engine: sa.Engine) -> None
 
 def test_a_writer_that_waits_too_long_is_told(database_url: str) -> None:
     engine, where = connect(database_url, 0.05)
-    create_tables(engine, metadata)
+    make_tables(engine)
     with writing(engine).begin(), pytest.raises(DatabaseUnavailable) as error:  # noqa: SIM117
         with answering(where), writing(engine).begin():
             pass

@@ -9,16 +9,20 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from postgresql import PostgreSQL
 
 from experiments.assignment import Arm, Experiment, ExperimentRefused, Snapshot, find, ramp, start, stop
 from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable, exposures_of_turn
 from experiments.pseudonyms import KEY_FILE, pseudonym_key
 from experiments.store import ExperimentStore, SnapshotFollower
+from parley.database import connect, writing
 from parley.errors import ParleyError
 from parley.settings import Settings
 
@@ -28,14 +32,17 @@ ARMS = (Arm("control", 1, 0.5, "d1"), Arm("treatment", 2, 0.5, "d2"))
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "parley.db"
+def store(database_url: str) -> Iterator[ExperimentStore]:
+    with ExperimentStore(database_url) as opened:
+        yield opened
 
 
 @pytest.fixture
-def store(path: Path):
-    with ExperimentStore(f"sqlite:///{path}") as opened:
-        yield opened
+def direct(database_url: str) -> Iterator[sa.Engine]:
+    """The database as another program would open it."""
+    engine, _ = connect(database_url, GENEROUS_S)
+    yield engine
+    engine.dispose()
 
 
 def begin(store: ExperimentStore, name: str = "exp", stage: str = "stt", coverage: float = 0.1) -> Experiment:
@@ -61,7 +68,7 @@ def test_a_new_store_is_empty(store: ExperimentStore) -> None:
     assert store.snapshot() == Snapshot(0, ())
 
 
-def test_every_change_is_an_epoch_and_an_audit_row(store: ExperimentStore, path: Path) -> None:
+def test_every_change_is_an_epoch_and_an_audit_row(store: ExperimentStore, direct: sa.Engine) -> None:
     began = begin(store)
     move(store, 0.5)
     store.change("Bob", "stop", "done", lambda known: stop(find("exp", known)))
@@ -78,17 +85,23 @@ def test_every_change_is_an_epoch_and_an_audit_row(store: ExperimentStore, path:
     assert (store.audit()[1].before or {})["coverage"] == 0.1
     assert store.audit()[1].after["coverage"] == 0.5
     assert store.audit()[0].at.tzinfo is UTC
-    with sqlite3.connect(path) as direct:
-        assert direct.execute("SELECT count(*) FROM experiments").fetchone() == (3,)
-        assert direct.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with direct.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM experiments")) == 3
+
+
+def test_a_sqlite_file_is_in_wal_mode(tmp_path: Path) -> None:
+    """Readers would wait for writers otherwise."""
+    ExperimentStore(f"sqlite:///{tmp_path / 'parley.db'}").close()
+    with sqlite3.connect(tmp_path / "parley.db") as opened:
+        assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.parametrize("table", ["experiments", "experiment_audit"])
 @pytest.mark.parametrize("statement", ["DELETE FROM {}", "UPDATE {} SET config_version = 9"])
-def test_the_past_cannot_be_changed(store: ExperimentStore, path: Path, table: str, statement: str) -> None:
+def test_the_past_cannot_be_changed(store: ExperimentStore, direct: sa.Engine, table: str, statement: str) -> None:
     begin(store)
-    with sqlite3.connect(path) as direct, pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        direct.execute(statement.format(table))
+    with pytest.raises(sa.exc.IntegrityError, match="append-only"), direct.begin() as connection:
+        connection.exec_driver_sql(statement.format(table))
 
 
 def test_a_refused_change_leaves_no_trace(store: ExperimentStore) -> None:
@@ -98,11 +111,11 @@ def test_a_refused_change_leaves_no_trace(store: ExperimentStore) -> None:
     assert (store.config_version(), len(store.audit())) == (1, 1)
 
 
-def test_two_product_owners_at_once_start_one_experiment(store: ExperimentStore, path: Path) -> None:
+def test_two_product_owners_at_once_start_one_experiment(store: ExperimentStore, database_url: str) -> None:
     barrier = threading.Barrier(8)
 
     def attempt(number: int) -> bool:
-        with ExperimentStore(f"sqlite:///{path}") as own:
+        with ExperimentStore(database_url) as own:
             barrier.wait()
             try:
                 begin(own, f"exp-{number}")
@@ -116,9 +129,9 @@ def test_two_product_owners_at_once_start_one_experiment(store: ExperimentStore,
     assert len(store.snapshot().experiments) == 1
 
 
-def test_processes_that_make_the_database_together_agree(path: Path) -> None:
+def test_processes_that_make_the_database_together_agree(database_url: str) -> None:
     code = "import sys; from experiments.store import ExperimentStore as S; S(sys.argv[1]).close()"
-    command = [sys.executable, "-c", code, f"sqlite:///{path}"]
+    command = [sys.executable, "-c", code, database_url]
     started = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
     assert [(p.communicate(timeout=GENEROUS_S)[1], p.returncode) for p in started] == [(b"", 0)] * 3
 
@@ -149,8 +162,8 @@ with ExperimentStore(sys.argv[1]) as store, SnapshotFollower(store, on_change=sa
 """
 
 
-def test_two_replicas_follow_start_ramp_and_stop_without_a_restart(store: ExperimentStore, path: Path) -> None:
-    command = [sys.executable, "-c", REPLICA, f"sqlite:///{path}"]
+def test_two_replicas_follow_start_ramp_and_stop_without_a_restart(store: ExperimentStore, database_url: str) -> None:
+    command = [sys.executable, "-c", REPLICA, database_url]
     replicas = [
         subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
     ]
@@ -176,41 +189,66 @@ def test_a_follower_polls_four_times_a_second_unless_told_otherwise(store: Exper
     assert SnapshotFollower(store)._interval_s <= 0.25
 
 
+class Source:
+    """A database that can be away, and that can be another."""
+
+    def __init__(self, store: ExperimentStore) -> None:
+        self.store, self.away = store, False
+
+    def config_version(self) -> int:
+        if self.away:
+            raise StoreUnavailable("gone")
+        return self.store.config_version()
+
+    def snapshot(self) -> Snapshot:
+        return self.store.snapshot()
+
+
 def test_an_absent_database_keeps_the_last_snapshot_and_says_so_once(
-    store: ExperimentStore, path: Path, caplog: pytest.LogCaptureFixture
+    store: ExperimentStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "experiments.follower")
+    caplog.set_level("INFO", "parley.following")
     begin(store)
-    follower = SnapshotFollower(store)
+    source = Source(store)
+    follower = SnapshotFollower(source)
     assert follower.poll()
-    hidden = path.with_name("hidden.db")
-    path.rename(hidden)
+    source.away = True
     for _ in range(3):
         assert not follower.poll()
     assert follower.stale
     assert [e.name for e in follower.snapshot.live] == ["exp"]
-    assert not path.exists(), "looking must not make an empty database"
-    hidden.rename(path)
+    source.away = False
     follower.poll()
     assert not follower.stale
     assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_readers_do_not_wait_for_a_writer(store: ExperimentStore, path: Path) -> None:
+def test_looking_for_a_removed_file_makes_no_empty_database(tmp_path: Path) -> None:
+    path = tmp_path / "parley.db"
+    with ExperimentStore(f"sqlite:///{path}") as store:
+        path.rename(tmp_path / "hidden.db")
+        with pytest.raises(StoreUnavailable):
+            store.config_version()
+        assert not path.exists()
+
+
+def test_readers_do_not_wait_for_a_writer(store: ExperimentStore, direct: sa.Engine) -> None:
     begin(store)
-    with sqlite3.connect(path, isolation_level=None) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        writer.execute("INSERT INTO exposures VALUES (1,'c',1,'u','stt',NULL,NULL,'m',1,'release',0,'2026-01-01')")
+    with writing(direct).begin() as writer:
+        writer.exec_driver_sql(
+            "INSERT INTO exposures VALUES (1,'c',1,'u','stt',NULL,NULL,'m',1,'release',0,'2026-01-01')"
+        )
         assert store.snapshot().config_version == 1
-        writer.execute("ROLLBACK")
+        writer.rollback()
 
 
 def test_a_follower_returns_to_the_state_of_a_restored_backup(store: ExperimentStore, tmp_path: Path) -> None:
     begin(store)
-    follower = SnapshotFollower(store)
+    source = Source(store)
+    follower = SnapshotFollower(source)
     follower.poll()
-    follower._source = ExperimentStore(f"sqlite:///{tmp_path / 'restored.db'}")
-    assert follower.poll()
+    with ExperimentStore(f"sqlite:///{tmp_path / 'restored.db'}") as source.store:
+        assert follower.poll()
     assert follower.snapshot.config_version == 0
 
 
@@ -220,9 +258,9 @@ def test_a_listener_that_fails_does_not_end_the_following(store: ExperimentStore
 
     with SnapshotFollower(store, interval_s=0.01, on_change=listen) as follower:
         begin(store)
-        assert follower.wait_for(1, GENEROUS_S)
+        assert follower.wait_for(lambda snapshot: snapshot.config_version == 1, GENEROUS_S)
         move(store, 0.7)
-        assert follower.wait_for(2, GENEROUS_S)
+        assert follower.wait_for(lambda snapshot: snapshot.config_version == 2, GENEROUS_S)
 
 
 # Exposures
@@ -240,26 +278,27 @@ def test_exposures_come_back_as_they_were(store: ExperimentStore) -> None:
     assert (store.written, store.dropped) == (3, 0)
 
 
-def test_close_writes_what_waits(path: Path) -> None:
-    store = ExperimentStore(f"sqlite:///{path}")
+def test_close_writes_what_waits(database_url: str) -> None:
+    store = ExperimentStore(database_url)
     store.log_exposures(rows(1500))
     store.close(GENEROUS_S)
-    with ExperimentStore(f"sqlite:///{path}") as again:
+    with ExperimentStore(database_url) as again:
         assert len(again.exposures()) == 1500
 
 
-def test_the_end_of_a_process_writes_what_waits(path: Path) -> None:
+def test_the_end_of_a_process_writes_what_waits(database_url: str) -> None:
     code = (
         "import sys; from experiments.store import ExperimentStore; from experiments.exposures import Exposure\n"
         "s = ExperimentStore(sys.argv[1]); s.log_exposures([Exposure('CA', 1, 'u', 'stt', 'm', 1, 'release')])"
     )
-    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], cwd=ROOT, check=True, timeout=GENEROUS_S)
-    with ExperimentStore(f"sqlite:///{path}") as store:
+    subprocess.run([sys.executable, "-c", code, database_url], cwd=ROOT, check=True, timeout=GENEROUS_S)
+    with ExperimentStore(database_url) as store:
         assert len(store.exposures()) == 1
 
 
-def test_logging_does_not_wait_for_a_locked_database(path: Path) -> None:
+def test_logging_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
     """The rows are taken while another process holds the lock, and are written when it lets go."""
+    path = tmp_path / "parley.db"
     with ExperimentStore(f"sqlite:///{path}", busy_timeout_s=0.01) as store:
         with sqlite3.connect(path, isolation_level=None) as blocker:
             blocker.execute("BEGIN IMMEDIATE")
@@ -267,6 +306,15 @@ def test_logging_does_not_wait_for_a_locked_database(path: Path) -> None:
             assert not store.flush(0.5)
             assert store.dropped == 0
             blocker.execute("ROLLBACK")
+        assert store.flush(GENEROUS_S)
+        assert len(store.exposures()) == 5
+
+
+def test_exposures_on_postgresql_do_not_take_a_turn_among_the_writers(postgresql: PostgreSQL) -> None:
+    """Rows that are only added must neither wait for a long change nor make one wait."""
+    url = postgresql.create()
+    with ExperimentStore(url) as store, writing(connect(url, GENEROUS_S)[0]).begin():
+        store.log_exposures(rows(5))
         assert store.flush(GENEROUS_S)
         assert len(store.exposures()) == 5
 
@@ -286,10 +334,8 @@ while True:
 """
 
 
-def test_exposures_survive_the_crash_of_another_writer(store: ExperimentStore, path: Path) -> None:
-    other = subprocess.Popen(
-        [sys.executable, "-c", WRITER, f"sqlite:///{path}"], cwd=ROOT, text=True, stdout=subprocess.PIPE
-    )
+def test_exposures_survive_the_crash_of_another_writer(store: ExperimentStore, database_url: str) -> None:
+    other = subprocess.Popen([sys.executable, "-c", WRITER, database_url], cwd=ROOT, text=True, stdout=subprocess.PIPE)
     assert other.stdout
     try:
         store.log_exposures(rows(100, "MINE"))
