@@ -2,12 +2,14 @@
 
 ``params.json`` what was asked for, ``metrics.jsonl`` one line a logged step, ``figures.json`` what was measured,
 ``checkpoint/`` the latest state, ``bundle/`` the exported version. Steps are mirrored to Weights & Biases, offline
-unless ``WANDB_MODE`` says otherwise.
+unless ``WANDB_MODE`` says otherwise; ``tracking.json`` names the run there, and a published version is logged on that
+run as an artifact (:func:`log_version`), so that each names the other.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -15,6 +17,11 @@ from typing import Any
 
 from parley.errors import ParleyError
 from parley.files import write_json
+
+LOG = logging.getLogger(__name__)
+TRACKING = "tracking.json"
+_INIT_TIMEOUT_S = 30.0
+"""How long a publish waits for the tracker's server before it goes on without."""
 
 
 class Run:
@@ -55,21 +62,14 @@ class Run:
         return cls(path, json.loads(file.read_text()))
 
     def _start_wandb(self, family: str, bot: str) -> None:
-        # Offline keeps a run on this disk until `wandb sync`; tests and air-gapped sites say `disabled`.
-        mode: Any = os.environ.get("WANDB_MODE", "offline")
-        if mode == "disabled":
+        if _wandb_mode() == "disabled":
             return
-        import wandb
-
-        os.environ.setdefault("WANDB_SILENT", "true")
-        self._wandb = wandb.init(
-            project="parley",
-            group=f"{bot}-{family}",
-            name=self.path.name,
-            dir=str(self.path),
-            config=self.params,
-            mode=mode,
-            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
+        self._wandb = _open_wandb(
+            self.path, project="parley", group=f"{bot}-{family}", name=self.path.name, config=self.params
+        )
+        write_json(
+            self.path / TRACKING,
+            {"entity": self._wandb.entity, "project": self._wandb.project, "id": self._wandb.id},
         )
 
     @property
@@ -107,3 +107,84 @@ class Run:
         if self._wandb:
             self._wandb.finish()
             self._wandb = None
+
+
+def tracking(run_path: Path, model: str, number: int) -> dict[str, str]:
+    """What a version's lineage says of the tracker: its run, and the artifact that will stand for the version there.
+
+    Returns:
+        ``run`` as ``entity/project/id`` (without the entity where it was offline) and ``artifact`` as ``name:alias``;
+        nothing for a training that was not mirrored.
+    """
+    found = _tracked(run_path)
+    if not found:
+        return {}
+    parts = (found["entity"], found["project"], found["id"])
+    return {"run": "/".join(part for part in parts if part), "artifact": f"{model}:{_alias(number)}"}
+
+
+def log_version(run_path: Path, model: str, number: int, metadata: dict[str, Any], reference: str) -> bool:
+    """Log a published version as an artifact on the very run that mirrored its training.
+
+    The version is published already, so nothing that goes wrong here is raised: it is logged as a warning.
+
+    Args:
+        run_path: run directory of the training.
+        model: the version's model, and the artifact's name.
+        number: the version; the artifact's alias is ``parley-<number>``.
+        metadata: what identifies the version: its digests.
+        reference: where the version lies, as a URI; its files are not copied.
+
+    Returns:
+        Whether the artifact was logged.
+    """
+    found = _tracked(run_path)
+    if not found or _wandb_mode() == "disabled":
+        return False
+    try:
+        import wandb
+
+        # resume: the same id continues the run, offline too: `wandb sync` then uploads both parts, oldest first.
+        run = _open_wandb(
+            run_path, entity=found["entity"] or None, project=found["project"], id=found["id"], resume="allow"
+        )
+        try:
+            artifact = wandb.Artifact(model, type="model", metadata={"model": model, "version": number, **metadata})
+            artifact.add_reference(reference, name=f"{model}-{number}", checksum=False)
+            run.log_artifact(artifact, aliases=[_alias(number)])
+        finally:
+            run.finish()
+    except Exception as error:  # the tracker's errors are many and of no common kind; the publish stands
+        LOG.warning("%s version %d is published, but not logged on wandb: %s", model, number, error)
+        return False
+    return True
+
+
+def _tracked(run_path: Path) -> dict[str, str]:
+    """The tracker's run, where there is one."""
+    try:
+        found = json.loads((run_path / TRACKING).read_text())
+        return {key: str(found[key] or "") for key in ("entity", "project", "id")}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        LOG.warning("%s is damaged, so the version will not name its wandb run: %s", run_path / TRACKING, error)
+        return {}
+
+
+def _alias(number: int) -> str:
+    return f"parley-{number}"  # `v3` would be wandb's own
+
+
+def _wandb_mode() -> str:
+    # Offline keeps a run on this disk until `wandb sync`; tests and air-gapped sites say `disabled`.
+    return os.environ.get("WANDB_MODE", "offline")
+
+
+def _open_wandb(folder: Path, **arguments: Any) -> Any:
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    mode: Any = _wandb_mode()
+    quiet = wandb.Settings(console="off", x_disable_stats=True, disable_git=True, init_timeout=_INIT_TIMEOUT_S)
+    return wandb.init(dir=str(folder), mode=mode, settings=quiet, **arguments)
