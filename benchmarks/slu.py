@@ -32,7 +32,8 @@ from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.settings import settings
-from registry.releases import read_release
+from registry.home import Registry
+from registry.releases import champion
 from registry.statistics import cluster_bootstrap
 
 _TAIL_S = 1.5
@@ -62,6 +63,16 @@ class _NoLine:
         return None
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A turn of the caller's, as the STT heard it."""
+
+    text: str
+    confidence: float
+    stt_ms: float
+    """From the end of the turn to the transcript."""
+
+
 class Listener:
     """The ear of a call (turn taking, STT, NLU of one release) without a wire."""
 
@@ -71,9 +82,13 @@ class Listener:
 
     async def hear(self, pcm: Pcm) -> Heard:
         """Understand int16 samples ``[n]`` of one recording."""
+        return await self.understand(await self.listen(pcm))
+
+    async def listen(self, pcm: Pcm) -> list[Turn]:
+        """The turns of one recording, int16 ``[n]``: everything before the NLU."""
         taker = TurnTaker(self._params.turn)
         ear = Ear(self._stages, Speaker(_NoLine(), "", lambda: taker.samples, trace=False), self._params)
-        turns: list[tuple[str, Understood | None]] = []
+        turns: list[Turn] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
             frame = audio[start : start + FRAME_SAMPLES]
@@ -87,8 +102,12 @@ class Listener:
                     continue
                 if heard.resumed and turns:
                     turns.pop()
-                turns.append((heard.text, await self._stages.understand(heard.text)))
-        return _merged(turns)
+                turns.append(Turn(heard.text, heard.confidence, heard.stt_ms or 0.0))
+        return turns
+
+    async def understand(self, turns: Sequence[Turn]) -> Heard:
+        """What the turns of one recording mean together."""
+        return _merged([(turn.text, await self._stages.understand(turn.text)) for turn in turns])
 
 
 def _merged(turns: Sequence[tuple[str, Understood | None]]) -> Heard:
@@ -140,8 +159,9 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     entries = read_recordings(args.manifest)
     if args.speakers:
         entries = [e for e in entries if e["speaker"] in set(args.speakers.split(","))]
-    release = read_release(args.bot, site)
     bot = load_bot(args.bot, site)
+    with Registry.at(site) as registry, registry.catalogue.read() as c:
+        release = champion(c, bot.name)
     async with OnnxEngine(site.repo_dir) as engine:
         pool = ClientPool(site.repo_dir, engine)
         stages = Stages(bot, pool, release.stages, None)  # type: ignore[arg-type]  # nothing is spoken

@@ -67,9 +67,14 @@ def sign_flip_p(gains: ArrayLike, sizes: ArrayLike, null: float = 0.0, seed: int
 def _excess(gains: ArrayLike, sizes: ArrayLike, null: float) -> Ints:
     """``gain - null * size`` as whole numbers without a common factor; speakers at exactly 0 change nothing."""
     ratio = Fraction(null).limit_denominator(10_000)
-    scaled = np.asarray(gains, np.int64) * ratio.denominator - ratio.numerator * np.asarray(sizes, np.int64)
+    gained: Ints = np.asarray(gains, np.int64)
+    judged: Ints = np.asarray(sizes, np.int64)
+    scaled = gained * ratio.denominator - ratio.numerator * judged
     scaled = scaled[scaled != 0]
-    return scaled // np.gcd.reduce(scaled) if len(scaled) else scaled
+    if not len(scaled):
+        return scaled
+    reduced: Ints = scaled // np.gcd.reduce(scaled)
+    return reduced
 
 
 def _share_of_subsets_not_above_zero(excess: Ints, width: int) -> float:
@@ -133,7 +138,8 @@ def mcnemar_p(gained: int, lost: int, *, one_sided: bool = True) -> float:
     n = gained + lost
     if not one_sided:
         return min(1.0, 2 * mcnemar_p(max(gained, lost), min(gained, lost)))
-    return sum(math.comb(n, k) for k in range(gained, n + 1)) / 2**n
+    patterns: int = sum(math.comb(n, k) for k in range(gained, n + 1))
+    return patterns / (1 << n)
 
 
 def tango_p(gained: int, lost: int, n: int, margin: float) -> float:
