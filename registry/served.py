@@ -1,0 +1,379 @@
+"""What the Triton server of this site serves, and keeping it so.
+
+    view = ServedView(registry)
+    problems = view.prepare()                        # before the server starts
+    view.ensure([("barista_stt", 3)])                # a version must answer before a name points to it
+    with Keeper(view):                               # while the server runs: adds what is wanted, drops what is not
+        ...
+
+`<state_dir>/triton/models/<model>/<n>` links to `<repo>/<model>/<n>`. The server is started on this folder and serves
+all of it, so a version is loaded by linking and unloaded by unlinking, and stays published. Triton then starts only
+what was added and ends only what was removed, as long as nothing else changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from parley.errors import ParleyError
+from parley.serving.engine import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
+from parley.serving.triton_control import Control, GrpcControl, open_control, refused_versions
+from parley.serving.trust import Trust
+from registry import leases, moves
+from registry import tables as t
+from registry.catalogue import COLLECTED, PUBLISHED, VersionRow, version
+from registry.home import Registry
+from registry.signing import write_pin
+from registry.view import Ref, ViewFolder
+
+LOG = logging.getLogger(__name__)
+LINGER_S = 5.0
+"""How long a version stays after nothing wants it: a replica may still start a call with a pointer it read before."""
+RETRY_S = 30.0
+"""How long what was refused is left alone."""
+DEADLINE_S = 60.0
+
+
+def wanted(c: sa.Connection, bots: Collection[str] | None = None) -> dict[str, set[int]]:
+    """The versions that must answer, by model: those of releases that a name points to, those that an experiment holds
+    or a call uses, and the newest of each model.
+
+    Args:
+        bots: whose models count; None is everybody's.
+    """
+    columns = t.versions.c
+    newest = sa.select(columns.model, columns.bot, sa.func.max(columns.number)).where(columns.state == PUBLISHED)
+    rows = c.execute(newest.group_by(columns.model, columns.bot)).all()
+    found: set[Ref] = {(model, number) for model, _, number in rows}
+    for bot in c.scalars(sa.select(t.pointer_moves.c.bot).distinct()).all():
+        now = moves.pointers(c, bot)
+        named = [n for n in (now.champion, now.candidate, now.previous) if n is not None]
+        stages = t.release_stages.c
+        query = sa.select(stages.model, stages.version).where(stages.bot == bot, stages.number.in_(named))
+        found |= {(model, number) for model, number in c.execute(query)}
+    found |= {(model, number) for model, number in c.execute(sa.select(t.holds.c.model, t.holds.c.version))}
+    found |= {(lease.model, lease.version) for lease in leases.live(c)}
+    models = {model for model, bot, _ in rows if bots is None or bot in bots}
+    by_model: dict[str, set[int]] = {}
+    for model, number in found:
+        if model in models:
+            by_model.setdefault(model, set()).add(number)
+    return by_model
+
+
+@dataclass
+class Changes:
+    """What one look changed."""
+
+    added: list[Ref] = field(default_factory=list)
+    removed: list[Ref] = field(default_factory=list)
+    problems: dict[Ref, ParleyError] = field(default_factory=dict)
+    """Versions that are wanted and cannot be served."""
+
+
+class ServedView:
+    """The served versions of a site. Several processes may use one; they take turns.
+
+    Args:
+        registry: the site's repository and catalogue.
+        bots: what `prepare` starts a server for; None is all bots. Everybody else follows what it was started for.
+    """
+
+    def __init__(self, registry: Registry, bots: Collection[str] | None = None) -> None:
+        self._registry = registry
+        self._bots = bots
+        self._trust = Trust.of(registry.site)
+        self.folder = ViewFolder(registry.site.state_dir, registry.repo)
+        self._unwanted_since: dict[Ref, float] = {}
+        self._refused: dict[Ref, tuple[float, ParleyError]] = {}
+        self._loads: dict[str, tuple[float, frozenset[int]]] = {}
+
+    def prepare(self) -> list[ParleyError]:
+        """Make the view what is wanted now, before a server starts on it.
+
+        Returns:
+            Why versions were left out; the others are not held up by them.
+
+        Raises:
+            CatalogueUnavailable: the catalogue does not answer.
+        """
+        problems: list[ParleyError] = []
+        with self.folder.lock():
+            self.folder.write_scope(self._bots)
+            with self._registry.catalogue.read() as c:
+                rows, unknown = _rows(c, _refs(wanted(c, self._bots)))
+            problems += unknown.values()
+            sound = []
+            for ref, row in rows.items():
+                try:
+                    self._check(row)
+                    sound.append(ref)
+                except ParleyError as error:
+                    problems.append(error)
+            self.folder.reset(sound)
+        return problems
+
+    def leave_out(self, model: str, number: int, reason: str) -> None:
+        """Take out what a starting server refused, so that it can go on with the rest."""
+        LOG.error("left out: %s version %d: %s", model, number, reason)
+        self.folder.unlink(model, number)
+        self.folder.configure(model)
+
+    def ensure(self, refs: Iterable[Ref], engine: Any = None) -> None:
+        """Verify these versions, load them and wait until they answer. Where no server runs they are only verified and
+        put where the next one finds them; models of bots that the server is not for are only verified.
+
+        Args:
+            engine: a `TritonEngine`, `TritonServer` or `Control`; left out, the server of this site.
+
+        Raises:
+            ParleyError: a version is not known, or its files are not what was published.
+            EngineError: the server refuses a version, or is not there before the deadline.
+        """
+        asked = sorted(set(refs))
+        control = _control(engine) or self._site_control()
+        until = time.monotonic() + DEADLINE_S
+        with self.folder.lock():
+            scope, linked = self.folder.read_scope(), self.folder.linked()
+            with self._registry.catalogue.read() as c:
+                rows = {ref: version(c, *ref) for ref in asked}
+            for ref, row in rows.items():
+                if ref[1] not in linked.get(ref[0], ()):
+                    self._check(row)
+            served = [ref for ref, row in rows.items() if scope is None or row.bot in scope]
+            for model in sorted({model for model, _ in served}):
+                self._serve(control, model, {number for name, number in served if name == model}, until)
+
+    def reconcile(self, engine: Any = None) -> Changes:
+        """Add what is wanted, drop what has not been for `LINGER_S`, and bring a server that differs back into line.
+        Does nothing while another process changes the view.
+
+        Raises:
+            CatalogueUnavailable: the catalogue does not answer; everything stays as it is.
+            EngineUnavailable: the server does not answer.
+        """
+        changes, now = Changes(), time.monotonic()
+        control = _control(engine) or self._site_control()
+        with self.folder.lock(wait=False) as mine:
+            if not mine:
+                return changes
+            linked = _refs(self.folder.linked())
+            with self._registry.catalogue.read() as c:
+                refs = _refs(wanted(c, self.folder.read_scope()))
+                rows, changes.problems = _rows(c, refs - linked)
+            self._refused = {ref: kept for ref, kept in self._refused.items() if ref in refs}
+            self._unwanted_since = {ref: self._unwanted_since.get(ref, now) for ref in linked - refs}
+            for ref, since in self._unwanted_since.items():
+                if now - since >= LINGER_S:
+                    self.folder.unlink(*ref)
+                    changes.removed.append(ref)
+            for ref, row in rows.items():
+                if ref not in self._refused or now - self._refused[ref][0] >= RETRY_S:
+                    self._add(ref, row, changes)
+            for model in {model for model, _ in changes.added + changes.removed}:
+                self.folder.configure(model)
+            if control is not None:
+                self._align(control, changes)
+            changes.problems |= {ref: error for ref, (_, error) in self._refused.items()}
+        return changes
+
+    def _site_control(self) -> Control | None:
+        site = self._registry.site
+        return open_control(site) if site.engine == "triton" else None
+
+    def _check(self, row: VersionRow) -> None:
+        """Verify a version against what the catalogue accepted under its number."""
+        directory = self._registry.repo / row.model / str(row.number)
+        if row.state == COLLECTED:
+            raise ParleyError(
+                "the version was collected", where=str(directory), mend="import it again, if anybody has it"
+            )
+        try:
+            # A catalogue that several machines share knows more versions than this machine has pins.
+            write_pin(self._registry.site, row.model, row.number, row.digest)
+            self._trust.verify(directory, row.model, row.number, pinned=True)
+        except OSError as error:
+            raise ParleyError(
+                f"cannot be read: {error.strerror or error}",
+                where=str(error.filename or directory),
+                mend="see its rights",
+            ) from None
+
+    def _add(self, ref: Ref, row: VersionRow, changes: Changes) -> None:
+        try:
+            self._check(row)
+            self.folder.link(*ref)
+        except ParleyError as error:
+            self._refuse(ref, error)
+            return
+        self._refused.pop(ref, None)
+        changes.added.append(ref)
+
+    def _refuse(self, ref: Ref, error: ParleyError) -> None:
+        self._refused[ref] = (time.monotonic(), error)
+
+    def _serve(self, control: Control | None, model: str, numbers: set[int], until: float) -> None:
+        """Link versions of one model and wait until they answer."""
+        for number in sorted(numbers):
+            self.folder.link(model, number)
+        self.folder.configure(model)
+        while control is not None:
+            lacking = {number for number in numbers if not control.ready(model, number)}
+            if not lacking:
+                return
+            if time.monotonic() > until:
+                raise EngineTimeout(
+                    f"not ready after {DEADLINE_S:g} s",
+                    where=f"{model} version {min(lacking)}",
+                    mend="read the server's log",
+                )
+            for error in self._load(control, model, lacking, until).values():
+                raise error
+
+    def _load(self, control: Control, model: str, fresh: set[int], until: float) -> dict[Ref, EngineRejected]:
+        """Have the server serve what the view holds of a model. Versions among `fresh` that it refuses are taken out
+        again, so that they hold up nothing else; returns why.
+
+        Raises:
+            EngineError: the server does not answer before `until`, or refuses a version that it serves already.
+        """
+        refused: dict[Ref, EngineRejected] = {}
+        while True:
+            try:
+                control.load(model, timeout_s=max(1.0, until - time.monotonic()))
+                return refused
+            except (EngineUnavailable, EngineTimeout):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)  # a server that restarts loads the view by itself
+            except EngineRejected as error:
+                suspects = fresh - {number for _, number in refused}
+                reasons = {n: r for n, r in refused_versions(error.what).items() if n in suspects}
+                if not suspects:
+                    raise
+                for number, reason in (reasons or dict.fromkeys(suspects, error.what)).items():
+                    refused[model, number] = EngineRejected(
+                        reason, where=f"{model} version {number}", mend="the others go on serving"
+                    )
+                    self.folder.unlink(model, number)
+                self.folder.configure(model)
+                if not self.folder.linked().get(model):
+                    return refused
+
+    def _align(self, control: Control, changes: Changes) -> None:
+        """Bring the server to what the view holds, as far as it differs."""
+        serving, linked = control.serving(), self.folder.linked()
+        for model in {model for model, _ in changes.removed} - linked.keys():
+            control.unload(model)
+        for model, numbers in linked.items():
+            if serving.get(model, set()) == numbers or not self._due(model, numbers):
+                continue
+            fresh = numbers - serving.get(model, set())
+            try:
+                refused = self._load(control, model, fresh, time.monotonic() + DEADLINE_S)
+            except EngineRejected as error:  # about a version that serves: its files were changed under it
+                changes.problems |= {(model, number): error for number in numbers}
+                continue
+            for ref, reason in refused.items():
+                self._refuse(ref, reason)
+            changes.added = [ref for ref in changes.added if ref not in refused]
+
+    def _due(self, model: str, numbers: set[int]) -> bool:
+        """Whether to tell the server of these versions: the same ones only every `RETRY_S`, for a server that somebody
+        else runs may have a repository of its own."""
+        now, before = time.monotonic(), self._loads.get(model)
+        if before is not None and before[1] == numbers and now - before[0] < RETRY_S:
+            return False
+        self._loads[model] = (now, frozenset(numbers))
+        return True
+
+
+class Keeper:
+    """Keeps the view in line with the catalogue from a thread, once a second.
+
+    Args:
+        view: its own, used by no other thread.
+    """
+
+    def __init__(self, view: ServedView, *, interval_s: float = 1.0) -> None:
+        self._view = view
+        self._interval_s = interval_s
+        self._closing = threading.Event()
+        self._said: dict[Any, str] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Self:
+        """Look once a second from now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep, name="view-keeper", daemon=True)
+            self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop looking; what is served stays."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def _keep(self) -> None:
+        while not self._closing.wait(self._interval_s):
+            try:
+                self._say(self._view.reconcile())
+            except EngineError as error:
+                self._say_once("", f"what is served cannot be changed: {error}")
+            except ParleyError as error:
+                self._say_once("", f"what is wanted cannot be read, what serves stays: {error}")
+            except Exception:
+                # One bad look must not end the keeping.
+                LOG.exception("looking after what is served failed once")
+
+    def _say(self, changes: Changes) -> None:
+        self._said = {ref: text for ref, text in self._said.items() if ref in changes.problems}
+        for verb, refs in (("serves", changes.added), ("no longer serves", changes.removed)):
+            for model, number in refs:
+                LOG.info("%s %s version %d", verb, model, number)
+        for ref, error in changes.problems.items():
+            self._say_once(ref, f"not served: {error}")
+
+    def _say_once(self, key: Any, text: str) -> None:
+        if self._said.get(key) != text:
+            self._said[key] = text
+            LOG.warning("%s", text)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _refs(by_model: dict[str, set[int]]) -> set[Ref]:
+    return {(model, number) for model, numbers in by_model.items() for number in numbers}
+
+
+def _rows(c: sa.Connection, refs: Iterable[Ref]) -> tuple[dict[Ref, VersionRow], dict[Ref, ParleyError]]:
+    """What the catalogue knows of these versions, and why it does not know the rest."""
+    known, unknown = {}, {}
+    for ref in sorted(refs):
+        try:
+            known[ref] = version(c, *ref)
+        except ParleyError as error:
+            unknown[ref] = error
+    return known, unknown
+
+
+def _control(engine: Any) -> Control | None:
+    """Model control of whatever server the caller has at hand."""
+    if engine is None or hasattr(engine, "serving"):
+        return engine  # type: ignore[no-any-return]
+    return GrpcControl(getattr(engine, "address", None) or engine.grpc_address, engine.control_key)
