@@ -33,7 +33,7 @@ from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.settings import Settings, settings
-from registry.releases import read_release
+from registry.releases import champion_of
 
 _STAGES = ("stt_ms", "nlu_ms", "nlg_ms", "tts_first_ms")
 _FEED = 1280
@@ -45,7 +45,7 @@ class Floor:
     def __init__(self, bot_name: str, site: Settings, engine: OnnxEngine) -> None:
         bot = load_bot(bot_name, site)
         pool = ClientPool(site.repo_dir, engine)
-        self._stages = Stages(bot, pool, read_release(bot_name, site).stages, None)  # type: ignore[arg-type]
+        self._stages = Stages(bot, pool, champion_of(site, bot_name).stages, None)  # type: ignore[arg-type]
         self._dialogue = Dialogue(bot)
 
     async def turn(self, recording: Recording) -> dict[str, float]:

@@ -1,39 +1,193 @@
-"""A release: the four versions that answer a call together, and loading them into a running server.
+"""Releases: the versions that answer a call together, and the dialogue config they answer with, numbered 1, 2, 3 …
 
-`bots/<bot>/release.json` names them:
+    with Registry.at(settings()) as registry:
+        new = create_release(registry, "barista", {"stt": 2}, who="ada", why="more look-ahead")
+        promote(registry, "barista", new.number, who="ada", why="won the gate")      # registry.pointers
 
-    {"number": 1, "stages": {"stt": {"model": "barista_stt", "version": 1}, …}}
+A release never changes. It lies in the catalogue and, for the day the catalogue is lost, as a document beside the
+versions. `bots/<bot>/release.json` is only the seed: what answers a bot's calls before anybody promoted anything.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from parley.bundle import FAMILIES, Family
+from parley.bundle import FAMILIES, Family, Manifest
 from parley.errors import ParleyError
-from parley.serving.engine import EngineRejected, EngineTimeout
-from parley.serving.triton_engine import TritonEngine
 from parley.settings import Settings
-from registry.model_config import model_directories, version_numbers, write_model_config
+from registry import documents, moves
+from registry import tables as t
+from registry.catalogue import PUBLISHED, manifest_of, version
+from registry.documents import Release as Release
+from registry.documents import ReleaseDocument, digest_of
+from registry.documents import StageVersion as StageVersion
+from registry.holds import KEPT
 
-RELEASE = "release.json"
+if TYPE_CHECKING:
+    from registry.home import Registry
+
+SEED = "release.json"
 
 
-class StageVersion(BaseModel):
-    """One published version, as a router names it."""
+def read_release(c: sa.Connection, bot: str, number: int) -> Release:
+    """A release.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises:
+        ParleyError: there is none of that number; says which there are.
+    """
+    found = next(iter(_releases(c, bot, number)), None)
+    if found is None:
+        known = ", ".join(str(release.number) for release in releases(c, bot)) or "none"
+        raise ParleyError(
+            f"there is no release {number} (there is: {known})", where=bot, mend="make one: parley releases create"
+        )
+    return found
 
-    model: str = Field(min_length=1)
-    version: int = Field(ge=1)
+
+def releases(c: sa.Connection, bot: str) -> list[Release]:
+    """Every release of a bot, retired ones too, by number."""
+    return _releases(c, bot)
 
 
-class Release(BaseModel):
-    """What `release.json` holds: a number and a version per stage."""
+def champion(c: sa.Connection, bot: str) -> Release:
+    """The release that answers new calls.
+
+    Raises:
+        ParleyError: the bot has none.
+    """
+    number = moves.pointers(c, bot).champion
+    if number is None:
+        raise ParleyError(
+            "the bot has no release",
+            where=bot,
+            mend="publish its models, then: parley releases create, parley promote",
+        )
+    return read_release(c, bot, number)
+
+
+def champion_of(site: Settings, bot: str) -> Release:
+    """`champion`, for who needs nothing else of the registry; the bot's seed is taken in on the way.
+
+    Raises:
+        ParleyError: the bot has no release; says why not.
+    """
+    from registry.home import Registry
+    from registry.seeding import seed_bot
+
+    with Registry.at(site) as registry:
+        with registry.catalogue.read() as c:
+            known = moves.newest_move(c, bot) is not None
+        if not known:
+            seed_bot(registry, bot)
+        with registry.catalogue.read() as c:
+            return champion(c, bot)
+
+
+def dialogue_text(c: sa.Connection, digest: str) -> str:
+    """The bot.yaml text that a release answers with.
+
+    Raises:
+        ParleyError: it is not known.
+    """
+    text = c.scalar(sa.select(t.dialogues.c.text).where(t.dialogues.c.digest == digest))
+    if text is None:
+        raise ParleyError("the dialogue config is not known", where=digest[:12], mend="parley catalogue rebuild")
+    return str(text)
+
+
+def create_release(
+    registry: Registry, bot: str, stages: Mapping[str, int], *, dialogue: str | None = None, who: str, why: str = ""
+) -> Release:
+    """Make the next release: the champion's versions with the named stages replaced.
+
+    Args:
+        stages: stage to version number.
+        dialogue: bot.yaml text; left out, that of the bot's folder as it is now.
+
+    Raises:
+        ParleyError: a stage or version is not there, the versions do not fit together, or the dialogue asks for what
+            they never learned. Nothing is made then.
+    """
+    moves.check_note(who, why)
+    text = _current_dialogue(registry, bot) if dialogue is None else dialogue
+    with registry.catalogue.write() as c:
+        number = max([0, *release_numbers(c, bot), *documents.release_numbers(registry.repo, bot)]) + 1
+        release = Release(
+            number=number, bot=bot, stages=_stages(c, bot, stages), dialogue_digest=digest_of(text),
+            at=datetime.now(UTC), who=who, why=why,
+        )  # fmt: skip
+        check_release(c, registry.repo, release, text)
+        # The document first: a row without it could not be made anew. One that is left over is taken up by `seed`.
+        path = documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
+        try:
+            insert_release(c, release, text)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    return release
+
+
+def check_release(c: sa.Connection, repo: Path, release: Release, dialogue: str) -> dict[str, Manifest]:
+    """Check that every version is published as it was named, and that all fit together and with the dialogue.
+
+    Returns:
+        Stage to manifest.
+
+    Raises:
+        ParleyError: says what is missing or does not fit.
+    """
+    # Only what makes a release needs YAML and the bot's grammar: a rollback starts without them.
+    from parley.bot.load import parse_bot
+    from registry.fit import check_dialogue, check_fit
+
+    check_published(c, release)
+    manifests = {str(stage): manifest_of(c, ref.model, ref.version) for stage, ref in release.stages.items()}
+    check_fit(manifests)
+    folders = {str(stage): repo / ref.model / str(ref.version) for stage, ref in release.stages.items()}
+    check_dialogue(parse_bot(dialogue, f"{release}, bot.yaml"), manifests, folders)
+    return manifests
+
+
+def check_published(c: sa.Connection, release: Release) -> None:
+    """Check that every version is there, by the catalogue, and is the one the release was made of.
+
+    Raises:
+        ParleyError: a version is not known, was collected, or is another.
+    """
+    for stage, ref in release.stages.items():
+        row = version(c, ref.model, ref.version)
+        where = f"{release}, {stage}"
+        if row.state != PUBLISHED:
+            raise ParleyError(
+                f"{ref.model} {ref.version} is {row.state}: its files are gone", where=where, mend="choose another"
+            )
+        if row.digest != ref.digest:
+            raise ParleyError(
+                f"{ref.model} {ref.version} is not the version it was made of", where=where, mend="make a new release"
+            )
+
+
+def seed(registry: Registry) -> list[str]:
+    """Mend what a killed command or a lost catalogue left, and give every bot without a release its first one.
+
+    Cheap when there is nothing to do; several processes may do it at once.
+
+    Returns:
+        What was done, in words.
+    """
+    from registry.seeding import mend
+
+    return mend(registry)
+
+
+class Seed(BaseModel):
+    """What `release.json` holds: a number, and for each stage a model and a version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,83 +195,96 @@ class Release(BaseModel):
     stages: dict[Family, StageVersion]
 
 
-def read_release(bot_name: str, settings: Settings) -> Release:
-    """The release that answers this bot's new calls.
+def read_seed(path: Path) -> Seed:
+    """A bot's `release.json`.
 
     Raises:
-        ParleyError: the file is missing or is not a release.
+        ParleyError: the file is missing or holds no release.
     """
-    path = settings.bots_dir / bot_name / RELEASE
     try:
-        return Release.model_validate_json(path.read_text(encoding="utf-8"))
+        return Seed.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParleyError("the bot has no release", where=str(path), mend="publish its models and write one") from None
-    except (ValidationError, UnicodeDecodeError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            detail = f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-        else:
-            detail = "not text"
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
         raise ParleyError(
-            f"not a release: {detail}",
+            f"not a release: {documents.reason_of(error)}",
             where=str(path),
             mend=f"give a number and, for stages among {', '.join(FAMILIES)}, a model and a version each",
         ) from None
 
 
-def published(repo: Path) -> list[tuple[str, int]]:
-    """Every (model, version) in the repository, sorted."""
-    return [(directory.name, number) for directory in model_directories(repo) for number in version_numbers(directory)]
+def _current_dialogue(registry: Registry, bot: str) -> str:
+    from parley.bot.load import find_bot, read_bot_text
+
+    return read_bot_text(find_bot(bot, registry.site))
 
 
-async def load_into(engine: TritonEngine, repo: Path, model: str, *, deadline_s: float = 60.0) -> list[int]:
-    """Make a running server serve every version of `model` in `repo`. Versions that were loaded before go on answering.
-
-    Triton loads every version of the model anew beside the old ones and then swaps them, so nothing stops answering,
-    but for a moment the model takes its memory twice.
-
-    Returns:
-        The versions that answer now.
-
-    Raises:
-        EngineError: the server refused a version (the text says why), was not ready by the deadline, or a version's
-            files are damaged; the sound versions answer nevertheless.
-    """
-    problems: list[ParleyError] = []
-    if not write_model_config(repo / model, problems) and not problems:
-        raise EngineRejected("there is no such model", where=str(repo / model), mend="publish it")
-    await engine.load(model, timeout_s=deadline_s)
-    sound = [
-        n
-        for n in version_numbers(repo / model)
-        if not any(_inside(problem.where, repo / model / str(n)) for problem in problems)
-    ]
-    answering = await wait_ready(engine, model, sound, deadline_s=deadline_s)
-    for problem in problems:
-        raise EngineRejected(problem.what, where=problem.where, mend=problem.mend)
-    return answering
+def _stages(c: sa.Connection, bot: str, changes: Mapping[str, int]) -> dict[Family, StageVersion]:
+    """The champion's versions with the changes, in the order of a call."""
+    if unknown := sorted(set(changes) - set(FAMILIES)):
+        raise ParleyError(f"{unknown[0]!r} is no stage", where=bot, mend=f"stages are {', '.join(FAMILIES)}")
+    number = moves.pointers(c, bot).champion
+    known = dict(read_release(c, bot, number).stages) if number is not None else {}
+    for stage in FAMILIES:
+        if stage in changes:
+            model = known[stage].model if stage in known else f"{bot}_{stage}"
+            row = version(c, model, changes[stage])
+            known[cast(Family, stage)] = StageVersion(model=model, version=row.number, digest=row.digest)
+    if not known:
+        raise ParleyError("a release without versions", where=bot, mend="name some: parley releases create stt=1 nlu=1")
+    return _in_order(known)
 
 
-def _inside(where: str, directory: Path) -> bool:
-    return Path(where).is_relative_to(directory)
+def insert_release(c: sa.Connection, release: Release, dialogue: str) -> None:
+    """The rows of a release whose document is written, in the transaction at hand."""
+    if c.scalar(sa.select(t.dialogues.c.digest).where(t.dialogues.c.digest == release.dialogue_digest)) is None:
+        c.execute(t.dialogues.insert().values(digest=release.dialogue_digest, text=dialogue))
+    c.execute(
+        t.releases.insert().values(
+            bot=release.bot, number=release.number, dialogue_digest=release.dialogue_digest, state=KEPT,
+            at=release.at or datetime.now(UTC), who=release.who, why=release.why,
+        )
+    )  # fmt: skip
+    for stage, ref in release.stages.items():
+        c.execute(
+            t.release_stages.insert().values(
+                bot=release.bot, number=release.number, stage=stage, model=ref.model, version=ref.version
+            )
+        )
 
 
-async def wait_ready(engine: TritonEngine, model: str, versions: Iterable[int], *, deadline_s: float) -> list[int]:
-    """Wait until each version answers.
+def release_numbers(c: sa.Connection, bot: str) -> list[int]:
+    """Numbers of all releases of a bot, retired ones too."""
+    return list(c.scalars(sa.select(t.releases.c.number).where(t.releases.c.bot == bot)))
 
-    Raises:
-        EngineTimeout: names the version that did not get ready.
-    """
-    wanted = list(versions)
-    for version in wanted:
-        try:
-            async with asyncio.timeout(deadline_s):
-                while not await engine.ready(model, version):
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise EngineTimeout(
-                f"not ready after {deadline_s:g} s",
-                where=f"{model} version {version}",
-                mend="read the server's log",
-            ) from None
-    return wanted
+
+def _releases(c: sa.Connection, bot: str, number: int | None = None) -> list[Release]:
+    rows = sa.select(t.releases).where(t.releases.c.bot == bot).order_by(t.releases.c.number)
+    # The digest is the catalogue's: a version's row is never rewritten.
+    parts = (
+        sa.select(t.release_stages, t.versions.c.digest)
+        .outerjoin(
+            t.versions,
+            (t.versions.c.model == t.release_stages.c.model) & (t.versions.c.number == t.release_stages.c.version),
+        )
+        .where(t.release_stages.c.bot == bot)
+    )
+    if number is not None:
+        rows, parts = rows.where(t.releases.c.number == number), parts.where(t.release_stages.c.number == number)
+    stages: dict[int, dict[str, StageVersion]] = {}
+    for part in c.execute(parts):
+        ref = StageVersion(model=part.model, version=part.version, digest=part.digest or "")
+        stages.setdefault(part.number, {})[part.stage] = ref
+    return [
+        Release(
+            number=row.number, bot=bot, dialogue_digest=row.dialogue_digest, at=row.at, who=row.who, why=row.why,
+            state=row.state,
+            stages=_in_order(stages.get(row.number, {})),
+        )
+        for row in c.execute(rows)
+    ]  # fmt: skip
+
+
+def _in_order(stages: Mapping[Any, StageVersion]) -> dict[Family, StageVersion]:
+    """The stages in the order of a call."""
+    return {cast(Family, stage): stages[stage] for stage in FAMILIES if stage in stages}

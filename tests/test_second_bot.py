@@ -10,7 +10,7 @@ from orchestrator.stages import ClientPool, Stages
 from parley.bot import load_bot
 from parley.serving.onnx_engine import OnnxEngine
 from parley.settings import Settings
-from registry.releases import read_release
+from registry.releases import champion_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +21,7 @@ async def _converse(said: list[str]) -> list[tuple[list[Act], list[str], str]]:
     dialogue = Dialogue(bot)
     answers = []
     async with OnnxEngine(site.repo_dir) as engine:
-        versions = read_release("bank", site).stages
+        versions = champion_of(site, "bank").stages
         stages = Stages(bot, ClientPool(site.repo_dir, engine), versions, None)  # type: ignore[arg-type]
         step = dialogue.start()
         for text in said:

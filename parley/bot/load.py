@@ -24,18 +24,37 @@ def load_bot(name_or_path: str | Path, config: Settings | None = None) -> Bot:
     Raises:
         ParleyError: no such bot, or the file is wrong; the message names file, line, key and expectation.
     """
-    file = _find(name_or_path, config or settings())
+    file = find_bot(name_or_path, config or settings())
+    return parse_bot(read_bot_text(file), str(file))
+
+
+def read_bot_text(file: Path) -> str:
+    """The text of a ``bot.yaml``.
+
+    Raises:
+        ParleyError: it cannot be read, or is no text.
+    """
     try:
-        text = file.read_text()
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ParleyError("not UTF-8 text", where=str(file), mend="save it as UTF-8") from None
-    data, lines = _parse_yaml(file, text)
+    except OSError as error:
+        raise ParleyError(f"cannot be read: {error.strerror}", where=str(file), mend="name a bot.yaml") from None
+
+
+def parse_bot(text: str, where: str) -> Bot:
+    """The bot that a ``bot.yaml`` text describes, wherever it was kept. ``where`` names the place in complaints.
+
+    Raises:
+        ParleyError: the text is wrong; the message names place, line, key and expectation.
+    """
+    data, lines = _parse_yaml(where, text)
 
     def fail(path: Path_, expected: str) -> ParleyError:
         key = ".".join(str(p) for p in path) or "top level"
         while path not in lines:  # a missing key stands on no line: its parent's, then
             path = path[:-1]
-        return ParleyError(f"{key}: {expected}", where=f"{file}:{lines[path]}", mend="see docs/bots.md")
+        return ParleyError(f"{key}: {expected}", where=f"{where}:{lines[path]}", mend="see docs/bots.md")
 
     if not isinstance(data, dict):
         raise fail((), "expected a mapping with name, slots, intents, dialogue, replies")
@@ -53,7 +72,12 @@ def load_bot(name_or_path: str | Path, config: Settings | None = None) -> Bot:
     return bot
 
 
-def _find(name_or_path: str | Path, config: Settings) -> Path:
+def find_bot(name_or_path: str | Path, config: Settings) -> Path:
+    """The ``bot.yaml`` of a bot.
+
+    Raises:
+        ParleyError: no such bot; lists which there are.
+    """
     path = Path(name_or_path)
     candidates = [config.bots_dir / path / "bot.yaml", path / "bot.yaml", path]
     for candidate in candidates:
@@ -77,7 +101,7 @@ def _expectation(error: Any) -> str:
     return f"{message}, got {given!r}" if isinstance(given, str | int | float | bool) else message
 
 
-def _parse_yaml(file: Path, text: str) -> tuple[Any, dict[Path_, int]]:
+def _parse_yaml(file: str, text: str) -> tuple[Any, dict[Path_, int]]:
     """The plain data, and for every key path the line it stands on."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -15,7 +15,7 @@ from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
 from registry.model_config import write_configs
-from registry.releases import RELEASE, Release, read_release
+from registry.releases import Release, champion_of
 
 _READY_WITHIN_S = 90.0
 
@@ -27,7 +27,7 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
     Raises:
         ParleyError: a part does not start, or the release is not ready in time; says which part and how to mend it.
     """
-    release = read_release(bot, site)
+    release = champion_of(site, bot)
     check_release(bot, release, site)
     problems: list[ParleyError] = []
     write_configs(site.repo_dir, problems)
@@ -71,8 +71,8 @@ def check_release(bot: str, release: Release, site: Settings) -> None:
     if lacking:
         raise ParleyError(
             f"no version for {', '.join(lacking)}: such a bot cannot take calls",
-            where=str(site.bots_dir / bot / RELEASE),
-            mend="train, publish and name one there",
+            where=str(release),
+            mend="train and publish it, then: parley releases create, parley promote",
         )
     for ref in release.stages.values():
         verify_files(site.repo_dir / ref.model / str(ref.version))

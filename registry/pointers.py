@@ -1,0 +1,312 @@
+"""Moving a bot's names: candidate, promote, roll back. One transaction and one audit row each.
+
+    promote(registry, "barista", who="ada", why="won the gate")        # the candidate becomes champion
+    rollback(registry, "barista", who="ada", why="callers hang up")    # back to the previous champion
+
+What a move needs is checked before anything happens, so that a refusal is quick; then the versions are made to answer;
+then everything is checked again inside the transaction that moves the pointer, for others may have moved meanwhile.
+
+A rollback needs no verdict and is not held up by live experiments: it is for the minute in which callers hang up. The
+experiments' arms stay as they are, for stopping one would decide it; the product owner is told which go on. An arm that
+does not fit the release gone back to is not served until it does (`orchestrator.standing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from parley.bundle import FAMILIES
+from parley.errors import ParleyError
+from registry import releases
+from registry import tables as t
+from registry.documents import Release
+from registry.holds import EXPERIMENT, RETIRED, held
+from registry.moves import Move as Move
+from registry.moves import Pointers as Pointers
+from registry.moves import champion_at as champion_at
+from registry.moves import champions, check_note, record_move
+from registry.moves import history as history
+from registry.moves import pointers as pointers
+from registry.readiness import answers_now, kept_loaded, make_ready, verify
+from registry.seeding import project
+
+if TYPE_CHECKING:
+    from registry.home import Registry
+
+
+class MoveRefused(ParleyError):
+    """A rule says no; nothing was moved."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A move that was made."""
+
+    move: Move
+    warnings: tuple[str, ...] = ()
+    """What goes on although the person who moved may not expect it."""
+
+    @property
+    def seq(self) -> int:
+        """The bot's count of moves."""
+        return self.move.seq
+
+
+def set_candidate(registry: Registry, bot: str, number: int, verdict_id: int, *, who: str, why: str = "") -> Moved:
+    """Make a release the candidate, on the strength of a verdict.
+
+    Raises:
+        MoveRefused: the verdict is not this release's, did not accept it, or is not against the present champion.
+        ParleyError: there is no such release.
+    """
+    check_note(who, why)
+    with registry.catalogue.write() as c:
+        release = _kept(c, bot, number)
+        now = pointers(c, bot)
+        if number == now.champion:
+            raise MoveRefused("it is the champion already", where=str(release))
+        verdict = c.execute(sa.select(t.verdicts).where(t.verdicts.c.id == verdict_id)).one_or_none()
+        if verdict is None or (verdict.bot, verdict.candidate) != (bot, number):
+            raise MoveRefused(f"verdict {verdict_id} is not about it", where=str(release), mend=_gate(number))
+        if not verdict.accepted:
+            raise MoveRefused(f"verdict {verdict_id} refused it", where=str(release), mend=_gate(number))
+        if verdict.against != now.champion:
+            raise MoveRefused(
+                f"verdict {verdict_id} is against release {verdict.against}, the champion is {now.champion}",
+                where=str(release),
+                mend=_gate(number),
+            )
+        after = Pointers(now.champion, number, now.previous)
+        move = record_move(c, bot, "candidate", after, moved_from=now.candidate, moved_to=number, who=who, why=why)
+    project(registry, bot)
+    return Moved(move)
+
+
+def promote(
+    registry: Registry,
+    bot: str,
+    number: int | None = None,
+    *,
+    who: str,
+    why: str = "",
+    force: bool = False,
+    engine: Any = None,
+) -> Moved:
+    """Let a release answer the bot's new calls; calls in progress keep theirs.
+
+    Args:
+        number: left out, the candidate.
+        force: although no verdict accepted it; recorded as forced. No other refusal can be forced.
+        engine: the running server; left out, the one that this site runs, if it does.
+
+    Raises:
+        MoveRefused: says which rule, and what to do.
+        ParleyError: there is no such release, or its versions are not there, damaged, or do not fit together.
+    """
+    check_note(who, why)
+    if force and not why.strip():
+        raise MoveRefused("a forced promotion needs a reason", where=bot, mend="say it: --why TEXT")
+    with registry.catalogue.read() as c:
+        release = _promotable(registry, c, bot, number, force)
+    with kept_loaded(registry, release.refs):
+        verify(registry, release.stages.values())
+        make_ready(registry, release.refs, engine)
+        with registry.catalogue.write() as c:
+            again = _promotable(registry, c, bot, number, force)
+            if again.number != release.number:
+                raise MoveRefused(
+                    f"the candidate is release {again.number} now, it was {release.number}", where=bot, mend="try again"
+                )
+            now = pointers(c, bot)
+            candidate = None if now.candidate == release.number else now.candidate
+            move = record_move(
+                c, bot, "promote", Pointers(release.number, candidate, now.champion),
+                moved_from=now.champion, moved_to=release.number, who=who, why=why, forced=force,
+            )  # fmt: skip
+    project(registry, bot)
+    return Moved(move)
+
+
+def rollback(
+    registry: Registry, bot: str, to: int | None = None, *, who: str, why: str = "", engine: Any = None
+) -> Moved:
+    """Let the release answer that did before; needs no verdict.
+
+    The release that is left is not `previous` afterwards: a second rollback goes further back, never to it.
+
+    Args:
+        to: a release that has been champion; left out, `previous`.
+
+    Raises:
+        MoveRefused: there is nowhere to go back to, or the release was never champion.
+        ParleyError: there is no such release, or a version of it cannot be served.
+    """
+    check_note(who, why)
+    with registry.catalogue.read() as c:
+        release = _returnable(c, bot, to)
+    with ExitStack() as until_moved:
+        warnings = []
+        if not answers_now(registry.site, release.refs):
+            until_moved.enter_context(kept_loaded(registry, release.refs))
+            verify(registry, release.stages.values())
+            warnings += _try_to_load(registry, release, engine)
+        c = until_moved.enter_context(registry.catalogue.write())
+        again = _returnable(c, bot, to)
+        if again.number != release.number:
+            raise MoveRefused(f"{bot} was moved by somebody else just now", where=bot, mend="look: parley releases")
+        now = pointers(c, bot)
+        before = _before(c, bot, release.number)
+        candidate = None if now.candidate == release.number else now.candidate
+        after = Pointers(release.number, candidate, None if before == now.champion else before)
+        move = record_move(
+            c, bot, "rollback", after, moved_from=now.champion, moved_to=release.number, who=who, why=why
+        )  # fmt: skip
+        warnings += _experiments_that_go_on(c, release)
+    project(registry, bot)
+    return Moved(move, tuple(warnings))
+
+
+def _try_to_load(registry: Registry, release: Release, engine: Any) -> list[str]:
+    """Load a release to go back to. A server that is down does not stop the pointer: it loads it when it is back."""
+    from parley.serving.engine import EngineTimeout, EngineUnavailable
+
+    try:
+        make_ready(registry, release.refs, engine)
+    except (EngineTimeout, EngineUnavailable) as error:
+        return [f"it does not answer yet: {error}"]
+    return []
+
+
+def _promotable(registry: Registry, c: sa.Connection, bot: str, number: int | None, force: bool) -> Release:
+    """The release to promote, if nothing speaks against it."""
+    now = pointers(c, bot)
+    if number is None and now.candidate is None:
+        raise MoveRefused(
+            "there is no candidate", where=bot, mend="parley gate N --against champion, or name a release"
+        )
+    release = _kept(c, bot, number if number is not None else now.candidate or 0)
+    if release.number == now.champion:
+        raise MoveRefused("it is the champion already", where=str(release))
+    old = releases.read_release(c, bot, now.champion) if now.champion is not None else None
+    _check_stages(release, old)
+    manifests = releases.check_release(c, registry.repo, release, releases.dialogue_text(c, release.dialogue_digest))
+    _check_experiments(c, release, old, manifests)
+    if not force and old is not None:
+        _check_verdict(c, release, old)
+    return release
+
+
+def _returnable(c: sa.Connection, bot: str, to: int | None) -> Release:
+    """The release to go back to."""
+    now = pointers(c, bot)
+    known = [number for number in champions(c, bot) if number != now.champion]
+    have = f"releases that were champion: {', '.join(map(str, known)) or 'none'}"
+    if to is None and now.previous is None:
+        raise MoveRefused("there is no previous champion", where=bot, mend=f"name one with --to N; {have}")
+    number = to if to is not None else now.previous or 0
+    if number == now.champion:
+        raise MoveRefused("it is the champion already", where=f"release {number} of {bot}", mend=have)
+    release = _kept(c, bot, number)
+    if number not in known:
+        raise MoveRefused("it has never been champion", where=str(release), mend=f"parley promote {number}; {have}")
+    releases.check_published(c, release)
+    return release
+
+
+def _before(c: sa.Connection, bot: str, number: int) -> int | None:
+    """What `previous` was when this release was champion last."""
+    query = sa.select(t.pointer_moves.c.previous).where(
+        t.pointer_moves.c.bot == bot, t.pointer_moves.c.champion == number
+    )
+    return c.scalar(query.order_by(t.pointer_moves.c.seq.desc()).limit(1))
+
+
+def _kept(c: sa.Connection, bot: str, number: int) -> Release:
+    release = releases.read_release(c, bot, number)
+    if release.state == RETIRED:
+        raise MoveRefused("it is retired", where=str(release), mend="make a new release of its versions")
+    return release
+
+
+def _check_stages(release: Release, old: Release | None) -> None:
+    """A promotion never takes a stage away; a bot's first release needs all that a call needs."""
+    needed = old.stages.keys() if old is not None else FAMILIES
+    if missing := [stage for stage in FAMILIES if stage in needed and stage not in release.stages]:
+        raise MoveRefused(
+            f"no version for {', '.join(missing)}: calls could not be answered",
+            where=str(release),
+            mend=f"parley releases create {' '.join(f'{stage}=N' for stage in missing)}",
+        )
+
+
+def _check_verdict(c: sa.Connection, release: Release, old: Release) -> None:
+    """The newest verdict on this release against the champion must have accepted it, after its last rollback."""
+    table = t.verdicts
+    query = sa.select(table).where(
+        table.c.bot == release.bot, table.c.candidate == release.number, table.c.against == old.number
+    )
+    verdict = c.execute(query.order_by(table.c.id.desc()).limit(1)).one_or_none()
+    mend = f"{_gate(release.number)}; or --force --why TEXT"
+    if verdict is None:
+        raise MoveRefused(
+            f"nothing shows that it is better than the champion, release {old.number}", where=str(release), mend=mend
+        )
+    if not verdict.accepted:
+        raise MoveRefused(f"the gate refused it (verdict {verdict.id})", where=str(release), mend=mend)
+    left = next(
+        (m for m in reversed(history(c, release.bot)) if (m.what, m.moved_from) == ("rollback", release.number)), None
+    )
+    if left is not None and left.at > verdict.at:
+        raise MoveRefused(
+            f"it was rolled back after the gate accepted it, by {left.who}: {left.why or 'no reason given'}",
+            where=str(release),
+            mend=mend,
+        )
+
+
+def _check_experiments(c: sa.Connection, release: Release, old: Release | None, manifests: Mapping[str, Any]) -> None:
+    """No live experiment loses the version it compares, and its arms fit what the other stages become."""
+    from registry.catalogue import manifest_of
+    from registry.fit import DoesNotFit, check_pairs
+
+    alternatives = {stage: [manifest] for stage, manifest in manifests.items()}
+    for stage, ref in release.stages.items():
+        arms = [(holder, version) for holder, version in held(c, ref.model) if holder.startswith(EXPERIMENT)]
+        before = old.stages.get(stage) if old is not None else None
+        if arms and before is not None and before != ref:
+            name = arms[0][0].removeprefix(EXPERIMENT)
+            raise MoveRefused(
+                f"experiment {name} is live on {ref.model} {', '.join(str(version) for _, version in arms)}: "
+                f"its {stage} cannot change from {before.version} to {ref.version} under it",
+                where=str(release),
+                mend=f"decide it first: parley experiment stop {name}",
+            )
+        alternatives[str(stage)] += [manifest_of(c, ref.model, version) for _, version in arms]
+    try:
+        check_pairs(alternatives)
+    except DoesNotFit as error:
+        raise MoveRefused(
+            f"an arm of a live experiment does not fit it: {error}",
+            where=str(release),
+            mend="stop that experiment first: parley experiment list",
+        ) from None
+
+
+def _experiments_that_go_on(c: sa.Connection, release: Release) -> list[str]:
+    names: dict[str, str] = {}
+    for stage, ref in release.stages.items():
+        names |= {holder: str(stage) for holder, _ in held(c, ref.model) if holder.startswith(EXPERIMENT)}
+    return [
+        f"{holder} goes on: its callers keep its arms for the {stage}; "
+        f"parley experiment stop {holder.removeprefix(EXPERIMENT)} ends it"
+        for holder, stage in sorted(names.items())
+    ]
+
+
+def _gate(number: int) -> str:
+    return f"parley gate {number} --against champion"
