@@ -96,6 +96,15 @@ def signed_files(signature: Path, trusted: Iterable[Path]) -> dict[str, str]:
     return _resources(_json(payload, signature), signature)
 
 
+def signed_by(signature: Path) -> str:
+    """The id of the key that a signature names; `verify_version` proves that it is that key's.
+
+    Raises:
+        ParleyError: it is no signature.
+    """
+    return _envelope(signature)[1]
+
+
 def read_verified(directory: Path, name: str, manifest: dict[str, Any]) -> bytes:
     """The content of one file of a verified version, checked again as it is read.
 

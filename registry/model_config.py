@@ -1,8 +1,11 @@
-"""Triton's configuration of a model, generated from the manifests of its versions.
+"""Triton's configuration of a model, a pure function of one manifest.
 
-`config.pbtxt` is for CPU nodes (Python backend with ONNX Runtime); `configs/gpu_onnxruntime.pbtxt` and
-`configs/gpu_tensorrt.pbtxt` are for GPU nodes, which start the server with `--model-config-name=<name>`.
-Nobody edits these files: the manifests are the source.
+`config.pbtxt` is for CPU nodes (this site's own backend, ONNX Runtime inside); `configs/gpu_onnxruntime.pbtxt` and
+`configs/gpu_tensorrt.pbtxt` are for GPU nodes, which start the server with `--model-config-name=<name>`. Each version
+carries its own, bound by its signature; the files beside the versions are copies of the newest version's.
+
+The text names no version and the policy is always `all`: what lies in the model's folder is served. Triton reloads
+every version of a model when the text changes, so it changes only with the model's tensors, batching or warm-up.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ GPU_TARGETS: tuple[Target, ...] = ("gpu_onnxruntime", "gpu_tensorrt")
 MAX_QUEUE_DELAY_US = 500
 """How long a lone request waits for company. Under load batches form while the instances are busy, so little is
 enough."""
-_HEADER = "# Generated from the manifests of the versions beside it; do not edit.\n"
+CONFIG = "config.pbtxt"
+_HEADER = "# Generated from manifest.json; do not edit.\n"
 _BACKENDS: dict[Target, str] = {
-    "cpu": 'backend: "python"\ndefault_model_filename: "model.py"\n',
+    "cpu": 'backend: "parley"\n',
     "gpu_onnxruntime": 'backend: "onnxruntime"\ndefault_model_filename: "model.onnx"\n',
     "gpu_tensorrt": 'platform: "tensorrt_plan"\ndefault_model_filename: "model.plan"\n',
 }
@@ -72,12 +76,11 @@ def check_same_contract(manifests: Iterable[Manifest]) -> None:
                     )
 
 
-def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") -> str:
+def render(manifest: Manifest, target: Target = "cpu") -> str:
     """The text of a model's configuration.
 
     Args:
-        manifest: of the newest version; batch sizes, instance count and warm-up are taken from it.
-        versions: numbers of the versions to serve; the policy is always `specific`, never `latest`.
+        manifest: its tensors, batch sizes, instance count and warm-up are taken.
         target: kind of node, see the module.
 
     Raises:
@@ -87,8 +90,6 @@ def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") 
         raise ParleyError(
             "max_batch_size must be at least 1", where=manifest.model, mend="export with a batch dimension"
         )
-    if not versions:
-        raise ParleyError("there is no version to serve", where=manifest.model, mend="publish one")
     parts = [
         _HEADER,
         f"name: {_quote(manifest.model)}\n",
@@ -98,7 +99,7 @@ def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") 
         *(_tensor("output", spec) for spec in manifest.outputs),
         _batching(manifest),
         _instances(manifest, target),
-        f"version_policy {{ specific {{ versions: {_ints(sorted(versions))} }} }}\n",
+        "version_policy { all { } }\n",
         _warmup(manifest),
     ]
     if target == "gpu_onnxruntime":
@@ -106,26 +107,18 @@ def render(manifest: Manifest, versions: Sequence[int], target: Target = "cpu") 
     return "".join(parts)
 
 
+def config_files(manifest: Manifest) -> dict[str, str]:
+    """All configurations of a version: relative name to text. See `render`."""
+    return {CONFIG: render(manifest)} | {f"configs/{target}.pbtxt": render(manifest, target) for target in GPU_TARGETS}
+
+
 def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list[str]:
-    """Write the configurations of every model in `repo`, each in one rename and only where the text changed.
-
-    Args:
-        repo: the model repository.
-        problems: when given, a version whose files are damaged is left out and its error is appended here, so that it
-            does not stop the others (Triton refuses all of a model at its start when one version fails); otherwise
-            the first error is raised.
-
-    Returns:
-        Names of the models that have a configuration.
-
-    Raises:
-        ParleyError: a file or manifest is damaged, in the wrong place, or breaks the model's contract.
-    """
-    names: list[str] = []
+    """The files beside the versions of every model, from each newest version; names of the models."""
+    names = []
     for directory in model_directories(repo):
         try:
-            if write_model_config(directory, problems):
-                names.append(directory.name)
+            write_model_config(verify_files(directory / str(version_numbers(directory)[-1])), directory)
+            names.append(directory.name)
         except ParleyError as error:
             if problems is None:
                 raise
@@ -133,40 +126,19 @@ def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list
     return names
 
 
-def write_model_config(directory: Path, problems: list[ParleyError] | None = None) -> bool:
-    """Write the configurations of one model directory; False when it has no sound version. See `write_configs`."""
-    manifests: list[Manifest] = []
-    for number in version_numbers(directory):
-        try:
-            manifests.append(_manifest_in_place(directory, number))
-        except ParleyError as error:
-            if problems is None:
-                raise
-            problems.append(error)
-    if not manifests:
-        return False
-    check_same_contract(manifests)
-    versions = [manifest.version for manifest in manifests if manifest.version is not None]
-    _write_if_changed(directory / "config.pbtxt", render(manifests[-1], versions))
-    for target in GPU_TARGETS:
-        _write_if_changed(directory / "configs" / f"{target}.pbtxt", render(manifests[-1], versions, target))
-    return True
+def write_model_config(manifest: Manifest, directory: Path) -> bool:
+    """Write a version's configurations into a model's folder, each in one rename and only where the text differs.
 
-
-def _manifest_in_place(directory: Path, number: int) -> Manifest:
-    manifest = verify_files(directory / str(number))
-    if (manifest.model, manifest.version) != (directory.name, number):
-        raise ParleyError(
-            f"the manifest is of {manifest.model} version {manifest.version}",
-            where=str(directory / str(number)),
-            mend="do not copy versions by hand: publish the bundle",
-        )
-    return manifest
-
-
-def _write_if_changed(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_atomic(path, text)
+    Returns:
+        Whether anything was written, so that a running server has to be told.
+    """
+    changed = False
+    for name, text in config_files(manifest).items():
+        path = directory / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomic(path, text)
+            changed = True
+    return changed
 
 
 def _tensor(side: str, spec: TensorSpec) -> str:

@@ -1,130 +1,174 @@
 """Publish a bundle as the next version of its model, so that a crash at any moment leaves all of it or nothing.
 
-    number = publish(Path("runs/nlu/bundle"), Path("triton_repo"))
+    with Registry.at(settings()) as registry:
+        number = publish(Path("runs/nlu/bundle"), registry)
 
 The version is staged beside its final place (`<model>/.staging-…`, a name Triton ignores, on the same file system),
-every file and directory is synced, and one rename makes it visible. Published files are read-only and never change.
+inspected, signed and synced, and one rename makes it visible. Then the catalogue takes it in one transaction, and its
+digest is pinned. Loaders want the pin and releases want the row, so a version without them is not used by anybody; the
+next command mends what a killed one left: it takes the version into the catalogue, or sets it aside.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import logging
-import os
 import re
 import shutil
-import stat
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from parley.bundle import Manifest, read_manifest, verify_files, write_bundle
+from parley.bundle import UTTERANCES, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
-from registry.model_config import check_same_contract, render, version_numbers, write_model_config
+from parley.utterances import read_utterances
+from registry import catalogue
+from registry.inspection import inspect_bundle
+from registry.layout import STAGING, model_lock
+from registry.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
+from registry.model_config import config_files, write_model_config
+from registry.signing import write_pin
+from registry.staging import Staged, check_listing, make_durable, stage
 
-LOG = logging.getLogger(__name__)
-BACKEND_FILE = Path(__file__).parent / "triton_backend" / "model.py"
-_STAGING = ".staging-"
-_MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
+if TYPE_CHECKING:
+    from registry.home import Registry
+
+__all__ = ["mend_model", "publish", "unsettled_models"]
+_MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,127}")
 
 
-def publish(bundle_dir: Path, repo: Path) -> int:
-    """Publish `bundle_dir` into `repo` and rewrite the model's configuration.
+def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "", engine: Any = None) -> int:
+    """Publish `bundle_dir` as the next version of its model.
 
-    A running server notices nothing until it is told to load the model (`registry.releases.load_into`).
+    Args:
+        bundle_dir: an exported bundle.
+        registry: where to.
+        who: for the audit; default the user.
+        why: for the audit.
+        engine: of a running server (`parley.serving.triton_engine.TritonEngine`), which then loads the version.
 
     Returns:
-        The version's number, one more than the highest that exists.
+        The version's number, one more than the highest that ever was.
 
     Raises:
-        ParleyError: a file differs from the manifest, the model's name is unfit, its tensors differ from the other
-            versions', or the disk refuses. Nothing is published then.
+        ParleyError: a file is not what the manifest says or not of an accepted kind, the bundle says that it learned
+            from another dataset or for another bot, the model's name is unfit, its tensors differ from the other
+            versions', or disk or database refuse; nothing is published then. Also when the server refuses the version,
+            which is published and not served then.
     """
-    manifest = verify_files(bundle_dir)
-    if not _MODEL_NAME.fullmatch(manifest.model):
-        raise ParleyError(
-            f"{manifest.model!r} is no model name",
-            where=str(bundle_dir),
-            mend="use lower-case letters, digits and _",
-        )
-    if "model.onnx" not in manifest.files:
-        raise ParleyError("the bundle has no model.onnx", where=str(bundle_dir), mend="export the run again")
-    directory = repo / manifest.model
+    manifest = _acceptable(bundle_dir)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with _only_publisher(directory):
-            _sweep(directory)
-            number = _publish_locked(bundle_dir, manifest, directory)
-            problems: list[ParleyError] = []
-            write_model_config(directory, problems)
-            for problem in problems:  # an older version that was damaged meanwhile must not stop the new one
-                LOG.warning("left out of the configuration: %s", problem)
+        with model_lock(registry.repo, manifest.model):
+            mend_locked(registry, manifest.model)
+            number = _publish_locked(bundle_dir, manifest, registry, who, why)
     except OSError as error:
         raise ParleyError(
             f"cannot publish: {error.strerror or error}",
-            where=str(error.filename or directory),
+            where=str(error.filename or registry.repo / manifest.model),
             mend="check space and permissions of the repository, then publish again",
         ) from error
+    if engine is not None:
+        from registry.served import ServedView
+
+        ServedView(registry).ensure([(manifest.model, number)], engine)
     return number
 
 
-def _publish_locked(bundle_dir: Path, manifest: Manifest, directory: Path) -> int:
-    versions = version_numbers(directory)
-    number = max(versions, default=0) + 1
-    check_same_contract([*(read_manifest(directory / str(old)) for old in versions), manifest])
-    render(manifest, [*versions, number])  # a manifest that cannot be served must fail before it is visible
-    staging = Path(tempfile.mkdtemp(dir=directory, prefix=_STAGING))
+def _acceptable(bundle: Path) -> Manifest:
+    """The manifest of a bundle that may be published, as far as names and lineage go; content is looked at when staged.
+
+    Raises:
+        ParleyError: says what is wrong.
+    """
+    manifest = read_manifest(bundle)
+    where = str(bundle)
+    if not _MODEL_NAME.fullmatch(manifest.model):
+        raise ParleyError(
+            f"{manifest.model!r} is no model name", where=where, mend="use lower-case letters, digits and _"
+        )
+    if "model.onnx" not in manifest.files:
+        raise ParleyError("the bundle has no model.onnx", where=where, mend="export the run again")
+    check_listing(bundle, manifest)
+    _check_dataset(bundle, manifest)
+    config_files(manifest)  # a manifest that cannot be served must fail before anything is staged
+    return manifest
+
+
+def _check_dataset(bundle: Path, manifest: Manifest) -> None:
+    """The list of utterances must be of the dataset and the bot that the manifest names.
+
+    Raises:
+        ParleyError: it is of others, or there is none for a named dataset.
+    """
+    learned = read_utterances(bundle)
+    dataset = manifest.lineage.dataset_digest
+    path = str(bundle / UTTERANCES)
+    mend = "train and export on the dataset that is meant; nothing was published"
+    if learned is None:
+        if dataset:
+            raise ParleyError(f"does not say which utterances dataset {dataset[:12]} holds", where=path, mend=mend)
+        return
+    if learned.bot != manifest.bot:
+        raise ParleyError(f"learned from a dataset of bot {learned.bot}, is for {manifest.bot}", where=path, mend=mend)
+    if learned.dataset != dataset:
+        raise ParleyError(
+            f"lists dataset {learned.dataset[:12]}, the manifest names {dataset[:12] or 'none'}", where=path, mend=mend
+        )
+    if not learned.rows:
+        raise ParleyError("lists no utterance", where=path, mend=mend)
+
+
+def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> int:
+    model, site = manifest.model, registry.site
+    check_contract(registry, manifest)
+    with registry.catalogue.read() as c:
+        number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
+    directory = registry.repo / model
+    made = not directory.is_dir()
+    directory.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=directory, prefix=STAGING))
     try:
-        _stage(bundle_dir, manifest.model_copy(update={"version": number}), staging)
+        staged = stage(bundle, manifest.model_copy(update={"version": number}), staging, site)
+        inspect_bundle(staging)  # the copy: what was inspected is what is published
+        make_durable(staging)
         staging.rename(directory / str(number))
     except BaseException:
-        _remove(staging)
+        shutil.rmtree(staging, ignore_errors=True)
+        if made:
+            _remove_empty(directory)
         raise
     fsync_dir(directory)
+    if made:
+        fsync_dir(registry.repo)
+    _record(registry, directory / str(number), staged, who, why)
+    write_pin(site, model, number, staged.digest)
+    write_model_config(staged.manifest, directory)
     return number
 
 
-def _stage(bundle_dir: Path, manifest: Manifest, staging: Path) -> None:
-    """Fill `staging` with the complete version, verified against the bundle's digests and on disk."""
-    for relative in manifest.files:
-        target = staging / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle_dir / relative, target)
-    shutil.copyfile(BACKEND_FILE, staging / BACKEND_FILE.name)
-    staged = write_bundle(staging, manifest)
-    for relative, digest in manifest.files.items():
-        if relative != BACKEND_FILE.name and staged.files[relative] != digest:
-            raise ParleyError(
-                "the file changed while it was copied", where=str(bundle_dir / relative), mend="publish again"
-            )
-    directories = [staging]
-    for path in staging.rglob("*"):
-        if path.is_dir():
-            directories.append(path)
-            continue
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
-    for path in directories:
-        path.chmod(0o755)  # mkdtemp makes 0700; the server may run as another user
-        fsync_dir(path)
+def _record(registry: Registry, version: Path, staged: Staged, who: str, why: str) -> None:
+    """Take the visible version into the catalogue; when the database refuses, it was never there."""
+    from registry.home import who as user
+
+    try:
+        with registry.catalogue.write() as c:
+            catalogue.record_version(c, version, staged.manifest, who=who or user(), key_id=staged.key_id, why=why)
+    except BaseException:
+        # Only when the database says so itself: a lost connection may have committed. Then the next command mends.
+        with contextlib.suppress(ParleyError, OSError):
+            if not _known(registry, staged.manifest):
+                withdrawn = version.with_name(f"{STAGING}withdrawn-{version.name}")
+                version.rename(withdrawn)
+                shutil.rmtree(withdrawn, ignore_errors=True)
+        raise
 
 
-@contextlib.contextmanager
-def _only_publisher(directory: Path) -> Iterator[None]:
-    """Hold the model's publishing lock; the system releases it when the holder dies."""
-    with (directory / ".publish.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _known(registry: Registry, manifest: Manifest) -> bool:
+    with registry.catalogue.read() as c:
+        rows = catalogue.versions(c, model=manifest.model)
+    return any(row.number == manifest.version for row in rows)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what a killed publisher left; under the lock every staging directory is such a remnant."""
-    for path in directory.glob(f"{_STAGING}*"):
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+def _remove_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()

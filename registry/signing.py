@@ -10,19 +10,17 @@ the site's state folder, readable by its owner alone; the public one lies beside
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from parley.errors import ParleyError
-from parley.files import fsync_dir, sha256_file, write_atomic
+from parley.files import sha256_file, write_atomic
 from parley.folder import SIGNATURE, list_files
 from parley.serving.trust import Trust
 from parley.settings import Settings
 from parley.signatures import key_id
+from registry.layout import file_lock
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -67,9 +65,10 @@ def signing_key(site: Settings) -> Path:
         ParleyError: `PARLEY_SIGNING_KEY` names no elliptic curve key, or another key than this site published with.
     """
     private = site.signing_key or _folder(site) / "signing.pem"
-    if site.signing_key is None and not private.is_file():
-        _make_key(private)
-    _write_public(private, public_key(site))
+    with file_lock(_folder(site) / ".lock"):
+        if site.signing_key is None and not private.is_file():
+            _make_key(private)
+        _write_public(private, public_key(site))
     return private
 
 
@@ -107,6 +106,12 @@ def read_pin(site: Settings, model: str, number: int) -> str | None:
     return Trust.of(site).pin(model, number)
 
 
+def pinned_numbers(site: Settings, model: str) -> list[int]:
+    """Every version number of a model that was ever accepted here."""
+    folder = pins(site) / model
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+
 def pins(site: Settings) -> Path:
     """The folder of the pins."""
     return Path(site.state_dir) / "pins"
@@ -117,26 +122,16 @@ def _folder(site: Settings) -> Path:
 
 
 def _make_key(path: Path) -> None:
-    """A fresh P-256 key, complete under its name or not there; of two makers at once one wins."""
+    """A fresh P-256 key, complete under its name or not there."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.chmod(path.parent, 0o755)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp: 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    fsync_dir(path.parent)
+    for remnant in path.parent.glob(f".{path.name}.*"):  # a killed maker's, which signed nothing
+        remnant.unlink(missing_ok=True)
+    write_atomic(path, pem, mode=0o600)
 
 
 def _write_public(private: Path, public: Path) -> None:

@@ -1,0 +1,167 @@
+"""What may be published: files are accepted by what they contain, never by what they are called.
+
+    inspect_bundle(Path("runs/nlu/bundle"))      # raises ParleyError naming the file and the reason
+
+Accepted are ONNX models (see `registry.onnx_inspection`), JSON, UTF-8 text, and a TensorRT plan under the name
+`model.plan`. Everything else is refused, and pickle in every disguise is refused by name: loading one runs its code.
+
+The content is read in a child process with a limit on memory, on processor time and on the wall clock: a file made to
+kill its reader kills that child, and is refused with the limit it met.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from parley.errors import ParleyError
+from parley.folder import list_files
+from registry import file_content
+from registry.file_content import Limits
+from registry.onnx_inspection import GraphLimits
+
+_MEND = "publish only what `parley export` made; see docs/registry.md for what is accepted"
+
+
+def inspect_bundle(directory: Path, limits: Limits | None = None) -> None:
+    """Look at every file of a bundle or version. The default limits fit every model that is exported here many times.
+
+    Raises:
+        ParleyError: names the file that is not accepted and why.
+        OSError: a file cannot be read.
+    """
+    limits = limits or Limits()
+    files = list_files(directory)
+    if len(files) > limits.files:
+        raise ParleyError(f"{len(files)} files; {limits.files} is most", where=str(directory), mend=_MEND)
+    total = 0
+    for path in files.values():
+        size = path.stat().st_size
+        total += size
+        if size > limits.file_bytes or total > limits.bundle_bytes:
+            most = limits.file_bytes if size > limits.file_bytes else limits.bundle_bytes
+            raise ParleyError(f"larger than {most >> 20} MB", where=str(path), mend=_MEND)
+    verdict = _in_child(directory, list(files), limits)
+    if verdict:
+        name, reason = verdict
+        raise ParleyError(reason, where=str(directory / name if name else directory), mend=_MEND)
+
+
+# --- the process --------------------------------------------------------------------------------------------------
+
+
+def _in_child(directory: Path, names: list[str], limits: Limits) -> tuple[str, str] | None:
+    """Run `file_content.examine` in a process of its own and return what it found, or how it died."""
+    read, write = os.pipe()
+    try:
+        pid = _fork(directory, names, limits, write) if _alone() else _spawn(directory, names, limits, write)
+    finally:
+        os.close(write)
+    try:
+        lines = _listen(read, time.monotonic() + limits.wall_s)
+    finally:
+        os.close(read)
+    late = lines is None
+    if late:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    reports = [json.loads(line) for line in lines or ()]
+    if reports and "verdict" in reports[-1]:
+        verdict = reports[-1]["verdict"]
+        return (verdict[0], verdict[1]) if verdict else None
+    name = reports[-1]["at"] if reports else ""
+    how = f"took longer than {limits.wall_s:g} s" if late else _death(status, limits)
+    return name, f"its inspection {how}"
+
+
+def _alone() -> bool:
+    """Whether this process has one thread only, so that a fork copies no lock that somebody holds."""
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len(list(tasks.iterdir())) == 1
+
+
+def _fork(directory: Path, names: list[str], limits: Limits, write: int) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _work(directory, names, limits, write)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _spawn(directory: Path, names: list[str], limits: Limits, write: int) -> int:
+    """The same from a fresh interpreter, which costs half a second."""
+    request = {"directory": str(directory.resolve()), "names": names, "limits": dataclasses.asdict(limits)}
+    command = [sys.executable, "-m", "registry.inspection", json.dumps(request)]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 3)])
+
+
+def _work(directory: Path, names: list[str], limits: Limits, write: int) -> NoReturn:
+    """The child: give up what it may not use, look, answer, end."""
+
+    def tell(message: dict[str, Any]) -> None:
+        os.write(write, json.dumps(message).encode() + b"\n")
+
+    import onnx  # noqa: F401  # before the limits, which are for the content
+
+    _limit(limits)
+    verdict = file_content.examine(directory, names, limits, lambda name: tell({"at": name}))
+    tell({"verdict": verdict})
+    os._exit(0)
+
+
+def _limit(limits: Limits) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").is_file() else 0
+    memory = pages * os.sysconf("SC_PAGE_SIZE") + limits.memory_bytes
+    used = int(time.process_time()) + 1
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, used + limits.cpu_s),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (allowed, allowed))
+
+
+def _listen(read: int, deadline: float) -> list[bytes] | None:
+    """The child's lines until it has answered or ended; None when the deadline came first."""
+    answer = b""
+    while b'"verdict"' not in answer or not answer.endswith(b"\n"):
+        ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        chunk = os.read(read, 1 << 16)
+        if not chunk:
+            break
+        answer += chunk
+    return answer.split(b"\n")[:-1]
+
+
+def _death(status: int, limits: Limits) -> str:
+    if not os.WIFSIGNALED(status):
+        return f"ended with status {os.waitstatus_to_exitcode(status)}"
+    number = os.WTERMSIG(status)
+    if number in (signal.SIGXCPU, signal.SIGKILL):
+        return f"took more than {limits.cpu_s} s of processor time, or the system killed it for its memory"
+    return f"crashed its process ({signal.Signals(number).name})"
+
+
+def _main() -> NoReturn:
+    request = json.loads(sys.argv[1])
+    graph = GraphLimits(**request["limits"].pop("graph"))
+    _work(Path(request["directory"]), request["names"], Limits(**request["limits"], graph=graph), 3)
+
+
+if __name__ == "__main__":
+    _main()

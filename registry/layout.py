@@ -1,0 +1,60 @@
+"""Names in the model repository that are no versions, and the lock that publishers, menders and collectors share."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+STAGING = ".staging-"
+"""A version in the making; under the model's lock it is a killed publisher's remnant."""
+REFUSED = ".refused-"
+"""`.refused-<n>-<time>`: a version the catalogue did not know and that did not verify, set aside for a person."""
+LOCKS = ".locks"
+_REFUSED_NUMBER = re.compile(re.escape(REFUSED) + r"([1-9][0-9]*)-.*")
+
+
+def model_lock(repo: Path, model: str, *, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
+    """Be the only one who adds, mends or removes versions of a model; see `file_lock`."""
+    return file_lock(repo / LOCKS / f"{model}.lock", wait=wait)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock among processes. The system releases it when the holder dies.
+
+    Yields:
+        Whether the lock is held; only False when `wait` is False and somebody else has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def refused_numbers(directory: Path) -> list[int]:
+    """Numbers of the versions of a model that were set aside; they are not given away again."""
+    if not directory.is_dir():
+        return []
+    found = (_REFUSED_NUMBER.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """What a killed command may have left in a folder of the registry: staged versions, half-written files."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.name.startswith(STAGING) or _half_written(path))
+
+
+def _half_written(path: Path) -> bool:
+    # parley.files.write_atomic writes `.<name>.<random>` first.
+    return (
+        path.name.startswith(".") and not path.name.startswith(REFUSED) and path.name.count(".") > 1 and path.is_file()
+    )
