@@ -7,11 +7,15 @@ BIN := $(VENV)/bin
 # Processes share the cores; operator libraries would each take them all.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint setup setup-dev system starters clean
+.PHONY: demo test lint setup setup-dev system system-dev starters clean
 
 # Debian packages: the synthesisers, and the libpython that Triton's Python backend links.
 system:
 	@bash deploy/system-packages.sh
+
+# The tests start a PostgreSQL of their own; its package would start one for the whole machine, which nobody asked for.
+system-dev:
+	@bash deploy/system-packages.sh postgresql
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +32,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.serving
 
 setup: system $(VENV)/.serving
-setup-dev: system $(VENV)/.dev
+setup-dev: system-dev $(VENV)/.dev
 
 demo: setup
 	$(BIN)/parley demo

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -264,6 +265,18 @@ def speech_bounds(pcm: Pcm) -> tuple[float, float]:
     if not len(loud):
         return 0.0, round(len(pcm) / SAMPLE_RATE, 3)
     return round(float(loud[0]) * 0.02, 3), round(float(loud[-1] + 1) * 0.02, 3)
+
+
+def stored_digest(recording: Path) -> str:
+    """SHA-256 by which a dataset knows a recording: of the file it stores, whatever the recording's own format.
+
+    Raises:
+        ParleyError: it is not telephone audio; says how to convert it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stored.flac"
+        _write_flac(file, read_audio(recording))
+        return sha256_file(file)
 
 
 def _write_flac(path: Path, pcm: Pcm) -> None:

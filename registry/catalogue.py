@@ -23,15 +23,16 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from parley.bundle import MANIFEST, Manifest
+from parley.bundle import MANIFEST, UTTERANCES, Manifest
 from parley.database import DatabaseUnavailable, answering, connect, migrate, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
+from parley.utterances import read_utterances
 from registry import tables as t
 
 PUBLISHED, COLLECTED = "published", "collected"
 STATES = (PUBLISHED, COLLECTED)
-UTTERANCES = "utterances.tsv"  # in a bundle: `sha256<TAB>id<TAB>split` of each row of its dataset
+_EXPORT_AGAIN = "export the run again"
 
 
 class CatalogueUnavailable(DatabaseUnavailable):
@@ -55,7 +56,9 @@ class VersionRow:
     state: str
     """``published``, or ``collected``: the files are gone, the record stays."""
     published_at: datetime
+    """When its manifest was written into this repository."""
     published_by: str
+    """Who published it here, or had it taken in."""
 
 
 class Catalogue:
@@ -135,6 +138,14 @@ def versions(
     return [VersionRow(*tuple(row)) for row in c.execute(query)]
 
 
+def numbers(c: sa.Connection) -> dict[str, set[int]]:
+    """The numbers of every model that was ever published, collected ones too. Cheap: an index holds them all."""
+    found: dict[str, set[int]] = {}
+    for model, number in c.execute(sa.select(t.versions.c.model, t.versions.c.number)):
+        found.setdefault(model, set()).add(number)
+    return found
+
+
 def version(c: sa.Connection, model: str, number: int) -> VersionRow:
     """One version.
 
@@ -188,7 +199,14 @@ def _spans(numbers: list[int]) -> str:
 
 
 def record_version(
-    c: sa.Connection, directory: Path, manifest: Manifest, *, who: str, key_id: str, what: str = "publish"
+    c: sa.Connection,
+    directory: Path,
+    manifest: Manifest,
+    *,
+    who: str,
+    key_id: str,
+    what: str = "publish",
+    why: str = "",
 ) -> VersionRow:
     """Make a version known: its row, its manifest, its dataset's utterances and an audit row.
 
@@ -201,6 +219,7 @@ def record_version(
         who: published it.
         key_id: signed it.
         what: ``publish``, ``adopt``, ``import`` or ``rebuild``, for the audit.
+        why: for the audit.
 
     Raises:
         ParleyError: the manifest has no number, the number is taken by other content, or the dataset is known with
@@ -221,15 +240,17 @@ def record_version(
                 mend="publish it under the next number",
             )
         return row
+    # When its manifest was written here: a catalogue that is rebuilt says the same.
+    at = datetime.fromtimestamp((directory / MANIFEST).stat().st_mtime, UTC)
     row = VersionRow(
         manifest.model, manifest.version, manifest.family, manifest.bot, digest, manifest.lineage.dataset_digest,
-        key_id, sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()), PUBLISHED, datetime.now(UTC), who,
+        key_id, sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()), PUBLISHED, at, who,
     )  # fmt: skip
     insert = t.versions.insert().values({field.name: getattr(row, field.name) for field in fields(row)})
     key = c.execute(insert.returning(t.versions.c.id)).scalar_one()
     c.execute(t.manifests.insert().values(version_id=key, text=content.decode()))
     record_dataset(c, directory, manifest)
-    audit(c, who, what, f"{row.model} {row.number}", "", {"digest": digest, "key_id": key_id})
+    audit(c, who, what, f"{row.model} {row.number}", why, {"digest": digest, "key_id": key_id})
     return row
 
 
@@ -237,48 +258,29 @@ def record_dataset(c: sa.Connection, directory: Path, manifest: Manifest) -> Non
     """Make the utterances of a version's dataset known, once for all versions that learned from it.
 
     Raises:
-        ParleyError: the list is not one, or the dataset is known with other utterances.
+        ParleyError: the list is not one, is another dataset's, or the dataset is known with other utterances.
     """
-    path, digest = directory / UTTERANCES, manifest.lineage.dataset_digest
-    if not path.is_file() or not digest:
+    listed, digest, where = read_utterances(directory), manifest.lineage.dataset_digest, str(directory / UTTERANCES)
+    if listed is None:
         return
-    rows = read_utterances(path)
-    columns = (t.dataset_utterances.c.utterance, t.dataset_utterances.c.name, t.dataset_utterances.c.split)
+    if listed.dataset != digest:
+        raise ParleyError("lists another dataset than the manifest names", where=where, mend=_EXPORT_AGAIN)
+    rows = [(row.sha256, row.id, row.split) for row in listed.rows]
     if c.scalar(sa.select(t.datasets.c.utterances).where(t.datasets.c.digest == digest)) is not None:
-        query = sa.select(*columns).where(t.dataset_utterances.c.dataset_digest == digest)
-        if [tuple(row) for row in c.execute(query.order_by(t.dataset_utterances.c.position))] != rows:
-            raise ParleyError(
-                f"dataset {digest[:12]} is known with other utterances", where=str(path), mend="export the run again"
-            )
+        table = t.dataset_utterances.c
+        known = sa.select(table.utterance, table.name, table.split).where(table.dataset_digest == digest)
+        if [tuple(row) for row in c.execute(known.order_by(table.position))] != rows:
+            raise ParleyError(f"dataset {digest[:12]} is known with other utterances", where=where, mend=_EXPORT_AGAIN)
         return
     c.execute(
         t.datasets.insert().values(
-            digest=digest, bot=manifest.bot, licence=manifest.data_licence[: t.WHY_CHARS], utterances=len(rows)
+            digest=digest, bot=listed.bot, licence=listed.licence[: t.WHY_CHARS], utterances=len(rows)
         )
     )
-    values = [
-        {"dataset_digest": digest, "position": n, "utterance": sha, "name": name, "split": split}
-        for n, (sha, name, split) in enumerate(rows)
-    ]
+    columns = ("dataset_digest", "position", "utterance", "name", "split")
+    values = [dict(zip(columns, (digest, n, *row), strict=True)) for n, row in enumerate(rows)]
     if values:
         c.execute(t.dataset_utterances.insert(), values)
-
-
-def read_utterances(path: Path) -> list[tuple[str, str, str]]:
-    """SHA-256, name and split of each utterance of a bundle's list.
-
-    Raises:
-        ParleyError: names the line that is not one.
-    """
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.startswith("#"):
-            continue
-        parts = line.split("\t")
-        if len(parts) != 3 or len(parts[0]) != 64:
-            raise ParleyError("not an utterance", where=f"{path}:{number}", mend="export the run again")
-        rows.append((parts[0], parts[1], parts[2]))
-    return rows
 
 
 def set_state(c: sa.Connection, model: str, number: int, state: str) -> None:

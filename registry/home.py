@@ -16,9 +16,10 @@ import sqlalchemy as sa
 
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
+from parley.progress import progress
 from parley.settings import Settings, settings
 from registry import tables as t
-from registry.catalogue import Catalogue
+from registry.catalogue import PUBLISHED, Catalogue, audit, versions
 
 
 @dataclass
@@ -42,7 +43,36 @@ class Registry:
             CatalogueUnavailable: the database does not answer.
             ParleyError: what was left behind cannot be mended.
         """
-        return cls(site, Path(site.repo_dir), Catalogue.at(site))
+        registry = cls(site, Path(site.repo_dir), Catalogue.at(site))
+        if mend:
+            try:
+                registry.mend()
+            except BaseException:
+                registry.close()
+                raise
+        return registry
+
+    def mend(self) -> list[str]:
+        """Finish or undo what a killed command left behind; a few small reads when there is nothing.
+
+        A catalogue that was lost, and is empty now, is filled again from the repository.
+
+        Returns:
+            What was mended, in words.
+
+        Raises:
+            ParleyError: the disk or the database refuses.
+        """
+        from registry import releases
+        from registry.mending import mend_model, unsettled_models
+
+        unsettled, done = unsettled_models(self), []
+        if unsettled:
+            with progress("mending the catalogue", len(unsettled)) as bar:
+                for model in unsettled:
+                    done += mend_model(self, model)
+                    bar.advance()
+        return done + releases.seed(self)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -84,3 +114,72 @@ def resolve_model(registry: Registry, name: str, bot: str | None = None) -> str:
         raise ParleyError("several bots have this family", where=name, mend=f"name one: {', '.join(fitting)}")
     have = ", ".join(model for model, _, _ in known) or "nothing"
     raise ParleyError("no such model was published", where=name, mend=f"there is: {have}")
+
+
+def resolve_bot(registry: Registry, bot: str | None = None) -> str:
+    """The bot a person means: the one they name, or the only one whose champion has all four stages.
+
+    Raises:
+        ParleyError: it is no bot, or none is named and none or several can answer calls.
+    """
+    from registry import releases
+
+    with registry.catalogue.read() as c:
+        known = list(c.scalars(sa.select(t.pointer_moves.c.bot).distinct().order_by(t.pointer_moves.c.bot)))
+        complete = [name for name in known if set(releases.champion(c, name).stages) == set(FAMILIES)]
+    if bot is not None:
+        if bot in known or (registry.site.bots_dir / bot / "bot.yaml").is_file():
+            return bot
+        raise ParleyError("no such bot", where=bot, mend=f"there is: {', '.join(known) or 'none'}")
+    if len(complete) == 1:
+        return str(complete[0])
+    raise ParleyError(
+        f"{'several bots have' if complete else 'no bot has'} a champion with all four stages",
+        where=", ".join(complete or known),
+        mend="name one with --bot",
+    )
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did, and what the catalogue holds now."""
+
+    done: list[str]
+    """In words."""
+    versions: int
+    releases: int
+
+
+def rebuild(registry: Registry) -> Rebuilt:
+    """Take everything into the catalogue that the repository holds and it does not.
+
+    Versions come from their directories, signatures verified; releases and pointers from their documents. Who published
+    a version, the verdicts and the audit are in the catalogue only: those of a lost one come from a backup.
+
+    Raises:
+        ParleyError: the disk or the database refuses.
+    """
+    done = registry.mend()
+    with registry.catalogue.write() as c:
+        held = [c.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in (t.versions, t.releases)]
+        audit(c, who(), "rebuild", "catalogue", "", {"done": done, "versions": held[0], "releases": held[1]})
+    return Rebuilt(done, held[0], held[1])
+
+
+def check(registry: Registry) -> list[str]:
+    """Where repository and catalogue disagree, in words; names are compared, `parley verify` reads the content."""
+    from registry.mending import unsettled_models
+
+    found = [f"{model}: its folder, the catalogue and the pins disagree" for model in unsettled_models(registry)]
+    with registry.catalogue.read() as c:
+        known = versions(c, state=PUBLISHED)
+        parts = t.release_stages.join(t.releases)
+        query = sa.select(t.release_stages).select_from(parts).where(t.releases.c.state == "kept")
+        used = [(row.model, row.version, f"release {row.number} of {row.bot}") for row in c.execute(query)]
+    here = {(row.model, row.number) for row in known if (registry.repo / row.model / str(row.number)).is_dir()}
+    found += [
+        f"{row.model} {row.number}: its folder is gone; restore it from a backup or the shared repository"
+        for row in known
+        if (row.model, row.number) not in here
+    ]
+    return found + [f"{name} names {model} {n}, which is not here" for model, n, name in used if (model, n) not in here]

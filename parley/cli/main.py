@@ -23,6 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("models.{family}.export", "export a run to a bundle"),
     "evaluate": ("models.{family}.evaluate", "measure a bundle; `evaluate slu` measures STT and NLU together"),
     "publish": ("parley.cli.publish", "publish a run's bundle as the next version"),
+    "lineage": ("parley.cli.lineage", "from a version to its utterances, and back"),
+    "catalogue": ("parley.cli.catalogue", "check, rebuild or upgrade the database of versions and releases"),
     "triton": ("parley.cli.triton", "start, stop and look at the Triton server"),
     "experiment": ("parley.cli.experiment", "start, ramp, stop, list experiments; assign ids"),
 }

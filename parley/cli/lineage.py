@@ -1,0 +1,118 @@
+"""``parley lineage MODEL N``: where a version comes from; ``parley lineage --utterance X``: which versions heard it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parley.errors import ParleyError
+from parley.settings import settings
+
+if TYPE_CHECKING:
+    from registry.home import Registry
+    from registry.lineage import Origin, Use
+
+
+def main(argv: list[str]) -> int:
+    """Print the lineage of a version, or the versions that an utterance went into."""
+    parser = argparse.ArgumentParser(prog="parley lineage", description=__doc__)
+    parser.add_argument("model", nargs="?", help="a model, or a family where one bot has it: stt")
+    parser.add_argument("number", nargs="?", type=int, help="the version")
+    parser.add_argument("--bot", help="whose family")
+    parser.add_argument("--utterances", action="store_true", help="list them: SHA-256, name, split")
+    parser.add_argument("--split", help="only this split's: train, dev, valid, test")
+    parser.add_argument("--utterance", metavar="SHA256|FILE", help="which versions learned from this one?")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    if args.utterance is None and args.number is None:
+        raise ParleyError("which version?", where="parley lineage", mend="parley lineage stt 3, or --utterance FILE")
+
+    from registry.home import Registry
+
+    with Registry.at(settings()) as registry:
+        if args.utterance is not None:
+            return _of_utterance(registry, args.utterance, args.json)
+        return _of_version(registry, args)
+
+
+def _of_version(registry: Registry, args: argparse.Namespace) -> int:
+    from registry.home import resolve_model
+    from registry.lineage import origin, utterances
+
+    model = resolve_model(registry, args.model, args.bot)
+    with registry.catalogue.read() as c:
+        found = origin(c, model, args.number)
+        listed = utterances(c, model, args.number, args.split) if args.utterances else []
+    if args.json:
+        shown = _as_json(found)
+        print(json.dumps(shown | ({"utterances": [asdict(u) for u in listed]} if args.utterances else {}), indent=2))
+    elif args.utterances:
+        print("\n".join(f"{u.sha256}\t{u.id}\t{u.split}" for u in listed))
+    else:
+        Console().print(_table(found))
+    return 0
+
+
+def _as_json(found: Origin) -> dict[str, object]:
+    row = asdict(found.version) | {"published_at": found.version.published_at.isoformat()}
+    lineage = found.manifest.lineage.model_dump()
+    return {**row, "lineage": lineage, "licence": found.manifest.data_licence, "splits": found.splits}
+
+
+def _table(found: Origin) -> Table:
+    row, lineage = found.version, found.manifest.lineage
+    commit = f"{lineage.git_commit or 'unknown'}{' and changes nobody committed' if lineage.git_dirty else ''}"
+    splits = ", ".join(f"{split} {count}" for split, count in found.splits.items())
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("version", f"{row.model} {row.number}, {row.state}"),
+        ("published", f"{row.published_at:%Y-%m-%d %H:%M} UTC by {row.published_by}"),
+        ("digest", row.digest),
+        ("signed by key", row.key_id),
+        ("dataset", lineage.dataset_digest or "not recorded"),
+        ("utterances", splits or "not listed in this version"),
+        ("licence", found.manifest.data_licence or "not recorded"),
+        ("bot.yaml", lineage.bot_digest or "not recorded"),
+        ("code", commit),
+        ("seed", str(lineage.seed)),
+        *((f"  {key}", json.dumps(value, ensure_ascii=False)) for key, value in sorted(lineage.params.items())),
+        *((f"  {key}", value) for key, value in sorted(lineage.environment.items())),
+    ):
+        table.add_row(name, Text(value))  # a value may look like rich's markup
+    return table
+
+
+def _of_utterance(registry: Registry, given: str, as_json: bool) -> int:
+    from registry.lineage import TRAIN, uses, utterance_digests
+
+    digests = utterance_digests(given)
+    with registry.catalogue.read() as c:
+        found = uses(c, digests)
+    if as_json:
+        print(json.dumps([_use_as_json(use) for use in found], indent=2))
+        return 0
+    if not found:
+        print(f"no version knows this utterance (asked for: {', '.join(digests)})")
+        return 0
+    table = Table("version", "state", "split", "utterance", "dataset", box=None, pad_edge=False)
+    for use in sorted(found, key=lambda use: use.split != TRAIN):
+        row = use.version
+        table.add_row(f"{row.model} {row.number}", row.state, use.split, use.id, row.dataset_digest[:12])
+    Console().print(table)
+    learned = sum(use.split == TRAIN for use in found)
+    print(f"{learned} learned from it; the others were chosen or measured by it")
+    return 0
+
+
+def _use_as_json(use: Use) -> dict[str, object]:
+    row = use.version
+    return {
+        "model": row.model, "number": row.number, "state": row.state, "dataset": row.dataset_digest,
+        "split": use.split, "id": use.id,
+    }  # fmt: skip
