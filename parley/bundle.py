@@ -45,6 +45,8 @@ class Lineage(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     environment: dict[str, str] = Field(default_factory=dict)
+    tracking: dict[str, str] = Field(default_factory=dict)
+    """Where the training was mirrored: ``run`` and ``artifact`` on Weights & Biases, see :mod:`parley.runs`."""
 
 
 class Manifest(BaseModel):

@@ -25,6 +25,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "publish": ("parley.cli.publish", "publish a run's bundle as the next version"),
     "lineage": ("parley.cli.lineage", "from a version to its utterances, and back"),
     "catalogue": ("parley.cli.catalogue", "check, rebuild or upgrade the database of versions and releases"),
+    "show": ("parley.cli.show", "say what is known about a version, who needs it, whether it is as signed"),
+    "diff": ("parley.cli.diff", "say what changed between two versions"),
+    "pack": ("parley.cli.pack", "write a version into one file, for another site"),
+    "unpack": ("parley.cli.unpack", "verify and take in a version that another site packed"),
+    "push": ("parley.cli.push", "bring versions and releases to the repository that sites share"),
+    "pull": ("parley.cli.pull", "take versions and releases from the repository that sites share"),
+    "gc": ("parley.cli.gc", "remove versions that nothing needs, saying why each stays or goes"),
     "triton": ("parley.cli.triton", "start, stop and look at the Triton server"),
     "experiment": ("parley.cli.experiment", "start, ramp, stop, list experiments; assign ids"),
 }
