@@ -31,6 +31,7 @@ from parley.bot import load_bot
 from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.trust import Trust
 from parley.settings import settings
 from registry.home import Registry
 from registry.releases import champion
@@ -162,7 +163,7 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     bot = load_bot(args.bot, site)
     with Registry.at(site) as registry, registry.catalogue.read() as c:
         release = champion(c, bot.name)
-    async with OnnxEngine(site.repo_dir) as engine:
+    async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
         pool = ClientPool(site.repo_dir, engine)
         stages = Stages(bot, pool, release.stages, None)  # type: ignore[arg-type]  # nothing is spoken
         listener = Listener(stages, site.end_of_turn_ms)

@@ -32,6 +32,7 @@ from parley.cli.site import running_site
 from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.trust import Trust
 from parley.settings import Settings, settings
 from registry.releases import champion_of
 
@@ -178,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     recordings = [load_recording(path) for path in files]
 
     async def run(url: str) -> dict[str, Any]:
-        async with OnnxEngine(site.repo_dir) as engine:
+        async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
             return report_of(*await measure(url, Floor(args.bot, site, engine), recordings, args.calls), site)
 
     with running_site(args.bot, site, Console(stderr=True)) as app:

@@ -9,6 +9,7 @@ from orchestrator.dialogue import Act, Dialogue
 from orchestrator.stages import ClientPool, Stages
 from parley.bot import load_bot
 from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.trust import Trust
 from parley.settings import Settings
 from registry.releases import champion_of
 
@@ -20,7 +21,7 @@ async def _converse(said: list[str]) -> list[tuple[list[Act], list[str], str]]:
     bot = load_bot("bank", site)
     dialogue = Dialogue(bot)
     answers = []
-    async with OnnxEngine(site.repo_dir) as engine:
+    async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
         versions = champion_of(site, "bank").stages
         stages = Stages(bot, ClientPool(site.repo_dir, engine), versions, None)  # type: ignore[arg-type]
         step = dialogue.start()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 
 from orchestrator.app import RunningApp, start_app
-from parley.bundle import FAMILIES, verify_files
+from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.model_config import write_configs
-from registry.releases import Release, champion_of
+from registry import releases
+from registry.home import Registry
+from registry.readiness import verify
+from registry.releases import Release
+from registry.served import Keeper, ServedView
 
 _READY_WITHIN_S = 90.0
 
@@ -27,24 +30,11 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
     Raises:
         ParleyError: a part does not start, or the release is not ready in time; says which part and how to mend it.
     """
-    release = champion_of(site, bot)
-    check_release(bot, release, site)
-    problems: list[ParleyError] = []
-    write_configs(site.repo_dir, problems)
-    for problem in problems:
-        console.print(f"[yellow]left out[/] {problem}")
-    server = None
-    if site.engine == "triton" and not site.triton_grpc:
-        server = TritonServer.from_settings(site, models=sorted({ref.model for ref in release.stages.values()}))
-    try:
-        if server:
-            began = time.monotonic()
-            with console.status("starting Triton"):
-                server.start()
-            server.supervise()
-            console.print(f"Triton serves {len(release.stages)} models at {server.grpc_address} ({_since(began)})")
-            for model, reason in server.refused.items():
-                console.print(f"[red]refused[/] {model}: {reason}")
+    with ExitStack() as until_end:
+        registry = until_end.enter_context(Registry.at(site))
+        release = check_release(registry, bot)
+        if site.engine == "triton":
+            until_end.enter_context(served_models(registry, release, console))
         began = time.monotonic()
         with console.status("starting Ray Serve"):
             app = start_app(bot, site, replicas=replicas)
@@ -56,17 +46,52 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
         finally:
             with console.status("stopping"):
                 app.stop()
-    finally:
-        if server:
-            server.stop()
 
 
-def check_release(bot: str, release: Release, site: Settings) -> None:
-    """Look at the release before anything is started: a call needs all four stages, each whole.
+@contextmanager
+def served_models(registry: Registry, release: Release, console: Console) -> Iterator[None]:
+    """Serve what is wanted of a bot's models and keep it so: on a server of this site, or on the one that
+    ``PARLEY_TRITON_GRPC`` names.
+
+    Args:
+        release: the champion; it answers when the block begins.
 
     Raises:
-        ParleyError: a stage has no version, or a version's file is missing, altered or added; names it.
+        ParleyError: no server, or it does not take the release.
     """
+    site = registry.site
+    view = ServedView(registry, [release.bot])
+    own = None if site.triton_grpc else TritonServer.from_settings(site, leave_out=view.leave_out)
+    began = time.monotonic()
+    with ExitStack() as until_end:
+        if own:
+            own.refuse_second()
+            until_end.callback(own.stop)
+        with console.status("starting Triton" if own else f"loading models into {site.triton_grpc}"):
+            for problem in view.prepare():
+                console.print(f"[yellow]left out[/] {problem}")
+            if own:
+                own.start()
+                own.supervise()
+            view.ensure(release.refs)
+        for name, reason in own.refused.items() if own else ():
+            console.print(f"[red]refused[/] {name}: {reason}")
+        where = own.grpc_address if own else site.triton_grpc
+        served = sum(len(numbers) for numbers in view.folder.linked().values())
+        console.print(f"Triton serves {served} versions at {where} ({_since(began)})")
+        until_end.enter_context(Keeper(view))
+        yield
+
+
+def check_release(registry: Registry, bot: str) -> Release:
+    """The champion, looked at before anything is started: a call needs all four stages, each whole.
+
+    Raises:
+        ParleyError: the bot has no release, a stage has no version, or a version's file is missing, altered or added;
+            names it.
+    """
+    with registry.catalogue.read() as c:
+        release = releases.champion(c, bot)
     lacking = [family for family in FAMILIES if family not in release.stages]
     if lacking:
         raise ParleyError(
@@ -74,8 +99,8 @@ def check_release(bot: str, release: Release, site: Settings) -> None:
             where=str(release),
             mend="train and publish it, then: parley releases create, parley promote",
         )
-    for ref in release.stages.values():
-        verify_files(site.repo_dir / ref.model / str(ref.version))
+    verify(registry, release.stages.values())
+    return release
 
 
 async def _ready(app: RunningApp) -> None:

@@ -32,12 +32,14 @@ def main(argv: list[str]) -> int:
 
 
 def _start(site: Settings) -> None:
-    from registry.model_config import write_configs
+    from registry.home import Registry
+    from registry.served import ServedView
 
-    problems: list[ParleyError] = []
-    write_configs(site.repo_dir, problems)
-    server = TritonServer.from_settings(site)
-    with Console(stderr=True).status("starting Triton"):
+    with Registry.at(site) as registry, Console(stderr=True).status("starting Triton"):
+        view = ServedView(registry)
+        server = TritonServer.from_settings(site, leave_out=view.leave_out)
+        server.refuse_second()
+        problems = view.prepare()
         server.start(detached=True)
     for problem in problems:
         print(f"left out: {problem}")

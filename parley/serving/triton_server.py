@@ -156,7 +156,7 @@ class TritonServer:
         with self._lock:
             if self.pid is not None:
                 return
-            self._refuse_second_server()
+            self.refuse_second()
             self._stopping.clear()
             self._detached = detached
             install = find_triton()
@@ -225,7 +225,12 @@ class TritonServer:
             except ParleyError as error:
                 LOG.error("cannot restart tritonserver: %s", error)
 
-    def _refuse_second_server(self) -> None:
+    def refuse_second(self) -> None:
+        """Look whether a server of this site runs; one whose owner is gone is stopped.
+
+        Raises:
+            ParleyError: one runs; says where.
+        """
         record = triton_record.read_record(self.state_dir)
         if record is None:
             return
