@@ -1,0 +1,109 @@
+"""Calls in progress keep their versions loaded, and never wait for the catalogue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from registry import tables as t
+from registry.catalogue import Catalogue, CatalogueUnavailable
+from registry.leases import STALE_AFTER_S, CallLeases, Lease, lease, live
+
+STT, NLU = ("b_stt", 1), ("b_nlu", 2)
+LONG_S = 3600.0
+
+
+@pytest.fixture
+def catalogue(database_url: str) -> Iterator[Catalogue]:
+    with Catalogue(database_url) as opened:
+        yield opened
+
+
+def eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
+
+
+def rows(catalogue: Catalogue) -> list[Lease]:
+    with catalogue.read() as c:
+        return live(c)
+
+
+def test_versions_are_reported_when_they_come_into_use_and_go_out_of_it(catalogue: Catalogue) -> None:
+    leases = CallLeases(catalogue, "r1", heartbeat_s=LONG_S)  # nothing here waits for a heartbeat
+
+    leases.take([STT, NLU])
+    eventually(lambda: rows(catalogue) == [Lease("r1", *NLU, 1), Lease("r1", *STT, 1)])
+    leases.take([STT])
+    leases.drop([STT, NLU])
+    eventually(lambda: rows(catalogue) == [Lease("r1", *STT, 1)])
+    leases.drop([STT])
+    eventually(lambda: rows(catalogue) == [])
+    leases.close()
+
+
+def test_counts_follow_with_the_heartbeat(catalogue: Catalogue) -> None:
+    leases = CallLeases(catalogue, "r1", heartbeat_s=0.02)
+
+    for _ in range(3):
+        leases.take([STT])
+
+    eventually(lambda: rows(catalogue) == [Lease("r1", *STT, 3)])
+    leases.close()
+    assert rows(catalogue) == []
+
+
+def test_a_replica_that_died_keeps_nothing_and_is_swept(catalogue: Catalogue) -> None:
+    with catalogue.write() as c:
+        lease(c, "dead", {STT: 2})
+        c.execute(t.leases.update().values(seen_at=datetime.now(UTC) - timedelta(seconds=STALE_AFTER_S + 1)))
+    assert rows(catalogue) == []
+
+    with catalogue.write() as c:
+        lease(c, "alive", {NLU: 1})
+        assert [row.replica for row in c.execute(t.leases.select())] == ["alive"]
+
+
+class Unreachable:
+    """A catalogue whose database hangs, then fails, then comes back."""
+
+    def __init__(self, behind: Catalogue) -> None:
+        self.behind, self.down, self.asked = behind, True, threading.Event()
+
+    def write(self) -> Any:
+        self.asked.set()
+        if self.down:
+            raise CatalogueUnavailable("gone")
+        return self.behind.write()
+
+
+def test_a_call_never_waits_for_a_catalogue_that_is_gone_and_is_reported_when_it_is_back(catalogue: Catalogue) -> None:
+    gone = Unreachable(catalogue)
+    leases = CallLeases(gone, "r1", heartbeat_s=0.02)  # type: ignore[arg-type]
+
+    leases.take([STT])
+    assert gone.asked.wait(20)
+    assert leases.in_use() == {STT: 1}
+    gone.down = False
+
+    eventually(lambda: rows(catalogue) == [Lease("r1", *STT, 1)])
+    leases.close()
+
+
+def test_a_bug_while_reporting_does_not_end_the_reports(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Unreachable(catalogue)
+    gone.down = False
+    monkeypatch.setattr(gone, "write", lambda: 1 / 0)
+    leases = CallLeases(gone, "r1", heartbeat_s=0.02)  # type: ignore[arg-type]
+    leases.take([STT])
+    monkeypatch.undo()
+
+    eventually(lambda: rows(catalogue) == [Lease("r1", *STT, 1)])
+    leases.close()
