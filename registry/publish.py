@@ -15,9 +15,11 @@ import contextlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parley import runs
 from parley.bundle import UTTERANCES, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
@@ -26,7 +28,7 @@ from registry import catalogue
 from registry.inspection import inspect_bundle
 from registry.layout import STAGING, model_lock
 from registry.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
-from registry.model_config import config_files, write_model_config
+from registry.model_config import config_files, version_numbers, write_model_config
 from registry.signing import write_pin
 from registry.staging import Staged, check_listing, make_durable, stage
 
@@ -60,13 +62,16 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     try:
         with model_lock(registry.repo, manifest.model):
             mend_locked(registry, manifest.model)
-            number = _publish_locked(bundle_dir, manifest, registry, who, why)
+            staged = _publish_locked(bundle_dir, manifest, registry, who, why)
     except OSError as error:
         raise ParleyError(
             f"cannot publish: {error.strerror or error}",
             where=str(error.filename or registry.repo / manifest.model),
             mend="check space and permissions of the repository, then publish again",
         ) from error
+    number = int(staged.manifest.version or 0)
+    digests = {"manifest_digest": staged.digest, "dataset_digest": manifest.lineage.dataset_digest}
+    runs.log_version(bundle_dir.parent, manifest.model, number, digests, f"parley://{manifest.model}/{number}")
     if engine is not None:
         from registry.served import ServedView
 
@@ -118,41 +123,69 @@ def _check_dataset(bundle: Path, manifest: Manifest) -> None:
         raise ParleyError("lists no utterance", where=path, mend=mend)
 
 
-def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> int:
+def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> Staged:
     model, site = manifest.model, registry.site
     check_contract(registry, manifest)
     with registry.catalogue.read() as c:
         number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
+    lineage = manifest.lineage.model_copy(update={"tracking": runs.tracking(bundle.parent, model, number)})
+    with staging_folder(registry, model) as staging:
+        staged = stage(bundle, manifest.model_copy(update={"version": number, "lineage": lineage}), staging, site)
+        inspect_bundle(staging)  # the copy: what was inspected is what is published
+        make_durable(staging)
+        put_in_place(registry, staged, who=who, why=why)
+    return staged
+
+
+@contextlib.contextmanager
+def staging_folder(registry: Registry, model: str) -> Iterator[Path]:
+    """A folder beside the versions of a model, for whoever holds its lock; gone again when the block fails."""
     directory = registry.repo / model
     made = not directory.is_dir()
     directory.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=directory, prefix=STAGING))
     try:
-        staged = stage(bundle, manifest.model_copy(update={"version": number}), staging, site)
-        inspect_bundle(staging)  # the copy: what was inspected is what is published
-        make_durable(staging)
-        staging.rename(directory / str(number))
+        yield staging
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         if made:
             _remove_empty(directory)
         raise
-    fsync_dir(directory)
-    if made:
-        fsync_dir(registry.repo)
-    _record(registry, directory / str(number), staged, who, why)
-    write_pin(site, model, number, staged.digest)
-    write_model_config(staged.manifest, directory)
-    return number
 
 
-def _record(registry: Registry, version: Path, staged: Staged, who: str, why: str) -> None:
+def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what: str = "publish") -> None:
+    """Make a staged, durable version visible, then known, then pinned.
+
+    Args:
+        registry: whose model's lock the caller holds.
+        staged: complete, verified, brought to the disk.
+        who: for the audit; default the user.
+        why: for the audit.
+        what: for the audit.
+
+    Raises:
+        ParleyError: the database refuses; the version is gone again then.
+        OSError: the disk refuses.
+    """
+    model, number = staged.manifest.model, staged.manifest.version
+    version = staged.directory.with_name(str(number))
+    staged.directory.rename(version)
+    fsync_dir(version.parent)
+    fsync_dir(registry.repo)
+    _record(registry, version, staged, who, why, what)
+    write_pin(registry.site, model, int(number or 0), staged.digest)
+    write_model_config(read_manifest(version.parent / str(version_numbers(version.parent)[-1])), version.parent)
+
+
+def _record(registry: Registry, version: Path, staged: Staged, who: str, why: str, what: str) -> None:
     """Take the visible version into the catalogue; when the database refuses, it was never there."""
     from registry.home import who as user
 
     try:
         with registry.catalogue.write() as c:
-            catalogue.record_version(c, version, staged.manifest, who=who or user(), key_id=staged.key_id, why=why)
+            catalogue.record_version(
+                c, version, staged.manifest, who=who or user(), key_id=staged.key_id, what=what, why=why
+            )
     except BaseException:
         # Only when the database says so itself: a lost connection may have committed. Then the next command mends.
         with contextlib.suppress(ParleyError, OSError):
