@@ -6,15 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving_models import damage, scaler_bundle
+from serving_models import damage
+from serving_site import MODEL, open_site
 
 from parley import doctor
 from parley.errors import ParleyError
 from parley.serving import triton_install, triton_server
-from parley.serving.triton_install import TritonInstall, check_stub, find_triton, server_environment
+from parley.serving.triton_install import (
+    TritonInstall,
+    check_stub,
+    find_triton,
+    lay_out_backends,
+    server_environment,
+    view_of,
+)
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.publish import publish
+from registry.served import ServedView
 
 
 @pytest.fixture
@@ -58,14 +66,32 @@ def test_server_environment_holds_no_keys_of_the_site(monkeypatch: pytest.Monkey
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_backends_are_copies_without_anything_that_python_would_run_instead(tmp_path: Path) -> None:
+    install = find_triton()
+    lay_out_backends(install, tmp_path)
+    ours = tmp_path / "parley" / "model.py"
+    text = ours.read_text()
+    (ours.parent / "__pycache__").mkdir()
+    (ours.parent / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"planted")
+    (ours.parent / "numpy.py").write_text("planted")
+    ours.write_text("planted")
+
+    lay_out_backends(install, tmp_path)
+
+    assert [path.name for path in ours.parent.iterdir()] == ["model.py"] and ours.read_text() == text
+    assert {path.name for path in (tmp_path / "python").iterdir()} >= {install.stub.name, "libtriton_python.so"}
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
 @pytest.mark.triton
 def test_stub_that_cannot_start_fails_with_its_reason_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign_install: TritonInstall
 ) -> None:
-    publish(scaler_bundle(tmp_path / "bundle", 2), tmp_path / "repo")
+    with open_site(tmp_path, versions=1) as registry:
+        ServedView(registry).prepare()
     monkeypatch.setattr(triton_server, "find_triton", lambda: foreign_install)
     monkeypatch.setattr(triton_server, "check_stub", lambda *_: None)  # so that the server itself meets the problem
-    server = TritonServer(tmp_path / "repo", tmp_path / "var", deadline_s=5)
+    server = TritonServer(view_of(registry.site.state_dir), registry.site.state_dir, deadline_s=5)
 
     with pytest.raises(ParleyError, match=r"libpython3\.8\.so\.1\.0 is missing"):
         server.start()
@@ -91,9 +117,8 @@ def findings(settings: Settings) -> dict[str, doctor.Finding]:
 
 
 def test_doctor_finds_what_is_here_and_what_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(scaler_bundle(tmp_path / "bundle", 2), tmp_path / "repo")
-    publish(scaler_bundle(tmp_path / "other", 2, model="barista_nlg"), tmp_path / "repo")
-    damage(tmp_path / "repo" / "barista_nlg" / "1" / "model.onnx")
+    with open_site(tmp_path, versions=2) as registry:
+        damage(registry.repo / MODEL / "2" / "model.onnx")
     monkeypatch.setenv("PATH", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -102,7 +127,7 @@ def test_doctor_finds_what_is_here_and_what_is_not(tmp_path: Path, monkeypatch: 
 
     assert found["tritonserver"].status == "ok"
     assert found["barista_nlu 1"].status == "ok"
-    assert found["barista_nlg 1"].status == "missing" and "model.onnx" in found["barista_nlg 1"].detail
+    assert found["barista_nlu 2"].status == "missing" and "model.onnx" in found["barista_nlu 2"].detail
     assert found["espeak-ng"].mend == "apt-get install espeak-ng"
     assert found[f"port {port}"].status == "missing"
     assert not doctor.healthy(list(found.values()))

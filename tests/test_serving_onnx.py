@@ -1,14 +1,18 @@
 """The in-process engine: the same answers and refusals as a server's, on the same repository."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from serving_models import damage, lookup_bundle, scaler_bundle, slow_bundle
+from serving_site import open_site
 
 from parley.serving.engine import EngineRejected, EngineTimeout
 from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.trust import Trust
+from registry.home import Registry
 from registry.publish import publish
 
 pytestmark = pytest.mark.anyio
@@ -24,14 +28,17 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Path:
-    for factor in (2, 3):
-        publish(scaler_bundle(tmp_path / f"bundle{factor}", factor), tmp_path / "repo")
-    return tmp_path / "repo"
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with open_site(tmp_path, versions=2) as opened:
+        yield opened
 
 
-async def test_version_asked_for_answers(repo: Path) -> None:
-    async with OnnxEngine(repo) as engine:
+def engine_on(registry: Registry, *, threads: int = 2) -> OnnxEngine:
+    return OnnxEngine(registry.repo, Trust.of(registry.site), threads=threads)
+
+
+async def test_version_asked_for_answers(registry: Registry) -> None:
+    async with engine_on(registry) as engine:
         first = await engine.infer("barista_nlu", 1, GOOD)
         second = await engine.infer("barista_nlu", 2, GOOD)
 
@@ -59,8 +66,8 @@ async def test_bundle_runs_before_it_is_published(tmp_path: Path) -> None:
     ],
     ids=["missing", "unknown", "dtype", "rank", "unequal batch", "oversized batch"],
 )
-async def test_wrong_tensors_are_rejected_by_name(repo: Path, inputs: dict, names: str) -> None:
-    async with OnnxEngine(repo) as engine:
+async def test_wrong_tensors_are_rejected_by_name(registry: Registry, inputs: dict, names: str) -> None:
+    async with engine_on(registry) as engine:
         with pytest.raises(EngineRejected, match=names):
             await engine.infer("barista_nlu", 1, inputs)
 
@@ -71,17 +78,17 @@ async def test_value_the_graph_cannot_take_is_rejected(tmp_path: Path) -> None:
             await engine.infer("", 0, {"id": np.array([[99]])})
 
 
-async def test_unknown_version_is_rejected(repo: Path) -> None:
-    async with OnnxEngine(repo) as engine:
+async def test_unknown_version_is_rejected(registry: Registry) -> None:
+    async with engine_on(registry) as engine:
         assert not await engine.ready("barista_nlu", 3)
         with pytest.raises(EngineRejected, match="no such version"):
             await engine.infer("barista_nlu", 3, GOOD)
 
 
-async def test_damaged_version_is_refused_by_file_until_it_is_mended(repo: Path) -> None:
-    file = repo / "barista_nlu" / "2" / "model.onnx"
+async def test_damaged_version_is_refused_by_file_until_it_is_mended(registry: Registry) -> None:
+    file = registry.repo / "barista_nlu" / "2" / "model.onnx"
     content = damage(file)
-    async with OnnxEngine(repo) as engine:
+    async with engine_on(registry) as engine:
         with pytest.raises(EngineRejected, match="altered") as caught:
             await engine.infer("barista_nlu", 2, GOOD)
         assert caught.value.where == str(file) and caught.value.mend
@@ -92,17 +99,18 @@ async def test_damaged_version_is_refused_by_file_until_it_is_mended(repo: Path)
         assert await engine.ready("barista_nlu", 2)
 
 
-async def test_missing_file_is_refused_by_name(repo: Path) -> None:
-    (repo / "barista_nlu" / "2" / "model.onnx").unlink()
-    async with OnnxEngine(repo) as engine:
+async def test_missing_file_is_refused_by_name(registry: Registry) -> None:
+    (registry.repo / "barista_nlu" / "2" / "model.onnx").unlink()
+    async with engine_on(registry) as engine:
         with pytest.raises(EngineRejected, match=r"model\.onnx: file is missing"):
             await engine.infer("barista_nlu", 2, GOOD)
 
 
 async def test_slow_model_times_out_and_never_blocks_the_loop(tmp_path: Path) -> None:
-    publish(slow_bundle(tmp_path / "slow"), tmp_path / "repo")
-    publish(scaler_bundle(tmp_path / "fast", 2), tmp_path / "repo")
-    async with OnnxEngine(tmp_path / "repo", threads=2) as engine:
+    with open_site(tmp_path) as registry:
+        publish(slow_bundle(tmp_path / "slow"), registry)
+        publish(scaler_bundle(tmp_path / "fast", 2), registry)
+    async with engine_on(registry, threads=2) as engine:
         assert await engine.ready("barista_nlg", 1) and await engine.ready("barista_nlu", 1)
         slow = asyncio.create_task(engine.infer("barista_nlg", 1, {"x": np.zeros((1, 1), np.float32)}, timeout_s=60))
         await asyncio.sleep(0)
