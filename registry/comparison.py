@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from registry.statistics import (
     PairedAuc,
@@ -18,6 +18,8 @@ from registry.statistics import (
     sign_flip_p,
 )
 
+_T = TypeVar("_T")
+_K = TypeVar("_K")
 Measure = Literal["understanding", "wording", "voice"]
 MEASURES: tuple[Measure, ...] = ("understanding", "wording", "voice")
 MEASURE_OF_STAGE: dict[str, Measure] = {
@@ -133,11 +135,11 @@ class Comparison:
         }  # fmt: skip
 
 
-def split_by(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> dict[str, list[Pair]]:
-    """Pairs by a key, in order of appearance."""
-    parts: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        parts.setdefault(key(pair), []).append(pair)
+def split_by(things: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, list[_T]]:
+    """Things by a key, in order of appearance."""
+    parts: dict[_K, list[_T]] = {}
+    for thing in things:
+        parts.setdefault(key(thing), []).append(thing)
     return parts
 
 

@@ -93,6 +93,8 @@ class Evidence:
     """Verdicts given before on the same utterances."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Names and digests of what was measured on."""
+    dialogue_changed: bool = False
+    """Whether the bot's dialogue, replies or phrases differ."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def decide(evidence: Evidence, rules: GateRules, purpose: Purpose = "better") ->
 
 def _headline(evidence: Evidence, checks: Sequence[Check], purpose: Purpose, accepted: bool) -> str:
     who, whom = f"Release {evidence.candidate}", f"release {evidence.against}"
+    if not evidence.changed and evidence.dialogue_changed:
+        return f"Refused: {who.lower()} differs from {whom} in its bot.yaml alone, which nothing here can judge."
     if not evidence.changed:
         return f"Refused: {who.lower()} answers with the same versions as {whom}, so there is nothing to prefer."
     if accepted:

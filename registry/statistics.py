@@ -69,8 +69,8 @@ def _excess(gains: ArrayLike, sizes: ArrayLike, null: float) -> Ints:
     ratio = Fraction(null).limit_denominator(10_000)
     gained: Ints = np.asarray(gains, np.int64)
     judged: Ints = np.asarray(sizes, np.int64)
-    scaled = gained * ratio.denominator - ratio.numerator * judged
-    scaled = scaled[scaled != 0]
+    scaled: Ints = gained * ratio.denominator - ratio.numerator * judged
+    scaled = np.asarray(scaled[scaled != 0], np.int64)
     if not len(scaled):
         return scaled
     reduced: Ints = scaled // np.gcd.reduce(scaled)

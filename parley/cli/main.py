@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "push": ("parley.cli.push", "bring versions and releases to the repository that sites share"),
     "pull": ("parley.cli.pull", "take versions and releases from the repository that sites share"),
     "gc": ("parley.cli.gc", "remove versions that nothing needs, saying why each stays or goes"),
+    "gate": ("parley.cli.gate", "judge a release against the champion; accepted, it becomes the candidate"),
     "triton": ("parley.cli.triton", "start, stop and look at the Triton server"),
     "experiment": ("parley.cli.experiment", "start, ramp, stop, list experiments; assign ids"),
 }

@@ -1,0 +1,87 @@
+"""What the gate writes down: a row that is never changed, a page anyone can read, JSON for machines, a terminal's text.
+
+    verdict_id = record(registry, verdict, who=who())
+    write_report(folder, verdict, rows)          # verdict.html, verdict.json
+
+An accepted verdict against the champion makes its release the candidate; nothing else does so by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from parley.files import write_atomic, write_json
+from registry import tables as t
+from registry.gate import Check, Verdict
+from registry.moves import pointers
+from registry.verdict_page import page
+
+if TYPE_CHECKING:
+    from registry.home import Registry
+
+_MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "not judged": "[yellow]not judged[/]"}
+
+
+def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
+    """Write the verdict into the catalogue, and make an accepted release the candidate.
+
+    A release that is compared with another than the champion keeps its verdict and becomes no candidate.
+
+    Returns:
+        The verdict's number.
+
+    Raises:
+        ParleyError: the release cannot be the candidate (it was retired meanwhile, say); the verdict stands.
+    """
+    # As JSON and back, so that a figure that JSON has no word for is found here and not by a reader.
+    report = json.loads(json.dumps(verdict.report(), allow_nan=False))
+    with registry.catalogue.write() as c:
+        row = c.execute(
+            sa.insert(t.verdicts).values(
+                bot=verdict.bot, candidate=verdict.candidate, against=verdict.against, accepted=verdict.accepted,
+                report=report, at=datetime.now(UTC), who=who,
+            )
+        )  # fmt: skip
+        assert row.inserted_primary_key is not None
+        number = int(row.inserted_primary_key[0])
+        champion = pointers(c, verdict.bot).champion
+    if verdict.accepted and champion == verdict.against:
+        from registry.pointers import set_candidate
+
+        set_candidate(registry, verdict.bot, verdict.candidate, number, who=who, why=verdict.headline[:1000])
+    return number
+
+
+def write_report(folder: Path, verdict: Verdict, rows: Sequence[Mapping[str, Any]] = ()) -> tuple[Path, Path]:
+    """Write ``verdict.html`` and ``verdict.json`` (with every utterance's outcome) into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    html, data = folder / "verdict.html", folder / "verdict.json"
+    write_atomic(html, page(verdict))
+    write_json(data, {**verdict.report(), "rows": list(rows)})
+    return html, data
+
+
+def show(verdict: Verdict, console: Console) -> None:
+    """Print the verdict: the decision first, then each check in a line."""
+    colour = "green" if verdict.accepted else "red"
+    console.print(f"[bold {colour}]{escape(verdict.headline)}[/]\n")
+    for stage, (old, new) in verdict.changed.items():
+        console.print(f"  {stage}: {old} → {new}")
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for check in verdict.checks:
+        refuses = " [red](refuses)[/]" if check.refuses and check.outcome != "failed" else ""
+        table.add_row(_MARKS[check.outcome] + refuses, escape(_name(check)), escape(check.sentence))
+    console.print(table)
+
+
+def _name(check: Check) -> str:
+    return check.name.replace("_", " ")
