@@ -8,10 +8,41 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from parley.bundle import Manifest, TensorSpec, write_bundle
+from parley.bundle import Lineage, Manifest, TensorSpec, read_manifest, write_bundle
+from parley.settings import Settings
+from parley.utterances import Utterances, of_texts, write_utterances
+from registry.home import Registry
+from registry.publish import publish
 
 
-def scaler_bundle(directory: Path, factor: float, model: str = "barista_nlu", width: int = -1) -> Path:
+def registry_at(folder: Path) -> Registry:
+    """A registry with a repository, a catalogue and keys of its own in `folder`, and no bots."""
+    site = Settings(
+        bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", trusted_keys_dir=folder / "keys"
+    )
+    return Registry.at(site)
+
+
+def publish_all(folder: Path, *bundles: Path) -> Settings:
+    """Publish bundles in order into the site in `folder` and return its settings."""
+    with registry_at(folder) as registry:
+        for bundle in bundles:
+            publish(bundle, registry)
+        return registry.site
+
+
+def add_utterances(bundle: Path, dataset: str = "ab" * 32, bot: str = "barista", listed: str = "") -> Path:
+    """Let a bundle name the dataset it learned from, and list its utterances (of dataset `listed`, where it lies)."""
+    rows = tuple(of_texts([("train", ["one latte", "two mochas"]), ("test", ["a tea"])]))
+    write_utterances(bundle, Utterances(listed or dataset, bot, "CC0", rows))
+    manifest = read_manifest(bundle)
+    write_bundle(bundle, manifest.model_copy(update={"lineage": Lineage(dataset_digest=dataset)}))
+    return bundle
+
+
+def scaler_bundle(
+    directory: Path, factor: float, model: str = "barista_nlu", width: int = -1, bot: str = "barista"
+) -> Path:
     """y = factor * x; state_out = state + sum(x): x is [batch, n], state is one number per item."""
     n = "n" if width < 0 else width
     graph = helper.make_graph(
@@ -30,7 +61,7 @@ def scaler_bundle(directory: Path, factor: float, model: str = "barista_nlu", wi
     )
     manifest = Manifest(
         family="nlu",
-        bot="barista",
+        bot=bot,
         model=model,
         inputs=[_spec("x", [width]), _spec("state", [])],
         outputs=[_spec("y", [width]), _spec("state_out", [])],

@@ -1,22 +1,20 @@
-"""Triton's configuration is a function of the manifests."""
+"""Triton's configuration is a function of one manifest."""
 
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from serving_models import damage, scaler_bundle
+from serving_models import scaler_bundle
 from tritonclient.grpc import model_config_pb2
 
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
-from registry.model_config import render, write_configs
-from registry.publish import publish
+from registry.model_config import config_files, render, write_model_config
 
 GOLDEN = """\
-# Generated from the manifests of the versions beside it; do not edit.
+# Generated from manifest.json; do not edit.
 name: "barista_nlu"
-backend: "python"
-default_model_filename: "model.py"
+backend: "parley"
 max_batch_size: 16
 input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] } ]
 input [ { name: "state" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } } ]
@@ -24,7 +22,7 @@ output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]
 output [ { name: "state_out" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } } ]
 dynamic_batching { preferred_batch_size: [ 4, 8 ] max_queue_delay_microseconds: 500 }
 instance_group [ { kind: KIND_CPU count: 1 } ]
-version_policy { specific { versions: [ 1, 3 ] } }
+version_policy { all { } }
 model_warmup [ { name: "zeros" batch_size: 1
   inputs { key: "x" value: { data_type: TYPE_FP32 dims: [ 4 ] zero_data: true } }
   inputs { key: "state" value: { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } }
@@ -33,15 +31,22 @@ model_warmup [ { name: "zeros" batch_size: 1
 
 
 def test_cpu_configuration_is_this_text(tmp_path: Path) -> None:
+    assert render(read_manifest(scaler_bundle(tmp_path / "bundle", 2))) == GOLDEN
+
+
+def test_version_does_not_show_in_the_text(tmp_path: Path) -> None:
+    """Triton reloads every version of a model when its text changes, so publishing must not change it."""
     manifest = read_manifest(scaler_bundle(tmp_path / "bundle", 2))
 
-    assert render(manifest, [3, 1]) == GOLDEN
+    texts = [config_files(manifest.model_copy(update={"version": number})) for number in (1, 2)]
+
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize(
     ("target", "backend", "platform", "file", "kind"),
     [
-        ("cpu", "python", "", "model.py", "KIND_CPU"),
+        ("cpu", "parley", "", "", "KIND_CPU"),
         ("gpu_onnxruntime", "onnxruntime", "", "model.onnx", "KIND_GPU"),
         ("gpu_tensorrt", "", "tensorrt_plan", "model.plan", "KIND_GPU"),
     ],
@@ -51,55 +56,36 @@ def test_every_target_is_a_configuration_triton_can_parse(
 ) -> None:
     manifest = read_manifest(scaler_bundle(tmp_path / "bundle", 2))
 
-    config = text_format.Parse(render(manifest, [1], target), model_config_pb2.ModelConfig())  # type: ignore[arg-type]
+    config = text_format.Parse(render(manifest, target), model_config_pb2.ModelConfig())  # type: ignore[arg-type]
 
     assert (config.backend, config.platform, config.default_model_filename) == (backend, platform, file)
     group = config.instance_group[0]
     assert model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) == kind
-    assert list(config.version_policy.specific.versions) == [1]
+    assert config.version_policy.HasField("all")
     assert config.input[1].HasField("reshape") and not config.input[0].HasField("reshape")
 
 
 def test_writing_again_touches_nothing(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    publish(scaler_bundle(tmp_path / "bundle", 2), repo)
-    files = sorted(repo.rglob("*.pbtxt"))
+    manifest = read_manifest(scaler_bundle(tmp_path / "bundle", 2))
+    assert write_model_config(manifest, tmp_path / "model")
+    files = sorted((tmp_path / "model").rglob("*.pbtxt"))
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
 
-    assert write_configs(repo) == ["barista_nlu"]
+    assert not write_model_config(manifest, tmp_path / "model")
 
     assert [path.name for path in files] == ["config.pbtxt", "gpu_onnxruntime.pbtxt", "gpu_tensorrt.pbtxt"]
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files] == before
-
-
-def test_damaged_version_is_named_and_the_others_stay(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    for factor in (2, 3):
-        publish(scaler_bundle(tmp_path / f"b{factor}", factor), repo)
-    publish(scaler_bundle(tmp_path / "other", 5, model="barista_nlg"), repo)
-    damage(repo / "barista_nlu" / "2" / "model.onnx")
-    problems: list[ParleyError] = []
-
-    names = write_configs(repo, problems)
-
-    assert names == ["barista_nlg", "barista_nlu"]
-    assert [problem.where for problem in problems] == [str(repo / "barista_nlu" / "2" / "model.onnx")]
-    assert "versions: [ 1 ]" in (repo / "barista_nlu" / "config.pbtxt").read_text()
-    with pytest.raises(ParleyError, match="altered"):
-        write_configs(repo)
-
-
-def test_version_copied_by_hand_is_refused(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    publish(scaler_bundle(tmp_path / "bundle", 2), repo)
-    (repo / "barista_nlu" / "1").rename(repo / "barista_nlu" / "2")
-
-    with pytest.raises(ParleyError, match="version 1"):
-        write_configs(repo)
 
 
 def test_warmup_of_an_unknown_input_is_refused(tmp_path: Path) -> None:
     manifest = read_manifest(scaler_bundle(tmp_path / "bundle", 2)).model_copy(update={"warmup": {"z": [1]}})
 
     with pytest.raises(ParleyError, match="'z'"):
-        render(manifest, [1])
+        render(manifest)
+
+
+def test_manifest_without_a_batch_dimension_is_refused(tmp_path: Path) -> None:
+    manifest = read_manifest(scaler_bundle(tmp_path / "bundle", 2)).model_copy(update={"max_batch_size": 0})
+
+    with pytest.raises(ParleyError, match="max_batch_size"):
+        render(manifest)

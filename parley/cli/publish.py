@@ -1,4 +1,4 @@
-"""``parley publish RUN...``: make exported runs the next versions of their models, and load them where a server runs."""
+"""``parley publish RUN...``: make exported runs the next versions of their models; a running server loads them."""
 
 from __future__ import annotations
 

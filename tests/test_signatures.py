@@ -1,0 +1,530 @@
+"""What a site has signed loads; anything else is refused by the name of its file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import model_signing
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from serving_models import damage, lookup_bundle, publish_all, scaler_bundle
+
+from parley.errors import ParleyError
+from parley.settings import Settings
+from parley.signatures import PAYLOAD_TYPE, read_verified, verify_version
+from registry.signing import public_key, read_pin, sign, signing_key, trusted_keys, write_pin
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    """`barista_nlu` 1 and 2, and `barista_tts` 1."""
+    bundles = [scaler_bundle(tmp_path / "b2", 2), scaler_bundle(tmp_path / "b3", 3), lookup_bundle(tmp_path / "b")]
+    return publish_all(tmp_path, *bundles)
+
+
+@pytest.fixture
+def version(site: Settings) -> Path:
+    return site.repo_dir / "barista_nlu" / "1"
+
+
+def check(site: Settings, version: Path, **asked: Any) -> dict[str, Any]:
+    return verify_version(version, trusted_keys(site), **{"model": "barista_nlu", "number": 1} | asked)
+
+
+def library_verifies(version: Path, key: Path, tmp_path: Path) -> None:
+    """What the library says to the same file. It wants the signature outside of what it checks."""
+    signature, copy = tmp_path / "apart.sig", tmp_path / "apart" / version.name
+    shutil.copytree(version, copy)
+    shutil.move(copy / "model.sig", signature)
+    whole = model_signing.hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
+    config = model_signing.verifying.Config().set_hashing_config(whole)
+    config.use_elliptic_key_verifier(public_key=key).verify(copy, signature)
+
+
+def resign(version: Path, key: Path, change: Callable[[dict[str, Any]], None], **envelope: Any) -> None:
+    """Sign another statement with a key: what an attacker who holds a trusted key, or a careless publisher, may do."""
+    path = version / "model.sig"
+    path.chmod(0o644)
+    bundle = json.loads(path.read_text())
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    change(statement)
+    payload = json.dumps(statement).encode()
+    pae = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    signature = private.sign(envelope.pop("signed", pae), ec.ECDSA(hashes.SHA256()))
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+    bundle["dsseEnvelope"]["signatures"] = [{"sig": base64.b64encode(signature).decode(), "keyid": ""}]
+    path.write_text(json.dumps(bundle))
+
+
+def list_as_on_disk(version: Path) -> Callable[[dict[str, Any]], None]:
+    """Make the statement list the files as they are now."""
+
+    def change(statement: dict[str, Any]) -> None:
+        files = sorted(p for p in version.rglob("*") if p.is_file() and p.name != "model.sig")
+        digests = {p.relative_to(version).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        statement["predicate"]["resources"] = [
+            {"name": name, "algorithm": "sha256", "digest": digest} for name, digest in digests.items()
+        ]
+        root = hashlib.sha256(b"".join(bytes.fromhex(d) for d in digests.values())).hexdigest()
+        statement["subject"][0]["digest"]["sha256"] = root
+
+    return change
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path.chmod(0o644)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_published_version_verifies_and_gives_its_manifest(site: Settings, version: Path) -> None:
+    manifest = check(site, version, pin=read_pin(site, "barista_nlu", 1))
+
+    assert (manifest["model"], manifest["version"]) == ("barista_nlu", 1)
+    assert hashlib.sha256(read_verified(version, "model.onnx", manifest)).hexdigest() == manifest["files"]["model.onnx"]
+
+
+def test_version_verifies_through_the_link_that_serves_it(site: Settings, version: Path, tmp_path: Path) -> None:
+    (tmp_path / "view").symlink_to(version)
+
+    assert check(site, tmp_path / "view")["version"] == 1
+
+
+def test_library_accepts_what_we_publish(site: Settings, version: Path, tmp_path: Path) -> None:
+    library_verifies(version, public_key(site), tmp_path)
+
+
+def test_we_accept_what_the_library_signs(site: Settings, version: Path) -> None:
+    ours = (version / "model.sig").read_bytes()
+    (version / "model.sig").unlink()
+    whole = model_signing.hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
+    config = model_signing.signing.Config().set_hashing_config(whole)
+    config.use_elliptic_key_signer(private_key=signing_key(site)).sign(version, version / "model.sig")
+
+    assert check(site, version)["version"] == 1
+    assert (version / "model.sig").read_bytes() != ours
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda c: c.name)
+def test_every_curve_the_library_signs_with_verifies(site: Settings, version: Path, tmp_path: Path, curve: Any) -> None:
+    private = tmp_path / "own.pem"
+    write_key(private, curve)
+    other = site.model_copy(update={"signing_key": private, "state_dir": tmp_path / "other"})
+    (version / "model.sig").unlink()
+
+    sign(version, other)
+
+    assert verify_version(version, [public_key(other)])["version"] == 1
+    library_verifies(version, public_key(other), tmp_path)
+
+
+def write_key(path: Path, curve: Any) -> None:
+    private = ec.generate_private_key(curve)
+    path.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+
+
+# --- the files ---------------------------------------------------------------------------------------------------
+
+
+def add(version: Path, name: str, content: bytes = b"x") -> Path:
+    path = version / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def swap_tokenizer(version: Path) -> Path:
+    path = version / "labels.json"
+    path.chmod(0o644)
+    path.write_text('["tea"]\n')
+    return path
+
+
+def removed(version: Path) -> Path:
+    (version / "labels.json").unlink()
+    return version / "labels.json"
+
+
+def linked(version: Path) -> Path:
+    path = version / "labels.json"
+    target = version.parent.parent / "elsewhere.json"
+    path.rename(target)
+    path.symlink_to(target)
+    return path
+
+
+def hard_linked(version: Path) -> Path:
+    os.link(version / "labels.json", version.parent.parent / "elsewhere.json")
+    return version / "labels.json"
+
+
+def linked_folder(version: Path) -> Path:
+    folder = version / "configs"
+    folder.rename(version.parent.parent / "elsewhere")
+    folder.symlink_to(version.parent.parent / "elsewhere")
+    return folder
+
+
+def unsigned(version: Path) -> Path:
+    (version / "model.sig").unlink()
+    return version / "model.sig"
+
+
+def altered(version: Path) -> Path:
+    damage(version / "model.onnx")
+    return version / "model.onnx"
+
+
+def empty_folder(version: Path) -> Path:
+    (version / "extra").mkdir()
+    return version / "extra"
+
+
+def pipe(version: Path) -> Path:
+    os.mkfifo(version / "pipe")
+    return version / "pipe"
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        (altered, "altered"),
+        (swap_tokenizer, "altered"),
+        (lambda v: add(v, "notes.txt"), "not signed"),
+        (lambda v: add(v, "__pycache__/model.cpython-311.pyc"), "not signed"),
+        (lambda v: add(v, ".hidden"), "not signed"),
+        (removed, "missing"),
+        (unsigned, "not signed"),
+        (linked, "symlink"),
+        (linked_folder, "symlink"),
+        (hard_linked, "hard link"),
+        (empty_folder, "empty folder"),
+        (pipe, "neither file nor folder"),
+    ],
+    ids=[
+        "weights",
+        "tokenizer",
+        "added",
+        "cache",
+        "hidden",
+        "removed",
+        "unsigned",
+        "symlink",
+        "linked folder",
+        "hard link",
+        "folder",
+        "pipe",
+    ],
+)
+def test_changed_files_are_refused_by_name(
+    site: Settings, version: Path, attack: Callable[[Path], Path], reason: str
+) -> None:
+    at_fault = attack(version)
+
+    with pytest.raises(ParleyError, match=reason) as caught:
+        check(site, version)
+
+    assert caught.value.where == str(at_fault) and caught.value.mend
+
+
+def test_file_that_changes_after_the_check_is_not_read(site: Settings, version: Path) -> None:
+    manifest = check(site, version)
+    damage(version / "model.onnx")
+
+    with pytest.raises(ParleyError, match="changed after"):
+        read_verified(version, "model.onnx", manifest)
+
+
+# --- whose signature, over what ----------------------------------------------------------------------------------
+
+
+def test_signature_of_another_model_is_refused(site: Settings, version: Path) -> None:
+    shutil.copyfile(site.repo_dir / "barista_tts" / "1" / "model.sig", unsigned(version))
+
+    with pytest.raises(ParleyError, match="altered|missing|not signed"):
+        check(site, version)
+
+
+def test_another_model_in_its_place_is_refused(site: Settings, version: Path) -> None:
+    shutil.rmtree(version)
+    shutil.copytree(site.repo_dir / "barista_tts" / "1", version)
+
+    with pytest.raises(ParleyError, match="is barista_tts version 1, not barista_nlu version 1"):
+        check(site, version)
+
+
+def test_older_version_under_a_new_number_is_refused(site: Settings, version: Path) -> None:
+    shutil.copytree(version, version.parent / "3")
+
+    with pytest.raises(ParleyError, match="is barista_nlu version 1, not barista_nlu version 3"):
+        check(site, version.parent / "3", number=3)
+
+
+def test_other_content_signed_under_the_same_number_differs_from_the_pin(
+    site: Settings, version: Path, tmp_path: Path
+) -> None:
+    other = publish_all(tmp_path / "other", scaler_bundle(tmp_path / "b7", 7))
+    shutil.rmtree(version)
+    shutil.copytree(other.repo_dir / "barista_nlu" / "1", version)
+    keys = [public_key(site), public_key(other)]
+    assert verify_version(version, keys, model="barista_nlu", number=1)["version"] == 1
+
+    with pytest.raises(ParleyError, match="not the version this site accepted") as caught:
+        verify_version(version, keys, model="barista_nlu", number=1, pin=read_pin(site, "barista_nlu", 1))
+
+    assert caught.value.where == str(version / "manifest.json")
+
+
+def test_unknown_key_is_refused_and_told_which_are_trusted(site: Settings, version: Path, tmp_path: Path) -> None:
+    write_key(tmp_path / "stranger.pem", ec.SECP256R1())
+    stranger = site.model_copy(update={"signing_key": tmp_path / "stranger.pem", "state_dir": tmp_path / "stranger"})
+    (version / "model.sig").unlink()
+    sign(version, stranger)
+
+    with pytest.raises(ParleyError, match=r"does not trust \(it trusts signing.pub.pem\)"):
+        check(site, version)
+    with pytest.raises(ParleyError, match=r"it trusts none"):
+        verify_version(version, [])
+
+
+def test_trusted_key_that_did_not_sign_is_refused(site: Settings, version: Path, tmp_path: Path) -> None:
+    """The signature names a trusted key, but another made it."""
+    write_key(tmp_path / "stranger.pem", ec.SECP256R1())
+    resign(version, tmp_path / "stranger.pem", lambda statement: None)
+
+    with pytest.raises(ParleyError, match="not its key's"):
+        check(site, version)
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+def test_file_among_the_trusted_keys_that_is_none_is_named(version: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.pem").write_bytes(content)
+
+    with pytest.raises(ParleyError, match="not a public key") as caught:
+        verify_version(version, [tmp_path / "bad.pem"])
+
+    assert caught.value.where.endswith("bad.pem")
+
+
+# --- signatures of the trusted key that say less than everything -------------------------------------------------
+
+
+def ignoring(statement: dict[str, Any]) -> None:
+    statement["predicate"]["serialization"]["ignore_paths"] = ["notes.txt"]
+
+
+def ignoring_nothing(statement: dict[str, Any]) -> None:
+    statement["predicate"]["serialization"]["ignore_paths"] = []
+
+
+def with_symlinks(statement: dict[str, Any]) -> None:
+    statement["predicate"]["serialization"]["allow_symlinks"] = True
+
+
+def in_shards(statement: dict[str, Any]) -> None:
+    statement["predicate"]["serialization"] |= {"method": "shards", "shard_size": 1000}
+
+
+def otherwise_hashed(statement: dict[str, Any]) -> None:
+    statement["predicate"]["serialization"]["hash_type"] = "blake2"
+
+
+def before_1_0(statement: dict[str, Any]) -> None:
+    """The encoding of the library before its version 1.0: files as subjects."""
+    files = {entry["name"]: entry["digest"] for entry in statement["predicate"]["resources"]}
+    statement["subject"] = [{"name": name, "digest": {"sha256": digest}} for name, digest in files.items()]
+    statement["predicateType"] = "https://model_signing/Digests/v0.1"
+
+
+def listed_twice(statement: dict[str, Any]) -> None:
+    resources = statement["predicate"]["resources"]
+    resources.append(resources[0])
+
+
+def two_subjects(statement: dict[str, Any]) -> None:
+    statement["subject"] *= 2
+
+
+def other_root(statement: dict[str, Any]) -> None:
+    statement["subject"][0]["digest"]["sha256"] = "0" * 64
+
+
+def other_statement(statement: dict[str, Any]) -> None:
+    statement["_type"] = "https://in-toto.io/Statement/v0.1"
+
+
+def weakly_hashed(statement: dict[str, Any]) -> None:
+    statement["predicate"]["resources"][0]["algorithm"] = "md5"
+
+
+def without_manifest(statement: dict[str, Any]) -> None:
+    resources = statement["predicate"]["resources"]
+    statement["predicate"]["resources"] = [entry for entry in resources if entry["name"] != "manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (ignoring, "ignored paths"),
+        (ignoring_nothing, "ignored paths"),
+        (with_symlinks, "symlinks"),
+        (in_shards, "hashed otherwise"),
+        (otherwise_hashed, "hashed otherwise"),
+        (before_1_0, "v1.0"),
+        (listed_twice, "twice"),
+        (two_subjects, "one subject"),
+        (other_root, "digest of its list"),
+        (other_statement, "v1.0"),
+        (weakly_hashed, "SHA-256"),
+        (without_manifest, r"manifest\.json"),
+        (lambda statement: statement["predicate"].update(extra=1), "other parts"),
+        (lambda statement: statement["predicate"].update(resources=["model.onnx"]), "no file"),
+    ],
+)
+def test_statement_of_a_trusted_key_in_any_other_form_is_refused(
+    site: Settings, version: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    resign(version, signing_key(site), change)
+
+    with pytest.raises(ParleyError, match=reason):
+        check(site, version)
+
+
+def test_encoding_from_before_1_0_is_refused_though_the_library_takes_it(
+    site: Settings, version: Path, tmp_path: Path
+) -> None:
+    payload = base64.b64decode(json.loads((version / "model.sig").read_text())["dsseEnvelope"]["payload"])
+    statement = json.dumps(json.loads(payload)).encode()
+    compat = f"DSSEV1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(statement)} {statement!r}".encode()
+    resign(version, signing_key(site), lambda statement: None, signed=compat)
+    library_verifies(version, public_key(site), tmp_path)
+
+    with pytest.raises(ParleyError, match="not its key's"):
+        check(site, version)
+
+
+def test_file_that_is_signed_and_not_in_the_manifest_is_refused(site: Settings, version: Path) -> None:
+    add(version, "notes.txt")
+    resign(version, signing_key(site), list_as_on_disk(version))
+
+    with pytest.raises(ParleyError, match=r"disagree about notes\.txt"):
+        check(site, version)
+
+
+# --- broken signature files --------------------------------------------------------------------------------------
+
+
+def second_signature(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["signatures"] *= 2
+
+
+def other_payload_type(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["payloadType"] = "text/plain"
+
+
+def unknown_media(bundle: dict[str, Any]) -> None:
+    bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+
+
+def no_hint(bundle: dict[str, Any]) -> None:
+    del bundle["verificationMaterial"]["publicKey"]["hint"]
+
+
+def not_base64(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["payload"] = bundle["dsseEnvelope"]["payload"][:-1] + "!"
+
+
+def signature_not_base64(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["signatures"][0]["sig"] = "*"
+
+
+def no_signature(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["signatures"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (second_signature, "exactly one signature"),
+        (no_signature, "exactly one signature"),
+        (other_payload_type, "text/plain"),
+        (unknown_media, "v0.3"),
+        (no_hint, "name its key"),
+        (not_base64, "base64"),
+        (signature_not_base64, "base64"),
+        (lambda bundle: bundle.pop("dsseEnvelope"), "no DSSE envelope"),
+    ],
+)
+def test_broken_envelope_is_refused(
+    site: Settings, version: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    edit(version / "model.sig", change)
+
+    with pytest.raises(ParleyError, match=reason) as caught:
+        check(site, version)
+
+    assert caught.value.where == str(version / "model.sig")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000, b'{"mediaType": 1, "mediaType": 2}'])
+def test_signature_that_is_no_json_object_is_refused(site: Settings, version: Path, content: bytes) -> None:
+    (version / "model.sig").chmod(0o644)
+    (version / "model.sig").write_bytes(content)
+
+    with pytest.raises(ParleyError, match="JSON") as caught:
+        check(site, version)
+
+    assert caught.value.where == str(version / "model.sig")
+
+
+# --- the site's own keys and pins --------------------------------------------------------------------------------
+
+
+def test_private_key_is_its_owners_alone_and_made_once(site: Settings) -> None:
+    first = signing_key(site).read_bytes()
+
+    assert signing_key(site).read_bytes() == first
+    assert signing_key(site).stat().st_mode & 0o777 == 0o600
+
+
+def test_another_private_key_is_refused_until_the_old_public_one_is_kept(site: Settings, tmp_path: Path) -> None:
+    write_key(tmp_path / "new.pem", ec.SECP256R1())
+    changed = site.model_copy(update={"signing_key": tmp_path / "new.pem"})
+
+    with pytest.raises(ParleyError, match="not the one this site published with") as caught:
+        signing_key(changed)
+
+    assert str(public_key(site)) in caught.value.mend
+
+
+def test_pin_is_never_replaced(site: Settings) -> None:
+    with pytest.raises(ParleyError, match="accepted here with another manifest"):
+        write_pin(site, "barista_nlu", 1, "0" * 64)
+
+
+def test_checking_imports_neither_the_library_nor_pydantic() -> None:
+    """Every stub of the server imports it."""
+    code = (
+        "import sys, parley.signatures; print([m for m in ('model_signing', 'pydantic', 'numpy') if m in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
