@@ -135,6 +135,7 @@ def _recipe(manifest: Manifest) -> list[str]:
     }
     rows |= {f"Parameter {_code(name)}": value for name, value in flatten(lineage.params).items()}
     rows |= {f"Environment: {name}": value for name, value in sorted(lineage.environment.items())}
+    rows |= {f"Weights & Biases, {kind}": _code(name) for kind, name in sorted(lineage.tracking.items())}
     return _table(("", ""), rows.items())
 
 

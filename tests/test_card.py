@@ -19,6 +19,7 @@ def _manifest(**changes: object) -> Manifest:
         lineage=Lineage(
             git_commit="abc123", dataset_digest="d" * 64, bot_digest="b" * 64, seed=7,
             params={"lr": 0.002, "config": {"channels": 192}}, environment={"torch": "2.13.0"},
+            tracking={"run": "cafe/parley/x1", "artifact": "barista_stt:parley-3"},
         ),
         parity={"max_abs_error": {"log_probs": 3.9e-7}, "precision": "fp32"},
         evaluation={"recording": {"utterances": 69, "wer": 0.0341}, "synthetic": {"utterances": 129, "wer": 0.0058}},
