@@ -9,13 +9,13 @@ from typing import Literal, TypeVar
 
 from registry.statistics import (
     PairedAuc,
+    Table,
     cluster_bootstrap,
     delong,
     design_effect,
+    gain_interval,
+    gain_p,
     mcnemar_p,
-    not_worse_p,
-    sign_flip_interval,
-    sign_flip_p,
 )
 
 _T = TypeVar("_T")
@@ -104,22 +104,23 @@ class Comparison:
         """Of each speaker, in units."""
         return tuple(b - a for a, b in zip(self.champions, self.candidates, strict=True))
 
-    def p_better(self) -> float:
-        """That the candidate is better at all."""
-        return sign_flip_p(self.gains, self.sizes)
+    @property
+    def _table(self) -> Table | None:
+        """(gained, lost, pairs) where a pair is one thing, right or wrong."""
+        return (self.gained, self.lost, self.pairs) if self.pairs and self.units == self.pairs else None
+
+    def p_above(self, null: float = 0.0) -> float:
+        """That the gain is more than ``null``: 0 for better, -margin for not worse by the margin."""
+        return gain_p(self.gains, self.sizes, null, self._table)
 
     def p_worse(self) -> float:
         """That it is worse at all."""
-        return sign_flip_p([-g for g in self.gains], self.sizes)
-
-    def p_not_worse(self, margin: float) -> float:
-        """That it is not worse by ``margin`` or more."""
-        table = (self.gained, self.lost, self.pairs) if self.units == self.pairs else None
-        return not_worse_p(self.gains, self.sizes, margin, table)
+        table = (self.lost, self.gained, self.pairs) if self._table else None
+        return gain_p([-g for g in self.gains], self.sizes, 0.0, table)
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Of the gain, ``alpha`` on each side, by the test that decides."""
-        return sign_flip_interval(self.gains, self.sizes, alpha) if self.units else (-1.0, 1.0)
+        return gain_interval(self.gains, self.sizes, alpha, self._table) if self.units else (-1.0, 1.0)
 
     def figures(self, alpha: float) -> dict[str, object]:
         """For the report."""
@@ -129,7 +130,7 @@ class Comparison:
             "champion": round(self.champion, 4), "candidate": round(self.candidate, 4), "gain": round(self.gain, 4),
             "interval": [round(low, 4), round(high, 4)], "bootstrap_interval": [round(v, 4) for v in drawn],
             "units": self.units, "pairs": self.pairs, "speakers": self.speakers, "gained": self.gained,
-            "lost": self.lost, "p_better": round(self.p_better(), 6),
+            "lost": self.lost, "p_better": round(self.p_above(), 6),
             "p_mcnemar": round(mcnemar_p(self.gained, self.lost), 6),
             "design_effect": round(design_effect(self.gains, self.gained, self.lost), 2),
         }  # fmt: skip

@@ -215,7 +215,7 @@ def _enough(evidence: Evidence, rules: GateRules) -> Iterator[Check]:
 def _better(evidence: Evidence, rules: GateRules) -> Iterator[Check]:
     """At least one measure is better; the others are not worse."""
     judged = _measures(evidence)
-    adjusted = dict(zip(judged, holm([found.p_better() for found in judged.values()]), strict=True))
+    adjusted = dict(zip(judged, holm([found.p_above() for found in judged.values()]), strict=True))
     winners = {m for m, p in adjusted.items() if p <= rules.alpha and judged[m].gain >= rules.min_effect}
     for measure, found in judged.items():
         if measure in winners or not winners:
@@ -251,7 +251,7 @@ def _hope(found: Comparison, rules: GateRules) -> str:
 def _not_worse_check(
     name: str, found: Comparison, margin: float, alpha: float, kind: str, measure: Measure = "understanding"
 ) -> Check:
-    p = found.p_not_worse(margin)
+    p = found.p_above(-margin)
     passed = p <= alpha
     if name in MEASURES:
         measure = name

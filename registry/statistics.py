@@ -1,11 +1,11 @@
 """The tests behind the gate: two models judged on the same utterances, by the same people.
 
 Recordings of one speaker succeed and fail together, so the speaker is what counts as one observation. The decision
-rests on the speaker-level sign flip (:func:`sign_flip_p`), because its level is exact for models that are
-interchangeable, whatever the number of speakers; the cluster bootstrap is too sure of itself when speakers are few
+(:func:`gain_p`) rests on the speaker-level sign flip, because its level is exact for models that are interchangeable,
+whatever the number of speakers; the cluster bootstrap is too sure of itself when speakers are few
 (`python -m benchmarks.gate` shows by how much) and is given for description only.
 
-    p = sign_flip_p(gains=[1, 0, 2, 1, 1, 3, 0, 1], sizes=[12] * 8)
+    p = gain_p(gains=[1, 0, 2, 1, 1, 3, 0, 1], sizes=[12] * 8, null=0.0, table=(11, 2, 96))
 
 Needs numpy and nothing else: the gate runs where nothing is trained.
 """
@@ -160,15 +160,44 @@ def tango_p(gained: int, lost: int, n: int, margin: float) -> float:
     return 1 - _NORMAL.cdf((gained - lost - n * delta) / math.sqrt(variance))
 
 
-def not_worse_p(gains: ArrayLike, sizes: ArrayLike, margin: float, table: tuple[int, int, int] | None = None) -> float:
-    """One-sided p-value that the candidate is worse by less than ``margin``: the larger one of two.
+Table = tuple[int, int, int]
+"""(gained, lost, utterances) of things that are right or wrong."""
+
+
+def tango_interval(table: Table, alpha: float = 0.025) -> tuple[float, float]:
+    """The differences that :func:`tango_p` does not reject on either side, ``alpha`` on each."""
+    gained, lost, n = table
+
+    def lower(up: int, down: int) -> float:
+        low, high = -1.0, (up - down) / n
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if tango_p(up, down, n, -middle) <= alpha else (low, middle)
+        return low
+
+    return lower(gained, lost), -lower(lost, gained)
+
+
+def gain_p(gains: ArrayLike, sizes: ArrayLike, null: float = 0.0, table: Table | None = None) -> float:
+    """One-sided p-value that the gain per unit is more than ``null``, as the gate takes it: the larger one of two.
 
     The sign flip guards against speakers who differ, Tango's test against having seen too little; as long as one of
-    them holds its level, so does the larger p-value. ``table`` is (gained, lost, utterances); without it (units that
-    are not right or wrong, words for instance) the sign flip stands alone.
+    them holds its level, so does the larger p-value. Without ``table`` (units that are not simply right or wrong,
+    words of a sentence for instance) the sign flip stands alone.
     """
-    by_speaker = sign_flip_p(gains, sizes, -margin)
-    return by_speaker if table is None else max(by_speaker, tango_p(*table, margin))
+    by_speaker = sign_flip_p(gains, sizes, null)
+    return by_speaker if table is None else max(by_speaker, tango_p(*table, -null))
+
+
+def gain_interval(
+    gains: ArrayLike, sizes: ArrayLike, alpha: float = 0.025, table: Table | None = None
+) -> tuple[float, float]:
+    """The gains that :func:`gain_p` does not reject on either side: decision and picture agree."""
+    low, high = sign_flip_interval(gains, sizes, alpha)
+    if table is None:
+        return low, high
+    least, most = tango_interval(table, alpha)
+    return min(low, least), max(high, most)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

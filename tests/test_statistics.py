@@ -16,9 +16,10 @@ from registry.statistics import (
     cluster_bootstrap,
     delong,
     design_effect,
+    gain_interval,
+    gain_p,
     holm,
     mcnemar_p,
-    not_worse_p,
     power_of,
     sign_flip_interval,
     sign_flip_p,
@@ -130,8 +131,8 @@ def test_without_any_disagreement_it_takes_enough_utterances_to_call_a_model_not
     few, many = [0] * 6, [0] * 6
 
     assert sign_flip_p(few, [5] * 6, -0.05) < 0.025
-    assert not_worse_p(few, [5] * 6, 0.05, (0, 0, 30)) > 0.025
-    assert not_worse_p(many, [13] * 6, 0.05, (0, 0, 78)) < 0.025
+    assert gain_p(few, [5] * 6, -0.05, (0, 0, 30)) > 0.025
+    assert gain_p(many, [13] * 6, -0.05, (0, 0, 78)) < 0.025
 
 
 def test_speakers_who_differ_keep_a_model_from_being_called_not_worse() -> None:
@@ -139,7 +140,19 @@ def test_speakers_who_differ_keep_a_model_from_being_called_not_worse() -> None:
     alike = [0] * 20
     apart = [9, -9] * 2 + [0] * 16
 
-    assert not_worse_p(alike, [20] * 20, 0.03, table) < 0.05 < not_worse_p(apart, [20] * 20, 0.03, table)
+    assert gain_p(alike, [20] * 20, -0.03, table) < 0.05 < gain_p(apart, [20] * 20, -0.03, table)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=6, max_size=10))
+def test_the_gates_interval_and_its_test_agree(speakers: list[tuple[int, int]]) -> None:
+    gains, sizes = [up - down for up, down in speakers], [12] * len(speakers)
+    table = (sum(up for up, _ in speakers), sum(down for _, down in speakers), 12 * len(speakers))
+
+    low, high = gain_interval(gains, sizes, 0.025, table)
+
+    assert low < high, "full agreement is no certainty"
+    for null in (-0.2, -0.05, 0.0, 0.05):
+        assert (gain_p(gains, sizes, null, table) <= 0.025) == (null < low)
 
 
 def test_holm_of_the_textbook_example() -> None:
