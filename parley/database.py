@@ -234,7 +234,7 @@ def refuse_changes(connection: sa.Connection, table: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text(_REFUSAL))
         connection.exec_driver_sql(
-            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+            f"CREATE OR REPLACE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION parley_append_only()"
         )
         return
