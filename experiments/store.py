@@ -128,7 +128,7 @@ class ExperimentStore:
             StoreUnavailable: the database cannot be read now.
         """
         with self._problems(), self._engine.connect() as connection:
-            return _version(connection)
+            return config_version_of(connection)
 
     def snapshot(self) -> Snapshot:
         """All experiments, each in its newest epoch, in one consistent state.
@@ -137,7 +137,7 @@ class ExperimentStore:
             StoreUnavailable: the database cannot be read now.
         """
         with self._problems(), self._engine.connect() as connection:
-            return Snapshot(_version(connection), tuple(_newest(connection)))
+            return snapshot_of(connection)
 
     def change(self, who: str, what: str, why: str, rule: Callable[[Sequence[Experiment]], Experiment]) -> Experiment:
         """Add the epoch that ``rule`` makes of the known experiments, with its audit row, in one transaction.
@@ -155,7 +155,7 @@ class ExperimentStore:
             raise ParleyError(f"who ({_WHO_CHARS}) or why ({_WHY_CHARS} characters) is too long", mend="say it shorter")
         with self._problems(), writing(self._engine).begin() as connection:
             known = tuple(_newest(connection))
-            version = _version(connection) + 1
+            version = config_version_of(connection) + 1
             new = dataclasses.replace(rule(known), config_version=version)
             before = next((e for e in known if e.name == new.name), None)
             now = datetime.now(UTC)
@@ -236,8 +236,14 @@ class ExperimentStore:
         self.close()
 
 
-def _version(connection: sa.Connection) -> int:
+def config_version_of(connection: sa.Connection) -> int:
+    """The version of the newest change, in the transaction at hand."""
     return connection.scalar(sa.select(sa.func.max(experiments_table.c.config_version))) or 0
+
+
+def snapshot_of(connection: sa.Connection) -> Snapshot:
+    """All experiments, each in its newest epoch, in the transaction at hand."""
+    return Snapshot(config_version_of(connection), tuple(_newest(connection)))
 
 
 def _newest(connection: sa.Connection) -> Iterator[Experiment]:

@@ -91,7 +91,9 @@ def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
         """The process lives; what it does."""
         return {
             "ok": True,
-            "bot": desk.services.bot.name,
+            "bot": desk.bot_name,
+            "release": desk.standing.release.number,
+            "pointer": desk.standing.seq,
             "calls": desk.calls,
             "max_calls": desk.settings.max_calls,
             "warm": desk.warm,
@@ -104,7 +106,14 @@ def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
         """Whether the four versions of the release answer."""
         stages = await desk.readiness()
         ready = desk.warm and all(stages.values())
-        body = {"ready": ready, "release": desk.release.now().number, "stages": stages, "warm": desk.warm}
+        now = desk.standing
+        body = {
+            "ready": ready,
+            "release": now.release.number,
+            "pointer": now.seq,
+            "stages": stages,
+            "warm": desk.warm,
+        }
         return JSONResponse(body, status_code=200 if ready else 503)
 
     return api

@@ -26,7 +26,7 @@ from typing import Any
 from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.releases import read_release
+from registry.releases import champion_of
 
 _log = logging.getLogger(__name__)
 
@@ -98,13 +98,14 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
         ParleyError: no such bot or release, the port is in use, or Ray did not start.
     """
     bot = load_bot(bot_name, settings)
-    read_release(bot.name, settings)
+    champion_of(settings, bot.name)
     port = _free_port(settings.host, settings.port)
     site = settings.model_copy(
         update={
             "bots_dir": settings.bots_dir.absolute(),
             "repo_dir": settings.repo_dir.absolute(),
             "state_dir": settings.state_dir.absolute(),
+            "trusted_keys_dir": settings.trusted_keys_dir.absolute(),
             "port": port,
         }
     )

@@ -1,35 +1,37 @@
-"""What one replica holds for all its calls: bot, engine, release, experiments, prompts, and how many it takes."""
+"""What one replica holds for all its calls: engine, release, experiments, prompts, and how many it takes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.assignment import assign_call
-from experiments.follower import SnapshotFollower
+from experiments.assignment import StageAssignment, assign_call
 from experiments.pseudonyms import pseudonym_key, unit_of_call
 from experiments.store import ExperimentStore
-from orchestrator.dialogue import Act, Dialogue
+from orchestrator.dialogue import Act
 from orchestrator.hearing import FEED_SAMPLES
-from orchestrator.prompts import PROMPT_ACTS, Prompts, PromptWord
+from orchestrator.prompts import PROMPT_ACTS, PromptWord
 from orchestrator.services import CallAssignment, CallParams, Services
 from orchestrator.stages import ClientPool, Stages
+from orchestrator.standing import Standing, StandingReader
 from orchestrator.turn import TurnParams
 from parley.audio import SAMPLE_RATE, Pcm
-from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
+from parley.following import Follower
 from parley.serving.choice import open_engine
 from parley.serving.engine import DEFAULT_TIMEOUT_S, Engine, EngineError, EngineUnavailable
 from parley.settings import Settings
-from registry.releases import RELEASE, Release, read_release
+from registry.catalogue import Catalogue
+from registry.leases import CallLeases
 
 _log = logging.getLogger(__name__)
 
@@ -77,34 +79,6 @@ class LateEngine:
             await self._engine.close()
 
 
-class ReleasePointer:
-    """The release that answers new calls; follows its file, so that a promotion needs no restart."""
-
-    def __init__(self, bot_name: str, settings: Settings) -> None:
-        self._bot_name, self._settings = bot_name, settings
-        self._path = settings.bots_dir / bot_name / RELEASE
-        self._seen: tuple[int, int] | None = None
-        self._release: Release | None = None
-
-    def now(self) -> Release:
-        """The release; the last good one while the file cannot be read.
-
-        Raises:
-            ParleyError: there never was a good one.
-        """
-        try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_ino)
-            if self._release is None or seen != self._seen:
-                self._release, self._seen = read_release(self._bot_name, self._settings), seen
-        except (OSError, ParleyError) as error:
-            if self._release is None:
-                # Words the reason, also where the file is missing.
-                return read_release(self._bot_name, self._settings)
-            _log.warning("the release cannot be read, the last one stays", extra={"reason": type(error).__name__})
-        return self._release
-
-
 class Desk:
     """Everything the calls of a replica share, and the admission of new ones.
 
@@ -115,24 +89,30 @@ class Desk:
         pool: left out, the clients of the models in the repository.
 
     Raises:
-        ParleyError: the bot or its release cannot be read, or the site's database cannot be opened.
+        ParleyError: the bot has no release, or the site's database cannot be opened.
     """
 
     def __init__(
         self, bot_name: str, settings: Settings, *, engine: Engine | None = None, pool: ClientPool | None = None
     ) -> None:
+        self.bot_name = bot_name
         self.settings = settings
         self.calls = 0
         """Calls in progress."""
         self.warm = False
-        """Whether a synthetic turn has run through all four stages."""
+        """Whether a synthetic turn has run through all four stages, of any release."""
         self.engine = engine or LateEngine(lambda: open_engine(settings))
-        bot = load_bot(bot_name, settings)
-        self.release = ReleasePointer(bot.name, settings)
-        self.release.now()
+        pool = pool or ClientPool(settings.repo_dir, self.engine)
         self._key = pseudonym_key(settings)
+        self._catalogue = Catalogue.at(settings)
         self.store = ExperimentStore.at(settings)
-        self._follower = SnapshotFollower(self.store)
+        reader = StandingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
+        self._follower: Follower[Standing] = Follower(
+            reader.version, reader.read, reader.read(), f"standing of {bot_name}", on_change=self._moved
+        )
+        self.leases = CallLeases(self._catalogue, f"replica {uuid.uuid4().hex[:12]}")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
         self._warming: asyncio.Task[None] | None = None
         params = CallParams(
             turn=TurnParams(end_of_turn_ms=settings.end_of_turn_ms, no_input_s=settings.no_input_s),
@@ -141,21 +121,26 @@ class Desk:
             log_transcripts=settings.log_transcripts,
         )
         self.services = Services(
-            bot=bot,
-            dialogue=Dialogue(bot),
-            pool=pool or ClientPool(settings.repo_dir, self.engine),
-            prompts=Prompts(bot),
+            pool=pool,
             assign=self._assign,
+            call_over=lambda assignment: self.leases.drop(_refs(assignment.stages.values())),
             log_exposures=self.store.log_exposures,
             params=params,
         )
 
+    @property
+    def standing(self) -> Standing:
+        """What answers a call that starts now; the last known where the catalogue does not answer."""
+        return self._follower.value
+
     async def open(self) -> None:
-        """Follow the experiments and warm up: run one synthetic turn, so that the first caller is not the slow one."""
+        """Follow releases and experiments, and warm up: one synthetic turn, so that the first caller is not the slow
+        one."""
+        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._follower.start)
-        await asyncio.to_thread(self.services.prompts.last_resort)
+        await asyncio.to_thread(self.standing.script.prompts.last_resort)
         tried = asyncio.Event()
-        self._warming = asyncio.create_task(self._warm_up(tried))
+        self._warming = asyncio.create_task(self._keep_warm(tried))
         with suppress(TimeoutError):
             await asyncio.wait_for(tried.wait(), WARM_UP_WITHIN_S)
 
@@ -166,7 +151,9 @@ class Desk:
             with suppress(asyncio.CancelledError):
                 await self._warming
         await asyncio.to_thread(self._follower.close)
+        await asyncio.to_thread(self.leases.close)
         await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self._catalogue.close)
         await self.engine.close()
 
     def admit(self) -> bool:
@@ -182,65 +169,81 @@ class Desk:
 
     async def readiness(self) -> dict[str, bool]:
         """Stage to whether the release's version answers now."""
-        stages = {str(stage): ref for stage, ref in self.release.now().stages.items()}
+        stages = {str(stage): ref for stage, ref in self.standing.release.stages.items()}
         known = [stage for stage in FAMILIES if stage in stages]
         answers = await asyncio.gather(*(self.engine.ready(stages[s].model, stages[s].version) for s in known))
         return dict.fromkeys(FAMILIES, False) | dict(zip(known, answers, strict=True))
 
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
-        release = self.release.now()
+        standing = self.standing
         unit = unit_of_call(caller, call_id, self._key)
-        stages = assign_call(self._follower.snapshot, release, unit, self._published)
-        return CallAssignment(unit, release.number, stages)
+        stages = assign_call(standing.experiments, standing.release, unit, standing.arm_available)
+        self.leases.take(_refs(stages.values()))
+        return CallAssignment(unit, standing.release.number, stages, standing.script)
 
-    def _published(self, model: str, version: int) -> bool:
-        return (Path(self.settings.repo_dir) / model / str(version)).is_dir()
+    def _moved(self, standing: Standing) -> None:
+        """In the follower's thread: new calls have another release or other experiments."""
+        _log.info(
+            "new calls are answered by",
+            extra={
+                "release": standing.release.number,
+                "pointer": standing.seq,
+                "config_version": standing.experiments.config_version,
+            },
+        )
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop ends: nobody is left to warm anything for
+                self._loop.call_soon_threadsafe(self._news.set)
 
-    async def _warm_up(self, tried: asyncio.Event) -> None:
-        """Until it works once: render the prompts, and run one turn. A failure is said the first time only."""
-        said = False
+    async def _keep_warm(self, tried: asyncio.Event) -> None:
+        """For each release, until it works once: render its prompts, and run one turn. A failure is said once."""
+        warm = said = 0
         while True:
+            standing = self.standing
+            if standing.release.number == warm:
+                await self._news.wait()
+                self._news.clear()
+                continue
             began = time.monotonic()
             try:
-                await self._synthetic_turn()
+                await self._synthetic_turn(standing)
             except Exception as error:
-                if not said:
-                    said = True
+                if said != standing.release.number:
+                    said = standing.release.number
                     _log.warning("cannot warm up yet", extra={"reason": f"{type(error).__name__}: {error}"[:300]})
                 tried.set()
                 await asyncio.sleep(WARM_UP_AGAIN_S)
                 continue
-            self.warm = True
+            self.warm, warm = True, standing.release.number
             tried.set()
-            _log.info("warm", extra={"took_ms": round((time.monotonic() - began) * 1000)})
-            return
+            _log.info("warm", extra={"release": warm, "took_ms": round((time.monotonic() - began) * 1000)})
 
-    async def _synthetic_turn(self) -> None:
-        stages = Stages(
-            self.services.bot,
-            self.services.pool,
-            self.release.now().stages,  # type: ignore[arg-type]
-            self.services.prompts,
-            timeout_s=60.0,
-        )
+    async def _synthetic_turn(self, standing: Standing) -> None:
+        script, pool = standing.script, self.services.pool
+        versions = {str(stage): ref for stage, ref in standing.release.stages.items()}
+        stages = Stages(script.bot, pool, versions, script.prompts, timeout_s=60.0)
         clients = {stage: await asyncio.to_thread(stages.client, stage) for stage in FAMILIES}
         for act in PROMPT_ACTS:
-            for text in dict.fromkeys([self.services.prompts.texts[act], await stages.phrase(Act(act))]):
-                await self._render(clients["tts"], text)
-        prompt = self.services.prompts.find(self.services.prompts.texts["greet"])
+            for text in dict.fromkeys([script.prompts.texts[act], await stages.phrase(Act(act))]):
+                await self._render(standing, clients["tts"], text)
+        prompt = script.prompts.find(script.prompts.texts["greet"])
         stream = clients["stt"].new_stream()
         pcm = prompt.pcm if prompt is not None else np.zeros(SAMPLE_RATE, dtype=np.int16)
         for at in range(0, min(len(pcm), 2 * SAMPLE_RATE), FEED_SAMPLES):
             await stream.accept(pcm[at : at + FEED_SAMPLES])
         await stream.finish()
-        await clients["nlu"].parse(next(iter(self.services.bot.intents)))
+        await clients["nlu"].parse(next(iter(script.bot.intents)))
 
-    async def _render(self, tts: Any, text: str) -> None:
+    async def _render(self, standing: Standing, tts: Any, text: str) -> None:
         """Say a prompt and keep it."""
         audio: list[Pcm] = []
         words: list[PromptWord] = []
         async for piece in tts.synthesise(text):
             audio.append(piece.pcm)
             words += [PromptWord(word.word, word.start_s, word.end_s) for word in piece.words]
-        assigned = self.release.now().stages["tts"]
-        self.services.prompts.keep(text, (assigned.model, assigned.version), np.concatenate(audio), words)
+        voice = standing.release.stages["tts"]
+        standing.script.prompts.keep(text, (voice.model, voice.version), np.concatenate(audio), words)
+
+
+def _refs(stages: Iterable[StageAssignment]) -> list[tuple[str, int]]:
+    return [(stage.model, stage.version) for stage in stages]

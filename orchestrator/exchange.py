@@ -47,6 +47,7 @@ class Answering:
         self._speaker = speaker
         self._services = services
         self._assignment = assignment
+        self._script = assignment.script
         self._call_id = call_id
         self._fallen = fallen
         self._since = 0
@@ -96,7 +97,7 @@ class Answering:
         return heard
 
     async def _decide(self, state: State, heard: Heard | None, figures: TurnFigures, used: list[str]) -> Step:
-        dialogue = self._services.dialogue
+        dialogue = self._script.dialogue
         if heard is None:
             return dialogue.start()
         if heard.kind == "nothing":
@@ -155,10 +156,10 @@ class Answering:
     async def _apologise(self) -> str:
         """Say the apology that needs no stage, and hand over."""
         self.ending = True
-        prompt = self._services.prompts.apology()
+        prompt = self._script.prompts.apology()
         await self._speaker.send(prompt)
         await self._speaker.trace(
-            "reply", act="apology", slots={}, text=self._services.prompts.texts["apology"], prompt=True
+            "reply", act="apology", slots={}, text=self._script.prompts.texts["apology"], prompt=True
         )
         return "handover"
 

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 PROMPT_ACTS = ("greet", "apology", "handover", "goodbye")
 """Acts whose audio every replica keeps."""
+_KEPT_VOICES = 4
+"""TTS versions whose audio is kept: the champion's, the one before, and two arms of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Prompts:
     def keep(self, text: str, version: tuple[str, int], pcm: Pcm, words: Sequence[PromptWord]) -> None:
         """Remember how a (model, version) said a text."""
         self._by_version[text, version] = self._by_text[text] = Prompt(pcm, tuple(words))
+        voices = list(dict.fromkeys(voice for _, voice in self._by_version))
+        for text_, voice in list(self._by_version):
+            if voice in voices[:-_KEPT_VOICES]:
+                del self._by_version[text_, voice]
 
     def find(self, text: str, version: tuple[str, int] | None = None) -> Prompt | None:
         """The text as this (model, version) said it, or, where it is left out, as anybody did."""

@@ -51,6 +51,24 @@ class CallParams:
     log_transcripts: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Script:
+    """How a release talks: its dialogue config, and the prompts that were rendered from it. Shared by its calls."""
+
+    bot: Bot
+    dialogue: Dialogue
+    prompts: Prompts
+
+    @classmethod
+    def of(cls, bot: Bot) -> Script:
+        """The script of a bot, nothing rendered yet.
+
+        Raises:
+            ParleyError: the bot's replies do not fit its tasks.
+        """
+        return cls(bot, Dialogue(bot), Prompts(bot))
+
+
 @dataclass(frozen=True)
 class CallAssignment:
     """What answers one call: decided at its start, kept to its end."""
@@ -59,19 +77,19 @@ class CallAssignment:
     """The caller's pseudonym."""
     release: int
     stages: Mapping[str, StageAssignment]
+    script: Script
 
 
 @dataclass
 class Services:
     """Shared by the calls of a replica; every field may be used by many calls at once."""
 
-    bot: Bot
-    dialogue: Dialogue
     pool: ClientPool
-    prompts: Prompts
     assign: Callable[[str, str], CallAssignment]
     """(caller, call id) to what answers it."""
     log_exposures: Callable[[Iterable[Exposure]], None]
+    call_over: Callable[[CallAssignment], None] = lambda _: None
+    """Told when a call that was assigned is over, however it ended."""
     params: CallParams = field(default_factory=CallParams)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(stage, reason) to how often, since the replica started."""

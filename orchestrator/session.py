@@ -72,7 +72,11 @@ async def answer_call(line: Line, services: Services) -> str:
     call_id = uuid.uuid4().hex
     token = CALL_ID.set(call_id)
     try:
-        return await CallSession(line, services, start, call_id).run()
+        assignment = services.assign(start.parameters.get(CALLER_PARAMETER, ""), call_id)
+        try:
+            return await CallSession(line, services, start, call_id, assignment).run()
+        finally:
+            services.call_over(assignment)
     finally:
         CALL_ID.reset(token)
 
@@ -99,7 +103,7 @@ async def _await_start(line: Line, timeout_s: float) -> Start | None:
 class CallSession:
     """One call in progress. See :func:`answer_call`."""
 
-    def __init__(self, line: Line, services: Services, start: Start, call_id: str) -> None:
+    def __init__(self, line: Line, services: Services, start: Start, call_id: str, assignment: CallAssignment) -> None:
         self.call_id = call_id
         self._line = line
         self._services = services
@@ -109,12 +113,13 @@ class CallSession:
         trace = start.parameters.get(TRACE_PARAMETER) == "1"
         self._greets = not (trace and start.parameters.get(SKIP_GREETING_PARAMETER) == "1")
         self._speaker = Speaker(line, start.stream_sid, lambda: self._taker.samples, trace=trace)
-        self._assignment: CallAssignment = services.assign(start.parameters.get(CALLER_PARAMETER, ""), call_id)
+        self._assignment = assignment
+        self._script = assignment.script
         stages = Stages(
-            services.bot,
+            self._script.bot,
             services.pool,
-            self._assignment.stages,
-            services.prompts,
+            assignment.stages,
+            self._script.prompts,
             timeout_s=services.params.stage_timeout_s,
             counts=services.fallbacks,
             on_fallback=self._on_fallback,
@@ -141,7 +146,7 @@ class CallSession:
             await self._last_words(self._prompt("goodbye"))
         except Exception:
             _log.exception("call failed")
-            await self._last_words(self._services.prompts.apology())
+            await self._last_words(self._script.prompts.apology())
         await self._speaker.trace("end", reason=reason)
         await self._line.close(INTERNAL_ERROR if reason in ("internal_error", "wire_error") else NORMAL, reason)
         _log.info(
@@ -169,7 +174,7 @@ class CallSession:
         if over is None:  # both tasks end only by raising
             raise RuntimeError("the call's tasks ended")
         if over.reason == "wire_error":
-            await self._last_words(self._services.prompts.apology())
+            await self._last_words(self._script.prompts.apology())
         return over.reason
 
     async def _read(self) -> None:
@@ -236,11 +241,11 @@ class CallSession:
         await self._speaker.trace(
             "call",
             call_id=self.call_id,
-            bot=self._services.bot.name,
+            bot=self._script.bot.name,
             release=self._assignment.release,
             versions={stage: assigned.version for stage, assigned in self._assignment.stages.items()},
         )
-        first = self._services.dialogue.start(greet=self._greets)
+        first = self._script.dialogue.start(greet=self._greets)
         self._state = first.state
         if first.acts:
             self._begin(group, first.state, None)
@@ -287,7 +292,7 @@ class CallSession:
         self._fallen.add(fallback.stage)
 
     def _prompt(self, act: str) -> Prompt:
-        prompts = self._services.prompts
+        prompts = self._script.prompts
         return prompts.find(prompts.texts[act]) or prompts.last_resort()
 
     async def _last_words(self, prompt: Prompt) -> None:

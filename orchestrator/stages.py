@@ -45,6 +45,10 @@ HEARING_WITHIN_S = 4.0
 """No further attempt begins after this: a server that hangs must not keep a caller in silence."""
 
 
+_KEPT_CLIENTS = 64
+"""Clients that a replica keeps, the newest ones: it may see any number of releases, and each holds a lexicon."""
+
+
 class Transcript(Protocol):
     """What the session needs of an STT result."""
 
@@ -106,7 +110,8 @@ class ClientPool:
             ParleyError: the version is not published, or its assets are damaged.
         """
         key = (stage, model, version)
-        if key not in self._clients:
+        found = self._clients.get(key)
+        if found is None:
             bundle = self._repo / model / str(version)
             if not bundle.is_dir():
                 raise ParleyError(
@@ -115,8 +120,11 @@ class ClientPool:
                     mend=f"publish it into {self._repo.name}/",
                 )
             client = getattr(importlib.import_module(f"models.{stage}.client"), self._CLASSES[stage])
-            self._clients[key] = client(bundle, self.engine, model, version)
-        return self._clients[key]
+            found = self._clients[key] = client(bundle, self.engine, model, version)
+            # A call that uses one of those meanwhile reads it again.
+            for old in list(self._clients)[:-_KEPT_CLIENTS]:
+                self._clients.pop(old, None)
+        return found
 
 
 @dataclass(frozen=True)

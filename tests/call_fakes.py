@@ -16,9 +16,7 @@ import numpy as np
 
 from experiments.assignment import StageAssignment
 from experiments.exposures import Exposure
-from orchestrator.dialogue import Dialogue
-from orchestrator.prompts import Prompts
-from orchestrator.services import CallAssignment, CallParams, Services
+from orchestrator.services import CallAssignment, CallParams, Script, Services
 from orchestrator.turn import TurnParams
 from orchestrator.wires.twilio import Connected, Event, Mark, Media, Start, Stop, parse, render
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
@@ -169,6 +167,7 @@ def fake_services(exposures: list[Exposure] | None = None, **params: Any) -> tup
     """The barista's calls over fake models. Waits are short; ``params`` are those of `CallParams`."""
     bot = load_bot("barista")
     models = FakeModels(bot)
+    script = Script.of(bot)
     kept: list[Exposure] = exposures if exposures is not None else []
 
     def assign(caller: str, call_id: str) -> CallAssignment:
@@ -176,19 +175,21 @@ def fake_services(exposures: list[Exposure] | None = None, **params: Any) -> tup
             stage: StageAssignment(stage, f"barista_{stage}", 1, None, None, "release", 0)
             for stage in ("stt", "nlu", "nlg", "tts")
         }
-        return CallAssignment("unit", 7, stages)
+        return CallAssignment("unit", 7, stages, script)
 
     params.setdefault("turn", TurnParams(no_input_s=4.0))
     services = Services(
-        bot=bot,
-        dialogue=Dialogue(bot),
         pool=models,  # type: ignore[arg-type]
-        prompts=Prompts(bot),
         assign=assign,
         log_exposures=kept.extend,
         params=CallParams(**params),
     )
     return services, models
+
+
+def script_of(services: Services) -> Script:
+    """The script that every call of these services gets."""
+    return services.assign("", "").script
 
 
 class FakeLine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import soundfile
 import uvicorn
 import websockets
 from call_fakes import FakeModels, tone
+from release_site import add_versions, make_site, write_seed
 
 from orchestrator.api import create_api
 from orchestrator.app import start_app
@@ -27,8 +27,11 @@ from orchestrator.desk import Desk
 from orchestrator.wires.twilio import Connected, Mark, Media, Start, Trace, parse, render
 from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
+from parley.bundle import FAMILIES
 from parley.errors import ParleyError
-from parley.settings import Settings, settings
+from parley.settings import Settings
+from registry.home import Registry
+from registry.releases import seed
 
 
 class ReadyEngine:
@@ -49,12 +52,12 @@ class ReadyEngine:
 @pytest.fixture
 def site(tmp_path: Path) -> Settings:
     """Settings with a release of its own, so that no test depends on what is published."""
-    bots = tmp_path / "bots"
-    (bots / "barista").mkdir(parents=True)
-    (bots / "barista" / "bot.yaml").write_bytes(Path("bots/barista/bot.yaml").read_bytes())
-    stages = {stage: {"model": f"barista_{stage}", "version": 1} for stage in ("stt", "nlu", "nlg", "tts")}
-    (bots / "barista" / "release.json").write_text(json.dumps({"number": 3, "stages": stages}))
-    return settings(bots_dir=bots, repo_dir=tmp_path / "repo", max_calls=2, port=0, control_token="secret")
+    made = make_site(tmp_path).model_copy(update={"engine": "triton", "max_calls": 2, "control_token": "secret"})
+    with Registry.at(made) as registry:
+        add_versions(registry)
+        write_seed(made, dict.fromkeys(FAMILIES, 1), number=3)
+        seed(registry)
+    return made
 
 
 @contextmanager
@@ -181,7 +184,7 @@ def test_health_readiness_and_the_experiments_are_served(site: Settings, models:
         not_ready = httpx.get(f"http://{address}/readyz")
         experiments = httpx.get(f"http://{address}/v1/experiments", headers={"Authorization": "Bearer secret"})
 
-    assert (ready.status_code, ready.json()["release"]) == (200, 3)
+    assert (ready.status_code, ready.json()["release"], ready.json()["pointer"]) == (200, 3, 1)
     assert not_ready.status_code == 503 and not any(not_ready.json()["stages"].values())
     assert experiments.status_code == 200 and experiments.json()["experiments"] == []
 
@@ -248,7 +251,7 @@ def test_recordings_are_read_with_what_is_expected_and_bad_ones_named(tmp_path: 
 
 @pytest.mark.serve
 def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site: Settings) -> None:
-    """Nothing is published: the call is answered with a spoken apology and put through, and other routes work."""
+    """No graph can be loaded: the call is answered with a spoken apology and put through, and other routes work."""
 
     async def call(url: str) -> list[object]:
         async with websockets.connect(url) as line:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from call_fakes import FakeGateway, FakeLine, FakeModels, fake_services, tone
+from call_fakes import FakeGateway, FakeLine, FakeModels, fake_services, script_of, tone
 
 from experiments.exposures import Exposure
 from orchestrator import stages as stages_module
@@ -242,7 +242,7 @@ def test_a_stage_that_is_down_is_spoken_around_and_counted(down: set[str], acts:
 def test_with_everything_down_from_the_start_the_caller_hears_an_apology(how: str) -> None:
     services, models = fake_services()
     getattr(models, how).update({"stt", "nlu", "nlg", "tts"})
-    apology = ulaw_encode(services.prompts.last_resort().pcm).tobytes()
+    apology = ulaw_encode(script_of(services).prompts.last_resort().pcm).tobytes()
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
@@ -344,7 +344,7 @@ def test_broken_messages_are_borne_and_unknown_ones_ignored() -> None:
 
 def test_a_gateway_that_sends_nothing_but_rubbish_gets_an_apology_and_the_end() -> None:
     services, _ = fake_services()
-    apology = ulaw_encode(services.prompts.last_resort().pcm).tobytes()
+    apology = ulaw_encode(script_of(services).prompts.last_resort().pcm).tobytes()
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
@@ -366,7 +366,7 @@ def test_a_bug_in_one_call_ends_that_call_only() -> None:
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
-        services.dialogue = None  # type: ignore[assignment]
+        object.__setattr__(script_of(services), "dialogue", None)
         await gateway.turn(300, 2)
 
     async def other(gateway: FakeGateway) -> None:
