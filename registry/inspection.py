@@ -12,6 +12,7 @@ kill its reader kills that child, and is refused with the limit it met.
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import json
 import os
 import resource
@@ -66,14 +67,13 @@ def _in_child(directory: Path, names: list[str], limits: Limits) -> tuple[str, s
     finally:
         os.close(write)
     try:
-        lines = _listen(read, time.monotonic() + limits.wall_s)
+        lines, late = _listen(read, time.monotonic() + limits.wall_s)
     finally:
         os.close(read)
-    late = lines is None
     if late:
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
-    reports = [json.loads(line) for line in lines or ()]
+    reports = [json.loads(line) for line in lines]
     if reports and "verdict" in reports[-1]:
         verdict = reports[-1]["verdict"]
         return (verdict[0], verdict[1]) if verdict else None
@@ -113,6 +113,7 @@ def _work(directory: Path, names: list[str], limits: Limits, write: int) -> NoRe
 
     import onnx  # noqa: F401  # before the limits, which are for the content
 
+    faulthandler.disable()  # a crash is an answer here, not news for the terminal
     _limit(limits)
     verdict = file_content.examine(directory, names, limits, lambda name: tell({"at": name}))
     tell({"verdict": verdict})
@@ -134,18 +135,17 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(what, (allowed, allowed))
 
 
-def _listen(read: int, deadline: float) -> list[bytes] | None:
-    """The child's lines until it has answered or ended; None when the deadline came first."""
-    answer = b""
+def _listen(read: int, deadline: float) -> tuple[list[bytes], bool]:
+    """The child's lines until it has answered or ended, and whether the deadline came first."""
+    answer, late = b"", False
     while b'"verdict"' not in answer or not answer.endswith(b"\n"):
         ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            return None
-        chunk = os.read(read, 1 << 16)
+        late = not ready
+        chunk = b"" if late else os.read(read, 1 << 16)
         if not chunk:
             break
         answer += chunk
-    return answer.split(b"\n")[:-1]
+    return answer.split(b"\n")[:-1], late
 
 
 def _death(status: int, limits: Limits) -> str:

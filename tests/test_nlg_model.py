@@ -144,7 +144,7 @@ def test_a_graph_with_other_weights_fails_the_parity_check(run: Path, tmp_path: 
 
 def test_the_bundle_is_whole_and_records_both_parities(run: Path) -> None:
     manifest = verify_files(run / "bundle")
-    assert set(manifest.files) == {"model.onnx", "tokenizer.json", "bot.json"}
+    assert set(manifest.files) == {"model.onnx", "tokenizer.json", "bot.json", "utterances.tsv"}
     assert manifest.parity["step"]["inputs_checked"] > 50
     assert manifest.parity["replies_equal"] == len(make_data(load_bot(BOT), 7).rows)
 

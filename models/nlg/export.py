@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.exporting import Feeds, check_parity, convert, session, staged, tensorrt, to_onnx
+from models.exporting import Feeds, check_parity, convert, list_utterances, session, staged, tensorrt, to_onnx
 from models.nlg.client import BOT, TOKENIZER
 from models.nlg.data import NlgData, encode, make_data
 from models.nlg.loop import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
@@ -26,10 +26,13 @@ from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.runs import Run
+from parley.utterances import Utterances, of_texts
 
 TOLERANCE = {"fp32": 1e-4, "int8": 0.15}
 """Largest difference of a step's logit, relative to the largest; token sequences must be equal in any precision."""
 _STEP_ROWS = 12
+PROVIDES = {"text": "written"}
+"""Replies as one writes them, with capitals, signs and figures: what the voice reads out."""
 
 
 class Step(nn.Module):
@@ -71,6 +74,7 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precisio
     for asset in (TOKENIZER, BOT):
         shutil.copyfile(path / asset, bundle / asset)
     tokenizer, data = read_tokenizer(bundle / TOKENIZER), make_data(bot, run.params["seed"])
+    _list_utterances(bundle, run, bot, data)
     prompt = max(len(encode(tokenizer, row)[0]) for row in data.rows)
     step, model = path / "step.onnx", bundle / "model.onnx"
     example = (torch.zeros(2, dtype=torch.int64), torch.tensor(3), network.empty_cache(2))
@@ -89,6 +93,17 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precisio
     if plan:
         tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
     return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
+
+
+def _list_utterances(bundle: Path, run: Run, bot: Bot, data: NlgData) -> None:
+    splits = (("train", data.train), ("valid", data.valid), ("test", data.test))
+    rows = of_texts((split, [row.text for row in part]) for split, part in splits)
+    learned = Utterances(data.digest, bot.name, _licence(bot), tuple(rows))
+    list_utterances(bundle, learned, run.figures()["dataset_digest"], f"replies of bot {bot.name}")
+
+
+def _licence(bot: Bot) -> str:
+    return f"Apache-2.0: generated from bots/{bot.name}/bot.yaml"
 
 
 def _torch_step(network: NlgNetwork) -> Any:
@@ -156,7 +171,7 @@ def _manifest(run: Run, bot: Bot, network: NlgNetwork, prompt: int, parity: dict
         lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], bot_digest=bot.digest,
                         params=run.params, seed=run.params["seed"], environment=environment()),
         parity=parity,
-        data_licence=f"Apache-2.0: generated from bots/{bot.name}/bot.yaml",
+        data_licence=_licence(bot), provides=PROVIDES,
     )  # fmt: skip
 
 

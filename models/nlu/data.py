@@ -76,6 +76,11 @@ class Sizes:
     out_of_scope_share: float = 0.2
     noisy_share: float = 0.4
 
+    @classmethod
+    def of(cls, train: int) -> Sizes:
+        """The sizes of a run that trains on so many rows."""
+        return cls(train=train, valid=min(cls.valid, train), test=min(cls.test, train))
+
 
 @dataclass(frozen=True)
 class NluData:

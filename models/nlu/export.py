@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.exporting import Feeds, check_parity, convert, staged, tensorrt, to_onnx
+from models.exporting import Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
 from models.nlu.client import LABELS, TOKENIZER, encode, feeds, read_labels
-from models.nlu.data import Sizes, make_data
+from models.nlu.data import SPLITS, Sizes, make_data
 from models.nlu.network import NluConfig, NluNetwork
 from models.tokenizer import read_tokenizer
 from models.training import environment, git_lineage, load_checkpoint, trained_run
@@ -22,12 +22,15 @@ from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.runs import Run
+from parley.utterances import Utterances, of_texts
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("intent_logits", "tag_logits")
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.15}
 """Largest difference of a logit, relative to the largest one (see `check_parity`); decisions must be equal as well."""
 PARITY_ROWS = 64
+REQUIRES = {"stt.casing": "lower", "stt.numbers": "words"}
+"""It learned sentences as callers say them, spelled out, in lower case."""
 
 
 def open_run(path: Path) -> tuple[Run, Bot, NluNetwork]:
@@ -57,6 +60,7 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NluNetwork, precisio
     path = run.path
     for asset in (TOKENIZER, LABELS):
         shutil.copyfile(path / asset, bundle / asset)
+    _list_utterances(bundle, run, bot)
     model = bundle / "model.onnx"
     ids = torch.ones((2, 16), dtype=torch.int64)
     axes = {name: {0: "batch", 1: "tokens"} for name in (*INPUTS, "tag_logits")} | {"intent_logits": {0: "batch"}}
@@ -67,6 +71,17 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NluNetwork, precisio
         tokens = network.config.max_tokens
         tensorrt(model, {name: ((1, 16), (4, 16), (16, tokens)) for name in INPUTS})
     return write_bundle(bundle, _manifest(run, bot, network, parity))
+
+
+def _list_utterances(bundle: Path, run: Run, bot: Bot) -> None:
+    data = make_data(bot, run.params["seed"], Sizes.of(run.params["rows"]))
+    rows = of_texts((split, [row.text for row in getattr(data, split)]) for split in SPLITS)
+    learned = Utterances(data.digest, bot.name, _licence(bot), tuple(rows))
+    list_utterances(bundle, learned, run.figures()["dataset_digest"], f"sentences of bot {bot.name}")
+
+
+def _licence(bot: Bot) -> str:
+    return f"Apache-2.0: generated from bots/{bot.name}/bot.yaml and models/nlu/out_of_scope.txt"
 
 
 def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: str) -> dict[str, Any]:
@@ -119,7 +134,7 @@ def _manifest(run: Run, bot: Bot, network: NluNetwork, parity: dict[str, Any]) -
         lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], bot_digest=bot.digest,
                         params=run.params, seed=run.params["seed"], environment=environment()),
         parity=parity,
-        data_licence=f"Apache-2.0: generated from bots/{bot.name}/bot.yaml and models/nlu/out_of_scope.txt",
+        data_licence=_licence(bot), requires=REQUIRES,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class TrainParams:
     """Training rows to draw; validation and test are 1,500 and 3,000, or fewer when this is less."""
 
     def sizes(self) -> Sizes:
-        return Sizes(train=self.rows, valid=min(1500, self.rows), test=min(3000, self.rows))
+        return Sizes.of(self.rows)
 
 
 @dataclass(frozen=True)

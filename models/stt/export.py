@@ -30,9 +30,12 @@ from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
+from parley.utterances import Utterance, Utterances
 
 _TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "int8": 2.5}
 """On log-probabilities down to -30. int8 is judged by its word errors (evaluate); here only a wreck fails."""
+_PROVIDES = {"casing": "lower", "numbers": "words", "punctuation": "none"}
+"""How its transcripts are written: the decoder's words are the grammar's, which spells everything out."""
 _INPUTS, _OUTPUTS = ("pcm", "state"), ("log_probs", "new_state")
 
 
@@ -91,6 +94,9 @@ def _export_into(
         exporting.tensorrt(model, {name: ((1, width), (8, width), (32, width)) for name, width in widths.items()})
     grammar = Grammar(load_bot(run.params["bot"]))
     save_graph(bundle, grammar.network(), pronunciations(grammar.words()))
+    rows = tuple(Utterance(row.sha256, row.id, row.split) for row in dataset.rows)
+    learned = Utterances(dataset.digest, run.params["bot"], dataset.licence, rows)
+    exporting.list_utterances(bundle, learned, run.params["dataset_digest"], str(dataset.path))
     manifest = write_bundle(bundle, _manifest(run, network, dataset, {**parity, "precision": precision}))
     # The confidence is fitted by decoding with the bundle itself, so it is written in a second pass.
     constants = {**manifest.constants, "confidence": asyncio.run(calibrate(bundle, dataset))}
@@ -133,6 +139,7 @@ def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str,
         ),
         parity=parity,
         data_licence=dataset.licence,
+        provides=_PROVIDES,
     )  # fmt: skip
 
 

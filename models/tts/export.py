@@ -10,6 +10,7 @@ durations, stays as it is.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, tensorrt, to_onnx
+from models.exporting import PRECISIONS, Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
 from models.training import environment, git_lineage, load_checkpoint
 from models.tts.data import Corpus, load
 from models.tts.network import TtsConfig, TtsNetwork
@@ -31,9 +32,12 @@ from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import sha256_json
 from parley.runs import Run
+from parley.utterances import Utterance, Utterances
 
 _TOLERANCE = {"fp32": 5e-3, "fp16": 5e-3, "int8": 0.25}
 """Largest difference of a sample, relative to the piece's peak. int8 changes filters, not durations or pulses."""
+_REQUIRES = {"nlg.text": "written"}
+"""It reads out figures, prices and signs as a person would (`models.tts.text`), from text as one writes it."""
 _INPUTS = ("phones", "piece_start", "rate")
 _OUTPUTS = ("pcm", "durations", "frames")
 MAX_BATCH = 16
@@ -133,6 +137,9 @@ def _export_into(staging: Path, run: Run, model: TtsNetwork, corpus: Corpus, pre
         convert(graph, precision, _encoder_nodes(graph))
     parity = {**check_parity(_torch_reference(model), graph, feeds, _TOLERANCE[precision]), "precision": precision}
     corpus.lexicon.save(staging / "lexicon.json")
+    rows = tuple(Utterance(hashlib.sha256(u.pcm.tobytes()).hexdigest(), u.id, u.split) for u in corpus.utterances)
+    learned = Utterances(corpus.digest, run.params["bot"], corpus.licence, rows)
+    list_utterances(staging, learned, run.params["dataset_digest"], "the corpus of the voice")
     return write_bundle(staging, _manifest(run, model, corpus, parity))
 
 
@@ -184,6 +191,7 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
         ),  # fmt: skip
         parity=parity,
         data_licence=corpus.licence,
+        requires=_REQUIRES,
     )
 
 
