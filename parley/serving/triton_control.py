@@ -155,7 +155,7 @@ class GrpcControl:
                 status, text = str(error.status()), str(error.message())
         if status.endswith("DEADLINE_EXCEEDED"):
             raise _late(where, timeout_s)
-        if status.endswith("UNAVAILABLE"):
+        if status.endswith("UNAVAILABLE") and "restricted" not in text:
             raise _silent(self.address, where)
         raise refusal(text, where)
 
