@@ -30,8 +30,8 @@ from parley.settings import Settings, database_url
 from parley.utterances import read_utterances
 from registry import tables as t
 
-PUBLISHED, COLLECTED = "published", "collected"
-STATES = (PUBLISHED, COLLECTED)
+PUBLISHED, COLLECTING, COLLECTED = "published", "collecting", "collected"
+STATES = (PUBLISHED, COLLECTING, COLLECTED)
 _EXPORT_AGAIN = "export the run again"
 
 
@@ -54,7 +54,7 @@ class VersionRow:
     """The key that signed it."""
     size_bytes: int
     state: str
-    """``published``, or ``collected``: the files are gone, the record stays."""
+    """``published``; ``collecting``: the files are being removed; ``collected``: they are gone, the record stays."""
     published_at: datetime
     """When its manifest was written into this repository."""
     published_by: str
@@ -284,7 +284,7 @@ def record_dataset(c: sa.Connection, directory: Path, manifest: Manifest) -> Non
 
 
 def set_state(c: sa.Connection, model: str, number: int, state: str) -> None:
-    """Mark a version as ``published`` or ``collected``.
+    """Mark a version as ``published``, ``collecting`` or ``collected``.
 
     Raises:
         ParleyError: the version is not known; lists which are.

@@ -63,7 +63,7 @@ class Registry:
         Raises:
             ParleyError: the disk or the database refuses.
         """
-        from registry import releases
+        from registry import collect, releases
         from registry.mending import mend_model, unsettled_models
 
         unsettled, done = unsettled_models(self), []
@@ -72,7 +72,7 @@ class Registry:
                 for model in unsettled:
                     done += mend_model(self, model)
                     bar.advance()
-        return done + releases.seed(self)
+        return done + collect.finish(self) + releases.seed(self)
 
     def close(self) -> None:
         """Let go of the database."""

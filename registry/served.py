@@ -29,7 +29,7 @@ from parley.serving.triton_control import Control, GrpcControl, open_control, re
 from parley.serving.trust import Trust
 from registry import leases, moves
 from registry import tables as t
-from registry.catalogue import COLLECTED, PUBLISHED, VersionRow, version
+from registry.catalogue import PUBLISHED, VersionRow, version
 from registry.home import Registry
 from registry.signing import write_pin
 from registry.view import Ref, ViewFolder
@@ -192,7 +192,7 @@ class ServedView:
     def _check(self, row: VersionRow) -> None:
         """Verify a version against what the catalogue accepted under its number."""
         directory = self._registry.repo / row.model / str(row.number)
-        if row.state == COLLECTED:
+        if row.state != PUBLISHED:
             raise ParleyError(
                 "the version was collected", where=str(directory), mend="import it again, if anybody has it"
             )

@@ -101,6 +101,11 @@ def write_pin(site: Settings, model: str, number: int, digest: str) -> None:
     write_atomic(path, digest + "\n")
 
 
+def remove_pin(site: Settings, model: str, number: int) -> None:
+    """Forget what was accepted for a version, so that nobody loads it any more."""
+    (pins(site) / model / str(number)).unlink(missing_ok=True)
+
+
 def read_pin(site: Settings, model: str, number: int) -> str | None:
     """The digest that was accepted here for this version; None when there was none."""
     return Trust.of(site).pin(model, number)

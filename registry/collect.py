@@ -1,0 +1,242 @@
+"""Collecting what nothing needs: releases are retired, then versions that only they named lose their files.
+
+    with Registry.at(settings()) as registry:
+        for decision in collect(registry, Policy(keep=5, older_than_days=30)):
+            print(decision)
+
+The record of a version stays when its files go, with its manifest and its data: what answered a call is never unknown.
+Killed at any step, a version is here and published, or gone and known as collected, once the next command has run
+`finish`: it is first marked as collecting (nothing may refer to it from then on), then loses its pin, is renamed out of
+sight, deleted, and marked as collected.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from parley.errors import ParleyError
+from parley.files import fsync_dir
+from parley.signatures import verify_version
+from registry import catalogue
+from registry import tables as t
+from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED, VersionRow
+from registry.holds import KEPT, RETIRED
+from registry.layout import model_lock
+from registry.model_config import version_numbers
+from registry.retention import Decision, Policy, decide, decide_releases, loaded_versions, needs, seeded_versions
+from registry.signing import remove_pin, trusted_keys, write_pin
+
+if TYPE_CHECKING:
+    from registry.home import Registry
+
+LOG = logging.getLogger(__name__)
+_GONE = ".collecting-"
+
+
+def collect(
+    registry: Registry,
+    policy: Policy,
+    *,
+    dry_run: bool = False,
+    who: str = "",
+    on_done: Callable[[Decision], None] = lambda decision: None,
+) -> list[Decision]:
+    """Decide about everything, retire releases and collect versions.
+
+    Args:
+        registry: of the site.
+        policy: what is kept although nothing needs it.
+        dry_run: only decide.
+        who: for the audit; default the user.
+        on_done: called after each release or version that went.
+
+    Returns:
+        Every decision. One that did not hold any more when its turn came is given as it was found then.
+
+    Raises:
+        ParleyError: disk or database refuse.
+    """
+    with registry.catalogue.read() as c:
+        decisions = decide(registry, c, policy)
+    if dry_run:
+        return decisions
+    final = []
+    for decision in decisions:
+        if not decision.kept:
+            retire = decision.kind == "release"
+            decision = _retire(registry, decision, policy, who) if retire else _collect(registry, decision, who)
+            on_done(decision)
+        final.append(decision)
+    return final
+
+
+def collect_version(registry: Registry, model: str, number: int, *, who: str = "") -> None:
+    """Collect one version, whatever its age.
+
+    Raises:
+        ParleyError: something needs it, all reasons are given; or it is not here.
+    """
+    with registry.catalogue.read() as c:
+        row = catalogue.version(c, model, number)
+    where = f"{model} version {number}"
+    if row.state != PUBLISHED:
+        raise ParleyError(f"it is {row.state} already", where=where)
+    if reasons := _collect_row(registry, row, ("asked for by hand",), who):
+        raise ParleyError(
+            f"it is needed: {'; '.join(reasons)}",
+            where=where,
+            mend="promote another release and retire this one (parley gc), stop the experiment, or wait for the calls",
+        )
+
+
+def why_needed(registry: Registry, model: str, number: int) -> list[str]:
+    """Every reason why `collect_version` would refuse; none means that it would not.
+
+    Raises:
+        ParleyError: the version is not known.
+    """
+    with registry.catalogue.read() as c:
+        return _needed(registry, c, catalogue.version(c, model, number))
+
+
+def finish(registry: Registry) -> list[str]:
+    """Finish what a killed collector left; a query and a look into the folders when there is nothing.
+
+    A collected version whose files are back, from a backup or a checkout, is verified and published again.
+
+    Returns:
+        What was mended, in words.
+
+    Raises:
+        ParleyError: the database refuses.
+    """
+    done = []
+    with registry.catalogue.read() as c:
+        half = catalogue.versions(c, state=COLLECTING)
+        gone = {(row.model, row.number): row for row in catalogue.versions(c, state=COLLECTED)}
+    for row in half:
+        with model_lock(registry.repo, row.model, wait=False) as held:
+            if held and _state(registry, row) == COLLECTING:
+                try:
+                    _remove(registry, row)
+                    done.append(f"collected {row.model} version {row.number}")
+                except OSError as error:
+                    LOG.warning("%s version %d cannot be removed yet: %s", row.model, row.number, error)
+    for model in sorted({model for model, _ in gone}):
+        for number in version_numbers(registry.repo / model):
+            if (model, number) in gone:
+                done += _restore(registry, gone[model, number])
+    return done
+
+
+def _retire(registry: Registry, decision: Decision, policy: Policy, who: str) -> Decision:
+    """Retire a release, if it may still go."""
+    with registry.catalogue.write() as c:
+        now = {each.number: each for each in decide_releases(c, decision.owner, policy)}
+        again = now.get(decision.number, decision)  # not there: another collector was faster
+        if not again.kept:
+            here = (t.releases.c.bot == decision.owner) & (t.releases.c.number == decision.number)
+            c.execute(t.releases.update().where(here, t.releases.c.state == KEPT).values(state=RETIRED))
+            catalogue.audit(c, who or _user(), "retire", decision.subject, "; ".join(again.reasons))
+    return again
+
+
+def _collect(registry: Registry, decision: Decision, who: str) -> Decision:
+    """Collect a version, if it may still go."""
+    with registry.catalogue.read() as c:
+        row = catalogue.version(c, decision.owner, decision.number)
+    if kept_by := _collect_row(registry, row, decision.reasons, who):
+        return replace(decision, kept=True, reasons=tuple(kept_by))
+    return decision
+
+
+def _collect_row(registry: Registry, row: VersionRow, why: tuple[str, ...], who: str) -> list[str]:
+    """Mark a version and remove its files; returns what keeps it, where something does by now.
+
+    Its age is not asked again: it only grows.
+    """
+    try:
+        with model_lock(registry.repo, row.model):
+            with registry.catalogue.write() as c:
+                if reasons := _needed(registry, c, row):
+                    return reasons
+                if catalogue.version(c, row.model, row.number).state != PUBLISHED:
+                    return []  # another collector was faster
+                catalogue.set_state(c, row.model, row.number, COLLECTING)
+                subject = f"{row.model} {row.number}"
+                catalogue.audit(c, who or _user(), "collect", subject, "; ".join(why), {"digest": row.digest})
+            _remove(registry, row)
+    except OSError as error:
+        raise ParleyError(
+            f"cannot be removed: {error.strerror or error}",
+            where=str(error.filename or registry.repo / row.model / str(row.number)),
+            mend="check permissions; the next command finishes it",
+        ) from error
+    return []
+
+
+def _remove(registry: Registry, row: VersionRow) -> None:
+    """Take away pin and files of a version that is marked, for who holds its model's lock. May be repeated.
+
+    Raises:
+        OSError: the disk refuses; the rest is left to `finish`.
+    """
+    directory = registry.repo / row.model
+    version, aside = directory / str(row.number), directory / f"{_GONE}{row.number}"
+    remove_pin(registry.site, row.model, row.number)
+    if version.is_dir():
+        # One rename takes it from every reader; a folder that is half deleted never bears a version's name.
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.rename(version, aside)
+        fsync_dir(directory)
+    if aside.exists():
+        shutil.rmtree(aside)
+        fsync_dir(directory)
+    with registry.catalogue.write() as c:
+        catalogue.set_state(c, row.model, row.number, COLLECTED)
+
+
+def _restore(registry: Registry, row: VersionRow) -> list[str]:
+    """Publish a collected version again whose files are back and are those that were collected."""
+    version = registry.repo / row.model / str(row.number)
+    with model_lock(registry.repo, row.model, wait=False) as held:
+        if not held or _state(registry, row) != COLLECTED:
+            return []
+        try:
+            verify_version(version, trusted_keys(registry.site), model=row.model, number=row.number, pin=row.digest)
+        except ParleyError as error:
+            LOG.warning("%s version %d was collected, and these files are not it: %s", row.model, row.number, error)
+            return []
+        with registry.catalogue.write() as c:
+            catalogue.set_state(c, row.model, row.number, PUBLISHED)
+            catalogue.audit(c, _user(), "restore", f"{row.model} {row.number}", "its files are back")
+        write_pin(registry.site, row.model, row.number, row.digest)
+    return [f"published {row.model} version {row.number} again: its files are back"]
+
+
+def _needed(registry: Registry, c: sa.Connection, row: VersionRow) -> list[str]:
+    """Why a version cannot go now: all reasons but its age."""
+    here = catalogue.versions(c, model=row.model, state=PUBLISHED)
+    return needs(
+        c, row, newest=here[-1].number if here else 0, loaded=loaded_versions(registry),
+        seeds=seeded_versions(registry, c),
+    )  # fmt: skip
+
+
+def _state(registry: Registry, row: VersionRow) -> str:
+    with registry.catalogue.read() as c:
+        return catalogue.version(c, row.model, row.number).state
+
+
+def _user() -> str:
+    from registry.home import who  # the registry mends when it opens, so it imports this module
+
+    return who()
