@@ -34,7 +34,7 @@ from experiments.assignment import (
 from experiments.exposures import StoreUnavailable
 from experiments.pseudonyms import pseudonym_key, unit_of_id
 from experiments.store import ExperimentStore
-from experiments.versions import model_of, two_arms
+from experiments.versions import check_start, model_of, two_arms
 from parley.errors import ParleyError
 from parley.settings import Settings, settings
 
@@ -187,8 +187,9 @@ def router(store: ExperimentStore, token: str, site: Settings | None = None) -> 
     @routes.post("", status_code=201, dependencies=writer)
     def start_experiment(body: StartRequest, response: Response) -> dict[str, Any]:
         """Start an experiment; from now on only its coverage moves."""
-        model = model_of(site.repo_dir, body.stage, body.bot, (body.control, body.treatment))
-        arms = two_arms(site.repo_dir, model, body.control, body.treatment, body.weights)
+        with store.read() as c:
+            model = model_of(c, body.stage, body.bot, (body.control, body.treatment))
+            arms = two_arms(c, model, body.control, body.treatment, body.weights)
         new = store.change(
             body.who,
             "start",
@@ -196,6 +197,7 @@ def router(store: ExperimentStore, token: str, site: Settings | None = None) -> 
             lambda known: start(
                 body.name, body.stage, model, arms, body.coverage, known, algorithm=body.algorithm, salt=body.salt
             ),
+            check_start,
         )
         response.headers["Location"] = f"/v1/experiments/{new.name}"
         return as_json(new)

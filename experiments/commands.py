@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import getpass
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +24,12 @@ from experiments import assignment
 from experiments.assignment import ALGORITHMS, STAGES, Experiment, arm_of, find
 from experiments.pseudonyms import pseudonym_key, unit_of_id
 from experiments.store import ExperimentStore
-from experiments.versions import model_of, two_arms
+from experiments.versions import check_start, model_of, two_arms
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import Settings, settings
+from registry.home import Registry
+from registry.home import who as user
 
 _BLOCK = 2000
 
@@ -54,14 +55,15 @@ def start(
         ParleyError: a rule refuses it, a version is not published, or the database does not answer.
     """
     site = site or settings()
-    model = model_of(site.repo_dir, stage, bot, (control, treatment))
-    arms = two_arms(site.repo_dir, model, control, treatment, weights)
+    with Registry.at(site), ExperimentStore.at(site) as store:  # the registry takes in what was not yet
+        with store.read() as c:
+            model = model_of(c, stage, bot, (control, treatment))
+            arms = two_arms(c, model, control, treatment, weights)
 
-    def rule(known: Sequence[Experiment]) -> Experiment:
-        return assignment.start(name, stage, model, arms, coverage, known, algorithm=algorithm, salt=salt)
+        def rule(known: Sequence[Experiment]) -> Experiment:
+            return assignment.start(name, stage, model, arms, coverage, known, algorithm=algorithm, salt=salt)
 
-    with ExperimentStore.at(site) as store:
-        return store.change(who or _user(), "start", why, rule)
+        return store.change(who or user(), "start", why, rule, check_start)
 
 
 def ramp(name: str, coverage: float, who: str = "", why: str = "", *, site: Settings | None = None) -> Experiment:
@@ -71,7 +73,7 @@ def ramp(name: str, coverage: float, who: str = "", why: str = "", *, site: Sett
         ParleyError: there is no such live experiment, the coverage is no share, or the database does not answer.
     """
     with ExperimentStore.at(site or settings()) as store:
-        return store.change(who or _user(), "ramp", why, lambda known: assignment.ramp(find(name, known), coverage))
+        return store.change(who or user(), "ramp", why, lambda known: assignment.ramp(find(name, known), coverage))
 
 
 def stop(name: str, who: str = "", why: str = "", *, site: Settings | None = None) -> Experiment:
@@ -81,7 +83,7 @@ def stop(name: str, who: str = "", why: str = "", *, site: Settings | None = Non
         ParleyError: there is no such live experiment, or the database does not answer.
     """
     with ExperimentStore.at(site or settings()) as store:
-        return store.change(who or _user(), "stop", why, lambda known: assignment.stop(find(name, known)))
+        return store.change(who or user(), "stop", why, lambda known: assignment.stop(find(name, known)))
 
 
 def list_experiments(site: Settings | None = None) -> tuple[Experiment, ...]:
@@ -165,13 +167,6 @@ def _open_csv(path: Path | None, stack: ExitStack) -> TextIO:
         return stack.enter_context(path.open("w", encoding="utf-8", newline=""))
     except OSError as error:
         raise ParleyError(f"cannot be written: {error.strerror}", where=str(path), mend="name another file") from None
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
-        return "unknown"
 
 
 def experiments_table(experiments: Sequence[Experiment]) -> Table:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -27,6 +27,7 @@ from experiments.follower import SnapshotFollower as SnapshotFollower
 from parley.database import UtcTime, answering, connect, forbid_changes, migrate, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
+from registry.holds import EXPERIMENT, hold, holders, let_go
 
 _WHO_CHARS = 128
 _WHY_CHARS = 1000
@@ -111,6 +112,7 @@ class ExperimentStore:
         self._engine, self._where = connect(url, busy_timeout_s)
         with self._problems():
             migrate(self._engine)
+            self._hold_live()
         self._exposures = ExposureWriter(self._write_exposures)
         atexit.register(self.close)
 
@@ -139,14 +141,24 @@ class ExperimentStore:
         with self._problems(), self._engine.connect() as connection:
             return snapshot_of(connection)
 
-    def change(self, who: str, what: str, why: str, rule: Callable[[Sequence[Experiment]], Experiment]) -> Experiment:
+    def change(
+        self,
+        who: str,
+        what: str,
+        why: str,
+        rule: Callable[[Sequence[Experiment]], Experiment],
+        check: Callable[[sa.Connection, Experiment, Sequence[Experiment]], None] | None = None,
+    ) -> Experiment:
         """Add the epoch that ``rule`` makes of the known experiments, with its audit row, in one transaction.
+
+        While an experiment is live the catalogue holds its arms, so that nobody promotes or deletes them away.
 
         Args:
             who: the person, for the audit.
             what: ``start``, ``ramp`` or ``stop``.
             why: their reason.
             rule: gets every experiment in its newest epoch; raises what it refuses.
+            check: looks at the new epoch in the same transaction, beside the catalogue; raises what it refuses.
 
         Raises:
             StoreUnavailable: the database cannot be written now.
@@ -157,6 +169,9 @@ class ExperimentStore:
             known = tuple(_newest(connection))
             version = config_version_of(connection) + 1
             new = dataclasses.replace(rule(known), config_version=version)
+            if check is not None:
+                check(connection, new, known)
+            _keep_arms(connection, new)
             before = next((e for e in known if e.name == new.name), None)
             now = datetime.now(UTC)
             connection.execute(experiments_table.insert().values(at=now, **asdict(new)))
@@ -173,6 +188,25 @@ class ExperimentStore:
                 )
             )
             return new
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A reading transaction of the database, which holds the catalogue too.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        with self._problems(), self._engine.connect() as connection:
+            yield connection
+
+    def _hold_live(self) -> None:
+        """Hold the arms of experiments that were started before there were holds."""
+        with self._engine.connect() as connection:
+            unheld = [e for e in snapshot_of(connection).live if not _held(connection, e)]
+        if unheld:
+            with writing(self._engine).begin() as connection:
+                for experiment in snapshot_of(connection).live:
+                    _keep_arms(connection, experiment)
 
     def audit(self, experiment: str | None = None) -> list[AuditRow]:
         """The changes of one experiment or of all, oldest first."""
@@ -234,6 +268,19 @@ class ExperimentStore:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _keep_arms(connection: sa.Connection, experiment: Experiment) -> None:
+    """Have the catalogue hold the arms of a live experiment, and let go of a stopped one's."""
+    holder = EXPERIMENT + experiment.name
+    if experiment.state == "live":
+        hold(connection, holder, [(experiment.model, arm.version) for arm in experiment.arms])
+    else:
+        let_go(connection, holder)
+
+
+def _held(connection: sa.Connection, experiment: Experiment) -> bool:
+    return EXPERIMENT + experiment.name in holders(connection, experiment.model)
 
 
 def config_version_of(connection: sa.Connection) -> int:

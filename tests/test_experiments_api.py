@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands
 from experiments.api import PROBLEM_JSON, router
 from experiments.assignment import STAGES, assign_call
 from experiments.pseudonyms import pseudonym, pseudonym_key
 from experiments.store import ExperimentStore
-from parley.bundle import Manifest, TensorSpec, write_bundle
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.releases import Release, StageVersion
+from registry.home import Registry
+from registry.releases import Release, StageVersion, seed
 
 TOKEN = "correct-horse"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -33,28 +34,17 @@ MUTATING = [
 ]
 
 
-def publish_empty(repo: Path, bot: str, stage: str, version: int) -> None:
-    folder = repo / f"{bot}_{stage}" / str(version)
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(f"{bot} {stage} {version}".encode())
-    tensor = TensorSpec(name="x", dtype="FP32", dims=[1])
-    manifest = Manifest(
-        family=stage, bot=bot, model=f"{bot}_{stage}", version=version, inputs=[tensor], outputs=[tensor]
-    )  # type: ignore[arg-type]
-    write_bundle(folder, manifest)
-
-
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    repo = tmp_path / "repo"
-    for stage in STAGES:
-        for version in (1, 2):
-            publish_empty(repo, "barista", stage, version)
-    publish_empty(repo, "bank", "nlu", 1)
-    monkeypatch.setenv("PARLEY_REPO_DIR", str(repo))
-    monkeypatch.setenv("PARLEY_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("PARLEY_PSEUDONYM_KEY", "key of this test")
-    return Settings(repo_dir=repo, state_dir=tmp_path / "state", pseudonym_key="key of this test")
+    made = make_site(tmp_path).model_copy(update={"pseudonym_key": "key of this test"})
+    with Registry.at(made) as registry:
+        add_versions(registry, 2)
+        add_version(registry, "nlu", bot="bank")
+        write_seed(made, dict.fromkeys(STAGES, 1))
+        seed(registry)
+    for name in ("bots_dir", "repo_dir", "state_dir", "pseudonym_key"):
+        monkeypatch.setenv(f"PARLEY_{name.upper()}", str(getattr(made, name)))
+    return made
 
 
 def client_of(site: Settings, token: str) -> TestClient:
@@ -220,7 +210,7 @@ def test_the_commands_start_ramp_list_and_stop(site: Settings, capsys: pytest.Ca
     assert run("list", "--all") == 0
     assert "stopped" in capsys.readouterr().out
     with ExperimentStore.at(site) as store:
-        assert [(a.who, a.why) for a in store.audit()][::2] == [("Ada", "try"), (commands._user(), "done")]
+        assert [(a.who, a.why) for a in store.audit()][::2] == [("Ada", "try"), (commands.user(), "done")]
 
 
 def test_a_version_that_is_not_published_is_refused_with_those_that_are(site: Settings) -> None:
