@@ -36,9 +36,9 @@ STT = "barista_stt"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Registry]:
+def site(tmp_path: Path, database_url: str) -> Iterator[Registry]:
     """Three versions of every stage; nothing is released yet."""
-    settings = make_site(tmp_path)
+    settings = make_site(tmp_path, database_url)
     with Registry.at(settings) as registry:
         add_versions(registry, 3)
         yield registry
@@ -354,7 +354,7 @@ def test_disk_that_refuses_is_one_clear_error_and_the_next_command_finishes(
 def test_command_explains_each_decision_and_collects_one_version_by_name(
     site: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("bots_dir", "repo_dir", "state_dir"):
+    for name in ("bots_dir", "repo_dir", "state_dir", "database_url"):
         monkeypatch.setenv(f"PARLEY_{name.upper()}", str(getattr(site.site, name)))
     add_version(site, "stt")
 
