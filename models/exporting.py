@@ -100,11 +100,15 @@ def convert(path: Path, precision: str, keep_fp32: Sequence[str] = ()) -> None:
         return
     if precision == "fp16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
         model = convert_float_to_float16(
             onnx.load(str(path)), keep_io_types=True, op_block_list=list(keep_fp32) or None
         )
-        onnx.save(model, str(path))
+        # The converter puts its casts behind their readers; ONNX wants them before.
+        sorter = OnnxModel(model)
+        sorter.topological_sort()
+        onnx.save(sorter.model, str(path))
     elif precision == "int8":
         from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from parley.bundle import read_manifest, verify_files
 from parley.errors import ParleyError
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
+from parley.utterances import read_utterances
+from registry.inspection import inspect_bundle
 
 ROOT = Path(__file__).parent.parent
 SMALL = SttConfig(channels=16, blocks=((1, 2), (2, 2), (1, 0)))
@@ -113,11 +116,22 @@ def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_bundle_binds_files_contract_and_lineage(run: Run, dataset: Dataset) -> None:
     manifest = verify_files(run.bundle_path)
 
-    assert manifest.model == "barista_stt" and set(manifest.files) == {"model.onnx", "grammar.json", "lexicon.json"}
+    assets = {"grammar.json", "lexicon.json", "utterances.tsv"}
+    assert manifest.model == "barista_stt" and set(manifest.files) == {"model.onnx"} | assets
     assert manifest.lineage.dataset_digest == dataset.digest
     assert manifest.parity["inputs_checked"] > 0 and max(manifest.parity["max_abs_error"].values()) <= 1e-4
     assert manifest.inputs[1].dims == manifest.outputs[1].dims == [SMALL.state_size()]
     assert manifest.constants["chunk_samples"] * 1000 / 8000 <= 320
+    learned = read_utterances(run.bundle_path)
+    assert learned and {row.sha256 for row in learned.rows} == {row.sha256 for row in dataset.rows}
+    assert (learned.dataset, learned.bot) == (dataset.digest, "barista")
+
+
+def test_dataset_that_changed_since_the_training_is_refused(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(run.path, tmp_path / "copy"), run.params | {"dataset_digest": "0" * 64})
+
+    with pytest.raises(ParleyError, match="the training saw 000000000000"):
+        export.export(copy, "fp32")
 
 
 def test_the_client_streams_and_batches_like_torch(run: Run, dataset: Dataset) -> None:
@@ -171,14 +185,13 @@ def test_a_wrong_graph_fails_the_export(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_smaller_precisions_keep_the_contract(run: Run, precision: str, tmp_path: Path) -> None:
-    import shutil
-
     before = read_manifest(run.bundle_path)
     copy = tmp_path / "run"
     shutil.copytree(run.path, copy)
     export.export(Run.open(copy), precision)
     after = verify_files(copy / "bundle")
 
+    inspect_bundle(copy / "bundle")
     assert after.parity["precision"] == precision and after.inputs == before.inputs and after.outputs == before.outputs
 
 

@@ -62,7 +62,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         patch.setattr("models.tts.export.load", lambda _: corpus)
-        run = Run.create(path, "tts", "barista", {}, 3)
+        run = Run.create(path, "tts", "barista", {"dataset_digest": corpus.digest}, 3)
         train(corpus, run, TrainConfig(batch=4, stretch_frames=30), seed=3, minutes=1, steps=4, shape=TINY)
         export(path, precision="fp16")
     return path / "bundle"
