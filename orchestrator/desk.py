@@ -35,6 +35,9 @@ from registry.leases import CallLeases
 
 _log = logging.getLogger(__name__)
 
+FOLLOW_S = 0.1
+"""Between two looks at the pointer. A rollback has a second from command to last replica; most of it goes into starting
+the command. A look is two indexed reads, about a millisecond."""
 WARM_UP_WITHIN_S = 20.0
 """How long a replica's start waits for its first synthetic turn; what fails is tried again behind its back."""
 WARM_UP_AGAIN_S = 2.0
@@ -108,7 +111,7 @@ class Desk:
         self.store = ExperimentStore.at(settings)
         reader = StandingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
         self._follower: Follower[Standing] = Follower(
-            reader.version, reader.read, reader.read(), f"standing of {bot_name}", on_change=self._moved
+            reader.version, reader.read, reader.read(), f"standing of {bot_name}", FOLLOW_S, on_change=self._moved
         )
         self.leases = CallLeases(self._catalogue, f"replica {uuid.uuid4().hex[:12]}")
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -16,14 +16,12 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 from parley.bot import Bot
-from parley.bot.replies import ActSpec, acts
+from parley.bot.replies import ANSWER, ActSpec, acts, unanswerable
 from parley.errors import ParleyError
 
 Phase = Literal["open", "filling", "confirming", "after", "over"]
 End = Literal["", "goodbye", "handover"]
 
-ANSWER = "answer"
-"""The slot through which ``done.<task>`` receives a task's fixed answer."""
 MAX_TURNS = 60
 """Turns after which a person takes over, whatever is said."""
 MIN_CONFIDENCE = 0.3
@@ -92,16 +90,8 @@ class Dialogue:
         self._slots_of_task = {
             task: {*bot.intent_slots(task), *spec.required} for task, spec in self._spec.tasks.items()
         }
-        for task, spec in self._spec.tasks.items():
-            known = {*spec.required, *([ANSWER] if spec.answer else [])}
-            for act in (f"confirm.{task}", f"done.{task}"):
-                missing = set(self._acts[act].required) - known if act in self._acts else set()
-                if missing:
-                    raise ParleyError(
-                        f"replies of {act!r} need {', '.join(sorted(missing))}, which the task does not ask for",
-                        where=f"bot {bot.name}",
-                        mend=f"add it to dialogue.tasks.{task}.required, or put it in [brackets]",
-                    )
+        for act, complaint in unanswerable(bot):
+            raise ParleyError(f"the reply {act!r} {complaint}", where=f"bot {bot.name}", mend="see docs/bots.md")
 
     def start(self, *, greet: bool = True) -> Step:
         """The first thing said. The greeting says that the caller talks to an AI."""

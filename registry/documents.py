@@ -36,7 +36,7 @@ def digest_of(dialogue: str) -> str:
 class StageVersion(BaseModel):
     """One published version, as a router names it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     model: str = Field(pattern=_MODEL)
     version: int = Field(ge=1)
@@ -47,7 +47,7 @@ class StageVersion(BaseModel):
 class Release(BaseModel):
     """The versions that answer a call together, and the dialogue config they answer with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     number: int = Field(ge=1)
     bot: str = ""
@@ -72,7 +72,7 @@ class Release(BaseModel):
 class ReleaseDocument(BaseModel):
     """What a release's file holds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: int = 1
     release: Release
@@ -89,7 +89,7 @@ class ReleaseDocument(BaseModel):
 class PointersDocument(BaseModel):
     """What `pointers.json` holds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     schema_version: int = 1
     bot: str

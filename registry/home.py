@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
-from parley.progress import progress
 from parley.settings import Settings, settings
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, audit, versions
@@ -63,6 +62,7 @@ class Registry:
         Raises:
             ParleyError: the disk or the database refuses.
         """
+        from parley.progress import progress  # the terminal's bars take a tenth of a second to import
         from registry import collect, releases
         from registry.mending import mend_model, unsettled_models
 

@@ -189,7 +189,7 @@ def seed(registry: Registry) -> list[str]:
 class Seed(BaseModel):
     """What `release.json` holds: a number, and for each stage a model and a version."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     number: int = Field(ge=1)
     stages: dict[Family, StageVersion]

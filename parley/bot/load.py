@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from parley.bot import template
+from parley.bot.replies import unanswerable
 from parley.bot.spec import Bot
 from parley.bot.template import ListRef, Node, SlotRef, TemplateError
 from parley.errors import ParleyError
@@ -207,6 +208,8 @@ def _inconsistencies(bot: Bot) -> Iterator[tuple[Path_, str]]:
                 ("replies", act),
                 f"the dialogue never uses this act; it uses: {_names(bot.required_acts())}",
             )
+    for act, complaint in unanswerable(bot):
+        yield ("replies", act), f"{complaint}; add it to the task's required, or put it in [brackets]"
     if " AI" not in f" {' '.join(bot.replies.get('greet', []))}":
         yield (
             ("replies", "greet"),

@@ -16,6 +16,8 @@ from parley.bot.spec import Bot
 from parley.bot.template import Alt, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
 
+ANSWER = "answer"
+"""The slot that holds a task's fixed answer."""
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ARTICLE = re.compile(r"\b([Aa])~(\s+)(\S)")
 
@@ -40,6 +42,19 @@ def acts(bot: Bot) -> list[ActSpec]:
         optional = tuple(slot for slot in mentioned if slot not in required)
         out.append(ActSpec(act, tuple(s for s in mentioned if s in required), optional))
     return out
+
+
+def unanswerable(bot: Bot) -> list[tuple[str, str]]:
+    """(act, complaint) of replies that need a slot which their task does not ask for, and would break off."""
+    known = {spec.act: spec for spec in acts(bot)}
+    found = []
+    for task, spec in bot.dialogue.tasks.items():
+        asked = {*spec.required, *([ANSWER] if spec.answer else [])}
+        for act in (f"confirm.{task}", f"done.{task}"):
+            missing = set(known[act].required) - asked if act in known else set()
+            if missing:
+                found.append((act, f"needs {', '.join(sorted(missing))}, which the task {task} does not ask for"))
+    return found
 
 
 def delexicalised(bot: Bot, act: str, slots: dict[str, str] | set[str], rng: random.Random | None = None) -> str:

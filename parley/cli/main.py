@@ -33,6 +33,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "pull": ("parley.cli.pull", "take versions and releases from the repository that sites share"),
     "gc": ("parley.cli.gc", "remove versions that nothing needs, saying why each stays or goes"),
     "gate": ("parley.cli.gate", "judge a release against the champion; accepted, it becomes the candidate"),
+    "releases": ("parley.cli.releases", "list, show and make releases; what was champion when"),
+    "promote": ("parley.cli.promote", "let a release answer new calls; calls in progress keep theirs"),
+    "rollback": ("parley.cli.rollback", "let the release answer that did before"),
     "triton": ("parley.cli.triton", "start, stop and look at the Triton server"),
     "experiment": ("parley.cli.experiment", "start, ramp, stop, list experiments; assign ids"),
 }

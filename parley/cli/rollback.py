@@ -1,0 +1,29 @@
+"""``parley rollback [--to N]``: let the release answer new calls that did before; calls in progress keep theirs."""
+
+from __future__ import annotations
+
+import argparse
+
+from parley.cli.moved import say
+from parley.settings import settings
+
+
+def main(argv: list[str]) -> int:
+    """Move the pointer back and say from where to where. Nothing is imported or mended that this does not need."""
+    parser = argparse.ArgumentParser(prog="parley rollback", description=__doc__)
+    parser.add_argument("--to", type=int, metavar="N", help="a release that was champion; default: the one before")
+    parser.add_argument("--bot", help="may be left out where only one bot answers calls")
+    parser.add_argument("--why", default="", help="for the audit")
+    args = parser.parse_args(argv)
+
+    from registry.home import Registry, resolve_bot, who
+    from registry.moves import bots_with_pointers
+    from registry.pointers import rollback
+
+    with Registry.at(settings(), mend=False) as registry:
+        with registry.catalogue.read() as c:
+            lost = not bots_with_pointers(c)
+        if lost:
+            registry.mend()
+        say(rollback(registry, resolve_bot(registry, args.bot), args.to, who=who(), why=args.why))
+    return 0
