@@ -141,7 +141,7 @@ def versions(
 def numbers(c: sa.Connection) -> dict[str, set[int]]:
     """The numbers of every model that was ever published, collected ones too. Cheap: an index holds them all."""
     found: dict[str, set[int]] = {}
-    for model, number in c.execute(sa.select(t.versions.c.model, t.versions.c.number)):
+    for model, number in c.execute(sa.select(t.versions.c.model, t.versions.c.number)).all():
         found.setdefault(model, set()).add(number)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,9 @@ def leftovers(directory: Path) -> list[Path]:
     """What a killed command may have left in a folder of the registry: staged versions, half-written files."""
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if path.name.startswith(STAGING) or _half_written(path))
+    # Of ten thousand versions none begins with a dot: names are cheap, paths are not.
+    hidden = (directory / name for name in os.listdir(directory) if name.startswith("."))
+    return sorted(path for path in hidden if path.name.startswith(STAGING) or _half_written(path))
 
 
 def _half_written(path: Path) -> bool:

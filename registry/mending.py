@@ -21,7 +21,6 @@ from registry.catalogue import PUBLISHED, VersionRow
 from registry.layout import REFUSED, leftovers, model_lock, refused_numbers
 from registry.model_config import (
     check_same_contract,
-    model_directories,
     version_numbers,
     write_model_config,
 )
@@ -36,9 +35,7 @@ LOG = logging.getLogger(__name__)
 def unsettled_models(registry: Registry) -> list[str]:
     """Models where repository, catalogue and pins disagree. Cheap: names are listed, no content is read."""
     with registry.catalogue.read() as c:
-        known: dict[str, set[int]] = {}
-        for row in catalogue.versions(c):
-            known.setdefault(row.model, set()).add(row.number)
+        known = catalogue.numbers(c)
     found = []
     for directory in _directories(registry.repo):
         numbers = set(version_numbers(directory))
@@ -112,8 +109,7 @@ def _directories(repo: Path) -> list[Path]:
     """Folders of models, also of those that have remnants only."""
     if not repo.is_dir():
         return []
-    models = [path for path in repo.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted({*model_directories(repo), *(path for path in models if leftovers(path))})
+    return sorted(path for path in repo.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _folders(registry: Registry, directory: Path) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ the site's state folder, readable by its owner alone; the public one lies beside
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -114,7 +115,7 @@ def read_pin(site: Settings, model: str, number: int) -> str | None:
 def pinned_numbers(site: Settings, model: str) -> list[int]:
     """Every version number of a model that was ever accepted here."""
     folder = pins(site) / model
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    return sorted(int(name) for name in os.listdir(folder) if name.isdigit()) if folder.is_dir() else []
 
 
 def pins(site: Settings) -> Path:

@@ -28,7 +28,7 @@ versions = sa.Table(
     sa.Column("dataset_digest", sa.String(64), nullable=False, index=True),
     sa.Column("key_id", sa.String(64), nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),  # published, collecting, collected
+    sa.Column("state", sa.String(16), nullable=False, index=True),  # published, collecting, collected
     sa.Column("published_at", UtcTime, nullable=False),
     sa.Column("published_by", sa.String(WHO_CHARS), nullable=False),
     sa.UniqueConstraint("model", "number"),

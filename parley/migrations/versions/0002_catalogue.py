@@ -34,7 +34,7 @@ def _versions() -> None:
         sa.Column("dataset_digest", sa.String(64), nullable=False, index=True),
         sa.Column("key_id", sa.String(64), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
-        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False, index=True),
         sa.Column("published_at", sa.DateTime, nullable=False),
         sa.Column("published_by", sa.String(128), nullable=False),
         sa.UniqueConstraint("model", "number"),
