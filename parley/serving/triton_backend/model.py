@@ -7,31 +7,16 @@ one process per instance, so it imports little: numpy, ONNX Runtime, Triton's ow
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
 START_NICENESS = 10
 """How far a version that gets ready stands back behind those that answer."""
 T = TypeVar("T")
-
-NUMPY_TYPES: dict[str, Any] = {
-    "FP32": np.float32,
-    "FP16": np.float16,
-    "INT64": np.int64,
-    "INT32": np.int32,
-    "INT16": np.int16,
-    "INT8": np.int8,
-    "UINT8": np.uint8,
-    "BOOL": np.bool_,
-}
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def stand_back(work: Callable[[], T]) -> T:
@@ -57,6 +42,30 @@ def stand_back(work: Callable[[], T]) -> T:
     return done[0]
 
 
+def _import_what_takes_long() -> None:
+    with contextlib.suppress(ImportError):  # what is missing is said where it is needed
+        import parley.serving.session
+        import parley.serving.trust  # noqa: F401
+
+
+stand_back(_import_what_takes_long)
+import numpy as np  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
+
+NUMPY_TYPES: dict[str, Any] = {
+    "FP32": np.float32,
+    "FP16": np.float16,
+    "INT64": np.int64,
+    "INT32": np.int32,
+    "INT16": np.int16,
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
 def open_version(directory: Path, model: str, number: int) -> tuple[dict[str, Any], Any]:
     """Check a version and open its session, with a single thread: instances are the parallelism.
 
@@ -70,11 +79,10 @@ def open_version(directory: Path, model: str, number: int) -> tuple[dict[str, An
         ParleyError: the version is not what this site published or imported; names the file.
         Exception: ONNX Runtime cannot read the model; its errors share no narrower class.
     """
+    from parley.serving.session import open_session
     from parley.serving.trust import Trust
 
     manifest = Trust.of_environment(os.environ).verify(directory.resolve(), model, number, pinned=True)
-    from parley.serving.session import open_session  # brings ONNX Runtime, which a refused version never meets
-
     return manifest, open_session(directory.resolve(), manifest)
 
 
