@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("models.{family}.export", "export a run to a bundle"),
     "evaluate": ("models.{family}.evaluate", "measure a bundle; `evaluate slu` measures STT and NLU together"),
     "publish": ("parley.cli.publish", "publish a run's bundle as the next version"),
+    "verify": ("parley.cli.verify", "check every version: signature, files, pin, catalogue"),
     "lineage": ("parley.cli.lineage", "from a version to its utterances, and back"),
     "catalogue": ("parley.cli.catalogue", "check, rebuild or upgrade the database of versions and releases"),
     "show": ("parley.cli.show", "say what is known about a version, who needs it, whether it is as signed"),

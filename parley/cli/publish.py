@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from parley.bundle import read_manifest
+from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
 
@@ -19,11 +20,19 @@ def main(argv: list[str]) -> int:
 
     from registry.home import Registry
     from registry.publish import publish
+    from registry.served import ServedView
 
-    with Registry.at(settings()) as registry, progress("publishing", len(args.run)) as bar:
+    with Registry.at(settings()) as registry, progress("publishing", 2 * len(args.run)) as bar:
         for run in args.run:
             bundle = run / "bundle" if (run / "bundle").is_dir() else run
             number = publish(bundle, registry, why=args.why)
+            model = read_manifest(bundle).model
             bar.advance()
-            print(f"{read_manifest(bundle).model} version {number}", flush=True)
+            print(f"{model} version {number}", flush=True)
+            try:
+                ServedView(registry).ensure([(model, number)])  # only checks where no server runs
+            except ParleyError as error:
+                mend = f"it is published; {error.mend}" if error.mend else "it is published; see parley triton logs"
+                raise ParleyError(f"not served: {error.what}", where=error.where, mend=mend) from None
+            bar.advance()
     return 0
