@@ -1,0 +1,26 @@
+"""``parley pull [MODEL [N]]``: take versions from the repository that sites share; without a name, everything."""
+
+from __future__ import annotations
+
+import argparse
+
+from parley.bundle import FAMILIES
+from parley.cli.exchange import run_exchange
+from parley.settings import settings
+
+
+def main(argv: list[str]) -> int:
+    """Pull and print what became of each; 1 when one was refused."""
+    parser = argparse.ArgumentParser(prog="parley pull", description=__doc__)
+    parser.add_argument("model", nargs="?", help="a model (barista_stt), or a family (stt) that is known here")
+    parser.add_argument("number", type=int, nargs="?", help="default: all of its versions")
+    args = parser.parse_args(argv)
+
+    from registry.home import Registry, resolve_model
+    from registry.shared import pull
+    from registry.shared_store import SharedStore
+
+    store = SharedStore.at(settings())
+    with Registry.at(settings()) as registry:
+        model = resolve_model(registry, args.model) if args.model in FAMILIES else args.model
+        return run_exchange("pulling", lambda report: pull(registry, store, model, args.number, report=report))
