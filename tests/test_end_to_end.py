@@ -28,7 +28,9 @@ from parley.cli.demo import synthetic_caller
 from parley.cli.site import running_site
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
+from registry.home import Registry
 from registry.publish import publish
+from registry.served import ServedView
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -46,12 +48,11 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The starter versions served from a copy of the repository, with a second version of the NLU beside the first."""
+    """The starter versions, served from a copy of the repository."""
     folder = tmp_path_factory.mktemp("site")
     repo = folder / "triton_repo"
     for stage in ("stt", "nlu", "nlg", "tts"):
         shutil.copytree(ROOT / "triton_repo" / f"barista_{stage}" / "1", repo / f"barista_{stage}" / "1")
-    publish(_bundle_of(repo / "barista_nlu" / "1", folder), repo)
     settings = Settings(
         bots_dir=ROOT / "bots", repo_dir=repo, state_dir=folder / "var", port=0, control_token=TOKEN, max_calls=8
     )
@@ -63,9 +64,9 @@ def _bundle_of(version: Path, folder: Path) -> Path:
     """A published version as the bundle it was."""
     from parley.bundle import read_manifest, write_bundle
 
-    bundle = folder / "bundle"
-    shutil.copytree(version, bundle, ignore=shutil.ignore_patterns("model.py", "__pycache__"))
-    write_bundle(bundle, read_manifest(bundle).model_copy(update={"version": None}))
+    manifest, bundle = read_manifest(version), folder / "bundle"
+    shutil.copytree(version, bundle, ignore=shutil.ignore_patterns("model.sig", "config*", "card.md"))
+    write_bundle(bundle, manifest.model_copy(update={"version": None}))
     return bundle
 
 
@@ -136,7 +137,10 @@ def _eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
 def test_a_call_is_answered_by_its_arms_version_and_follows_start_and_stop(site: Site, tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     url = f"{site.app.http}/v1/experiments"
-    asyncio.run(_load_versions(site))
+    with Registry.at(site.settings) as registry:
+        second = publish(_bundle_of(site.settings.repo_dir / "barista_nlu" / "1", tmp_path), registry)
+        assert second == 2
+        ServedView(registry).ensure([("barista_nlu", second)])
     commands.start(EXPERIMENT, "nlu", 1, 2, (0.5, 0.5), 1.0, "tester", "end to end", bot="barista", site=site.settings)
     ids, out = tmp_path / "ids.txt", tmp_path / "arms.csv"
     ids.write_text("".join(f"+1555000{n:04d}\n" for n in range(40)))
@@ -164,16 +168,6 @@ def test_a_call_is_answered_by_its_arms_version_and_follows_start_and_stop(site:
         httpx.post(f"{url}/{EXPERIMENT}/stop", headers=headers, json={}, timeout=10, trust_env=False).status_code == 200
     )
     _eventually(lambda: not follows())
-
-
-async def _load_versions(site: Site) -> None:
-    from parley.serving.choice import open_engine
-    from parley.serving.triton_engine import TritonEngine
-    from registry.releases import load_into
-
-    async with open_engine(site.settings) as engine:
-        assert isinstance(engine, TritonEngine)
-        await load_into(engine, site.settings.repo_dir, "barista_nlu")
 
 
 def test_a_server_that_dies_in_mid_call_does_not_end_the_call(site: Site) -> None:
