@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from parley.cli.main import VERBS, run
+from parley.settings import Settings
+from registry.home import Registry
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +64,8 @@ def test_a_setting_of_the_wrong_kind_is_named() -> None:
 def test_serving_a_damaged_or_incomplete_release_is_refused_before_anything_starts(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     shutil.copytree(ROOT / "triton_repo", repo)
+    with Registry.at(Settings(repo_dir=repo, state_dir=tmp_path / "var")):
+        pass  # a site that has served: its catalogue knows the versions, its bots have a release
     model = repo / "barista_tts" / "1" / "model.onnx"
     model.chmod(0o644)
     model.write_bytes(model.read_bytes()[:-1] + b"x")
