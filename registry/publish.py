@@ -12,6 +12,7 @@ next command mends what a killed one left: it takes the version into the catalog
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import shutil
 import tempfile
@@ -28,13 +29,14 @@ from registry import catalogue
 from registry.inspection import inspect_bundle
 from registry.layout import STAGING, model_lock
 from registry.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
-from registry.model_config import config_files, version_numbers, write_model_config
-from registry.signing import write_pin
+from registry.model_config import CONFIG, config_files, version_numbers, write_model_config
+from registry.signing import staged_pin
 from registry.staging import Staged, check_listing, make_durable, stage
 
 if TYPE_CHECKING:
     from registry.home import Registry
 
+LOG = logging.getLogger(__name__)
 __all__ = ["mend_model", "publish", "unsettled_models"]
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,127}")
 
@@ -167,14 +169,19 @@ def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what
         ParleyError: the database refuses; the version is gone again then.
         OSError: the disk refuses.
     """
-    model, number = staged.manifest.model, staged.manifest.version
+    model, number = staged.manifest.model, int(staged.manifest.version or 0)
     version = staged.directory.with_name(str(number))
-    staged.directory.rename(version)
-    fsync_dir(version.parent)
-    fsync_dir(registry.repo)
-    _record(registry, version, staged, who, why, what)
-    write_pin(registry.site, model, int(number or 0), staged.digest)
-    write_model_config(read_manifest(version.parent / str(version_numbers(version.parent)[-1])), version.parent)
+    with staged_pin(registry.site, model, number, staged.digest) as pin:
+        staged.directory.rename(version)
+        fsync_dir(version.parent)
+        fsync_dir(registry.repo)
+        _record(registry, version, staged, who, why, what)
+        pin()
+    newest = version.parent / str(version_numbers(version.parent)[-1])
+    try:
+        write_model_config(read_manifest(newest), version.parent)
+    except (OSError, ParleyError) as error:  # copies that nothing depends on; the next command makes them
+        LOG.warning("%s is as it was: %s", version.parent / CONFIG, error)
 
 
 def _record(registry: Registry, version: Path, staged: Staged, who: str, why: str, what: str) -> None:

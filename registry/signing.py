@@ -10,13 +10,15 @@ the site's state folder, readable by its owner alone; the public one lies beside
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from parley.errors import ParleyError
-from parley.files import sha256_file, write_atomic
+from parley.files import fsync_dir, sha256_file, write_atomic
 from parley.folder import SIGNATURE, list_files
 from parley.serving.trust import Trust
 from parley.settings import Settings
@@ -89,17 +91,44 @@ def write_pin(site: Settings, model: str, number: int, digest: str) -> None:
     Raises:
         ParleyError: another one is remembered, which is never replaced.
     """
+    with staged_pin(site, model, number, digest) as place:
+        place()
+
+
+@contextlib.contextmanager
+def staged_pin(site: Settings, model: str, number: int, digest: str) -> Iterator[Callable[[], None]]:
+    """Write a pin beside its place, so that a full disk is met before the version is accepted, not after.
+
+    Yields:
+        What puts it into its place, with a rename.
+
+    Raises:
+        ParleyError: another digest is remembered for this version, which is never replaced.
+    """
     path = pins(site) / model / str(number)
     before = read_pin(site, model, number)
-    if before == digest:
-        return
-    if before is not None or not _HEX.fullmatch(digest):
+    if before not in (None, digest) or not _HEX.fullmatch(digest):
         raise ParleyError(
             f"version {number} was accepted here with another manifest ({str(before)[:12]}, this is {digest[:12]})",
             where=str(path),
             mend="publish the bundle as a new version",
         )
-    write_atomic(path, digest + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(digest + "\n")
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+
+        def place() -> None:
+            os.replace(staged, path)
+            fsync_dir(path.parent)
+
+        yield place
+    finally:
+        Path(staged).unlink(missing_ok=True)
 
 
 def remove_pin(site: Settings, model: str, number: int) -> None:
