@@ -103,6 +103,8 @@ async def gather(
             measured.add(await _said(registry, sides, bots[1], sources))
         results = await _golden(sides, golden) if changed else []
         memory = _memory(registry, sides)
+        sides.broken()
+        faults = tuple(sides.candidate.faults)
     speakers = sorted({str(e["speaker"]) for e in entries}) if items else []
     items |= {sha256(g["text"].encode()).hexdigest(): f"golden {g['id']}" for g in golden if "text" in g}
     items |= {d: f"golden {g['id']}" for g in golden if "audio" in g for d in _digests(g["_folder"] / g["audio"])}
@@ -111,7 +113,7 @@ async def gather(
     evidence = Evidence(
         candidate.bot, candidate.number, against.number, changed, measured.pairs, measured.costs(memory), results,
         *lineage, _purpose_of(registry, against), _earlier(registry, candidate.bot, sources["digest"]),
-        sources, candidate.dialogue_digest != against.dialogue_digest,
+        sources, candidate.dialogue_digest != against.dialogue_digest, faults,
     )  # fmt: skip
     return Gathered(evidence, measured.rows)
 

@@ -27,6 +27,7 @@ from models.channel import mix_at_snr, through_codec
 from orchestrator.stages import ClientPool, Stages
 from parley.audio import Pcm, read_audio
 from parley.bot import Bot
+from parley.errors import ParleyError
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
@@ -38,6 +39,8 @@ from registry.gate import StageCost
 _T = TypeVar("_T")
 TIMEOUT_S = 30.0
 """A stage that is slow is judged by its budget, not cut off by the clock of a busy machine."""
+MAX_FAULTS = 3
+"""Failures of the candidate after which nothing more is measured: it is refused for them."""
 CLEAN = "clean"
 
 
@@ -50,6 +53,8 @@ class Side:
     pool: ClientPool
     stages: Stages
     listener: Listener
+    faults: list[str] = field(default_factory=list)
+    """``stt: IndexError``: each time a stage could not answer."""
 
     def version(self, stage: str) -> tuple[str, int] | None:
         """(model, version) of a stage."""
@@ -80,6 +85,20 @@ class Sides:
         names = {str(s): (self.champion.name(s), self.candidate.name(s)) for s in stages}
         return {stage: pair for stage, pair in names.items() if pair[0] != pair[1]}
 
+    def broken(self) -> bool:
+        """Whether the candidate fails so often that measuring on would tell nothing more.
+
+        Raises:
+            ParleyError: the champion fails: it is the machine or the site that is broken then.
+        """
+        if self.champion.faults:
+            raise ParleyError(
+                f"the champion itself cannot answer ({self.champion.faults[0]}), so nothing can be compared with it",
+                where=str(self.champion.release),
+                mend="parley verify; then try again",
+            )
+        return len(self.candidate.faults) >= MAX_FAULTS
+
     def differ(self, stage: str) -> bool:
         """Whether a stage has another version."""
         return self.champion.version(stage) != self.candidate.version(stage)
@@ -105,8 +124,12 @@ async def two_sides(
         pool = ClientPool(site.repo_dir, engine)
         sides = []
         for release, bot in (champion, candidate):
-            stages = Stages(bot, pool, release.stages, None, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]
-            sides.append(Side(release, bot, pool, stages, Listener(stages, site.end_of_turn_ms)))
+            faults: list[str] = []
+            stages = Stages(
+                bot, pool, release.stages, None, timeout_s=TIMEOUT_S,  # type: ignore[arg-type]
+                on_fallback=lambda f, faults=faults: faults.append(f"{f.stage}: {f.reason}"),  # type: ignore[misc]
+            )  # fmt: skip
+            sides.append(Side(release, bot, pool, stages, Listener(stages, site.end_of_turn_ms), faults))
         yield Sides(sides[0], sides[1])
 
 
@@ -171,6 +194,8 @@ async def on_recordings(
                 pcm = through_codec(spoil(dry, entry["audio"]), codec)
                 _judge(measured, sides, entry, await _hear(measured, sides, pcm), condition, fields)
                 bar.advance()
+                if sides.broken():
+                    return measured
     return measured
 
 
@@ -263,6 +288,8 @@ async def on_sentences(sides: Sides, sentences: Sequence[Sentence]) -> Measured:
             measured.rows.append(row(one.id, one.text, [one.intent, dict(one.slots)], (mine, theirs), right))
             measured.ms["nlu"].append((mine_ms, theirs_ms))
             bar.advance()
+            if sides.broken():
+                break
     return measured
 
 

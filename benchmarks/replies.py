@@ -75,6 +75,7 @@ async def worded(side: Side, act: str, slots: dict[str, str]) -> tuple[str, bool
     try:
         reply = await side.client("nlg").generate(act, slots)
     except ParleyError as error:
+        side.faults.append(f"nlg: {error.what}")
         return f"({error.what})", False
     return reply.text, not reply.fallback and not says(reply.text, spoken_values(side.bot, slots))
 
@@ -93,6 +94,8 @@ async def on_acts(sides: Sides, things: Sequence[ToSay]) -> Measured:
             measured.rows.append(row(one.id, one.act, one.slots, answers, (mine[1], theirs[1]), "wording"))
             measured.ms["nlg"].append((mine_ms, theirs_ms))
             bar.advance()
+            if sides.broken():
+                break
     return measured
 
 
@@ -147,16 +150,22 @@ async def on_texts(sides: Sides, listener: Listening) -> Measured:
             measured.rows.append(row(name, text, len(words), got, right, "voice"))
             measured.ms["tts"].append((mine[1], theirs[1]))
             bar.advance()
+            if sides.broken():
+                break
     return measured
 
 
 async def _spoken(side: Side, text: str) -> tuple[Pcm, float]:
     """The audio, and the milliseconds to its first piece."""
-    begun, first, parts = time.perf_counter(), 0.0, []
-    async with aclosing(side.client("tts").synthesise(text)) as pieces:
-        async for piece in pieces:
-            first = first or (time.perf_counter() - begun) * 1000
-            parts.append(piece.pcm)
+    begun, first = time.perf_counter(), 0.0
+    parts: list[Pcm] = [np.zeros(0, np.int16)]
+    try:
+        async with aclosing(side.client("tts").synthesise(text)) as pieces:
+            async for piece in pieces:
+                first = first or (time.perf_counter() - begun) * 1000
+                parts.append(piece.pcm)
+    except ParleyError as error:
+        side.faults.append(f"tts: {error.what}")
     return np.concatenate(parts), first
 
 

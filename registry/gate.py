@@ -16,39 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
+from registry.budgets import Check as Check
+from registry.budgets import StageCost as StageCost
+from registry.budgets import budget_checks
 from registry.comparison import MEASURE_OF_STAGE, MEASURES, UNITS, Comparison, Measure, Pair, ranking, split_by
-from registry.gate_rules import GateRules, SliceRule, StageBudget
+from registry.gate_rules import GateRules, SliceRule
 from registry.statistics import design_effect, holm, smallest_gain
 
 Purpose = Literal["better", "non-inferior"]
-Outcome = Literal["passed", "failed", "not judged"]
 POWER = 0.8
-
-
-@dataclass(frozen=True)
-class StageCost:
-    """What one changed stage takes, champion and candidate in turns on the same things."""
-
-    stage: str
-    champion_ms: tuple[float, ...] = ()
-    candidate_ms: tuple[float, ...] = ()
-    champion_mb: float | None = None
-    candidate_mb: float | None = None
-
-    @property
-    def slower(self) -> float | None:
-        """Median over utterances of candidate / champion."""
-        ratios = [b / a for a, b in zip(self.champion_ms, self.candidate_ms, strict=True) if a > 0]
-        return float(np.median(ratios)) if ratios else None
-
-    @property
-    def larger(self) -> float | None:
-        """Memory, candidate / champion."""
-        if self.champion_mb is None or self.candidate_mb is None:
-            return None
-        return self.candidate_mb / max(self.champion_mb, 0.1)
 
 
 @dataclass(frozen=True)
@@ -95,19 +71,8 @@ class Evidence:
     """Names and digests of what was measured on."""
     dialogue_changed: bool = False
     """Whether the bot's dialogue, replies or phrases differ."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing the gate looked at."""
-
-    name: str
-    outcome: Outcome
-    refuses: bool
-    """Whether the candidate is refused for it."""
-    sentence: str
-    """For anyone to read."""
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+    """Each time a stage of the candidate could not answer, and why."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +103,7 @@ class Verdict:
 def decide(evidence: Evidence, rules: GateRules, purpose: Purpose = "better") -> Verdict:
     """Judge a candidate. A pure function of its arguments."""
     checks = [
+        *_faults(evidence),
         *_leakage(evidence, rules),
         *_enough(evidence, rules),
         *(_better(evidence, rules) if purpose == "better" else _not_worse_and_cheaper(evidence, rules)),
@@ -174,6 +140,13 @@ def _measures(evidence: Evidence) -> dict[Measure, Comparison]:
     wanted = {MEASURE_OF_STAGE[stage] for stage in evidence.changed}
     parts = split_by(evidence.pairs, lambda p: p.measure)
     return {m: Comparison.of(parts[m]) for m in MEASURES if m in wanted and m in parts}
+
+
+def _faults(evidence: Evidence) -> Iterator[Check]:
+    if evidence.faults:
+        what = ", ".join(dict.fromkeys(evidence.faults))
+        sentence = f"A stage could not answer {len(evidence.faults)} times ({what}), so measuring was broken off."
+        yield Check("faults", "failed", True, sentence, {"faults": list(evidence.faults)})
 
 
 def _leakage(evidence: Evidence, rules: GateRules) -> Iterator[Check]:
@@ -337,31 +310,7 @@ def _budgets(evidence: Evidence, rules: GateRules) -> Iterator[Check]:
     costs = {cost.stage: cost for cost in evidence.costs}
     for stage, budget in rules.budgets.items():
         if stage in evidence.changed:
-            yield from _budget_checks(costs.get(stage, StageCost(stage)), budget)
-
-
-def _budget_checks(cost: StageCost, budget: StageBudget) -> Iterator[Check]:
-    p95 = float(np.percentile(cost.candidate_ms, 95)) if cost.candidate_ms else None
-    rows = [
-        ("p95_ms", "an answer's 95th percentile", "ms", p95, budget.p95_ms),
-        ("slower", "median time beside the champion's", "times", cost.slower, budget.slower),
-        ("memory_mb", "memory", "MB", cost.candidate_mb, budget.memory_mb),
-        ("larger", "memory beside the champion's", "times", cost.larger, budget.larger),
-    ]
-    for key, what, unit, value, limit in rows:
-        if limit is None:
-            continue
-        if value is None:
-            sentence = f"{cost.stage}: {what} was not measured, and the rules have a limit for it."
-            yield Check(f"budget {cost.stage} {key}", "not judged", True, sentence, {"limit": limit})
-            continue
-        passed = value <= limit
-        shown = f"{value:.2f}" if unit == "times" else f"{value:.1f}"
-        sentence = f"{cost.stage}: {what} is {shown} {unit}, {'within' if passed else 'over'} the budget of {limit:g}."
-        yield Check(
-            f"budget {cost.stage} {key}", "passed" if passed else "failed", not passed, sentence,
-            {"value": round(value, 3), "limit": limit},
-        )  # fmt: skip
+            yield from budget_checks(costs.get(stage, StageCost(stage)), budget)
 
 
 def _golden(evidence: Evidence) -> Iterator[Check]:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from parley.files import write_atomic, write_json
 from registry import tables as t
-from registry.gate import Check, Verdict
+from registry.gate import Verdict
 from registry.moves import pointers
 from registry.verdict_page import page
 
@@ -76,12 +75,6 @@ def show(verdict: Verdict, console: Console) -> None:
     console.print(f"[bold {colour}]{escape(verdict.headline)}[/]\n")
     for stage, (old, new) in verdict.changed.items():
         console.print(f"  {stage}: {old} → {new}")
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     for check in verdict.checks:
         refuses = " [red](refuses)[/]" if check.refuses and check.outcome != "failed" else ""
-        table.add_row(_MARKS[check.outcome] + refuses, escape(_name(check)), escape(check.sentence))
-    console.print(table)
-
-
-def _name(check: Check) -> str:
-    return check.name.replace("_", " ")
+        console.print(f"  {_MARKS[check.outcome]}{refuses}  {escape(check.name)}: {escape(check.sentence)}")
