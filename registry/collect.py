@@ -31,7 +31,7 @@ from registry.holds import KEPT, RETIRED
 from registry.layout import model_lock
 from registry.model_config import version_numbers
 from registry.retention import Decision, Policy, decide, decide_releases, loaded_versions, needs, seeded_versions
-from registry.signing import pins, trusted_keys, write_pin
+from registry.signing import remove_pin, trusted_keys, write_pin
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -190,7 +190,7 @@ def _remove(registry: Registry, row: VersionRow) -> None:
     """
     directory = registry.repo / row.model
     version, aside = directory / str(row.number), directory / f"{_GONE}{row.number}"
-    remove_pin(registry, row)
+    remove_pin(registry.site, row.model, row.number)
     if version.is_dir():
         # One rename takes it from every reader; a folder that is half deleted never bears a version's name.
         if aside.exists():
@@ -202,11 +202,6 @@ def _remove(registry: Registry, row: VersionRow) -> None:
         fsync_dir(directory)
     with registry.catalogue.write() as c:
         catalogue.set_state(c, row.model, row.number, COLLECTED)
-
-
-def remove_pin(registry: Registry, row: VersionRow) -> None:
-    """Forget what was accepted under this number: no loader opens the version any more."""
-    (pins(registry.site) / row.model / str(row.number)).unlink(missing_ok=True)
 
 
 def _restore(registry: Registry, row: VersionRow) -> list[str]:
