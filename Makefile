@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 system:
 	@bash deploy/system-packages.sh
 
-# The tests start a PostgreSQL of their own; its package would start one for the whole machine, which nobody asked for.
+# The tests start a PostgreSQL of their own from Debian's package, and touch no other.
 system-dev:
 	@bash deploy/system-packages.sh postgresql
 

@@ -119,7 +119,7 @@ def _sqlite_engine(path: Path, busy_timeout_s: float) -> sa.Engine:
 
     # NullPool: a kept connection would go on reading a file that was replaced; opening one takes a fraction of a
     # millisecond.
-    engine = sa.create_engine("sqlite://", creator=open_existing, poolclass=NullPool)
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), creator=open_existing, poolclass=NullPool)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

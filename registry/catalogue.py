@@ -244,14 +244,25 @@ def record_version(
     at = datetime.fromtimestamp((directory / MANIFEST).stat().st_mtime, UTC)
     row = VersionRow(
         manifest.model, manifest.version, manifest.family, manifest.bot, digest, manifest.lineage.dataset_digest,
-        key_id, sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()), PUBLISHED, at, who,
+        key_id, sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()), PUBLISHED, at, who[: t.WHO_CHARS],
     )  # fmt: skip
+    _check_lengths(row, directory)
     insert = t.versions.insert().values({field.name: getattr(row, field.name) for field in fields(row)})
     key = c.execute(insert.returning(t.versions.c.id)).scalar_one()
     c.execute(t.manifests.insert().values(version_id=key, text=content.decode()))
     record_dataset(c, directory, manifest)
     audit(c, who, what, f"{row.model} {row.number}", why, {"digest": digest, "key_id": key_id})
     return row
+
+
+def _check_lengths(row: VersionRow, directory: Path) -> None:
+    """PostgreSQL refuses what is too long, SQLite would take it: neither may depend on which of them it is."""
+    for column in _COLUMNS:
+        longest = getattr(column.type, "length", None)
+        if longest is not None and len(getattr(row, column.name)) > longest:
+            raise ParleyError(
+                f"its {column.name} is longer than {longest} characters", where=str(directory), mend=_EXPORT_AGAIN
+            )
 
 
 def record_dataset(c: sa.Connection, directory: Path, manifest: Manifest) -> None:
@@ -263,7 +274,7 @@ def record_dataset(c: sa.Connection, directory: Path, manifest: Manifest) -> Non
     listed, digest, where = read_utterances(directory), manifest.lineage.dataset_digest, str(directory / UTTERANCES)
     if listed is None:
         return
-    if listed.dataset != digest:
+    if (listed.dataset, listed.bot) != (digest, manifest.bot):
         raise ParleyError("lists another dataset than the manifest names", where=where, mend=_EXPORT_AGAIN)
     rows = [(row.sha256, row.id, row.split) for row in listed.rows]
     if c.scalar(sa.select(t.datasets.c.utterances).where(t.datasets.c.digest == digest)) is not None:

@@ -112,6 +112,11 @@ def test_a_bundle_without_a_number_is_not_recorded(catalogue: Catalogue, tmp_pat
         record(catalogue, tmp_path, None)
 
 
+def test_what_is_too_long_for_one_database_is_refused_by_both(catalogue: Catalogue, tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="bot is longer than 64"):
+        record(catalogue, tmp_path, 1, f"{'b' * 65}_stt", heard=[])
+
+
 def test_a_dataset_is_known_once_and_a_second_list_under_its_digest_is_refused(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:

@@ -123,6 +123,29 @@ def test_a_table_that_is_missing_is_said_like_an_absent_database(database_url: s
     engine.dispose()
 
 
+def test_a_connection_that_the_server_closed_is_replaced(postgresql: PostgreSQL) -> None:
+    """As after a restart of the server: what was under way is said, what comes next works."""
+    url = postgresql.create()
+    engine, where = connect(url, 1.0)
+    killer, _ = connect(url, 1.0)
+    everybody = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> {}"
+    )
+    with killer.connect() as other:
+        own = other.scalar(sa.text("SELECT pg_backend_pid()"))
+        with pytest.raises(DatabaseUnavailable), answering(where), engine.connect() as connection:
+            connection.scalar(sa.text("SELECT 1"))
+            other.execute(sa.text(everybody.format(own)))
+            connection.scalar(sa.text("SELECT 1"))
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT 1")) == 1
+        other.execute(sa.text(everybody.format(own)))
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT 1")) == 1, "an idle one is replaced without a word"
+    engine.dispose()
+    killer.dispose()
+
+
 def test_a_mistake_in_a_statement_is_not_taken_for_an_absent_database(postgresql: PostgreSQL) -> None:
     engine, where = connect(postgresql.create(), 1.0)
     with pytest.raises(sa.exc.ProgrammingError), answering(where), engine.connect() as connection:

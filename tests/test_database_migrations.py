@@ -148,8 +148,10 @@ def test_a_database_of_a_newer_parley_is_refused_with_a_reason(engine: sa.Engine
     migrate(engine)
     with writing(engine).begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(ParleyError, match="newer Parley"):
+    with pytest.raises(ParleyError, match="newer Parley") as error:
         migrate(engine)
+    assert engine.url.database
+    assert engine.url.database in error.value.where
 
 
 def test_the_numbers_of_the_migrations_are_alembics_order() -> None:
