@@ -88,7 +88,7 @@ def mend_locked(registry: Registry, model: str) -> list[str]:
         if _stale_config(directory, {number}):
             write_model_config(read_manifest(directory / str(number)), directory)
     for words in done:
-        LOG.warning("mended: %s", words)
+        LOG.info("mended: %s", words)  # ordinary: a fresh checkout's versions are taken in by the first command
     return done
 
 
@@ -181,7 +181,9 @@ def _set_aside(registry: Registry, version: Path, error: Exception) -> str:
     subject = f"{version.parent.name} {version.name}"
     with registry.catalogue.write() as c:
         catalogue.audit(c, _who(), "refuse", subject, str(error)[:500], {"moved_to": aside.name})
-    return f"set {subject} aside as {aside.name}: {error}"
+    words = f"set {subject} aside as {aside.name}: {error}"
+    LOG.warning("%s", words)
+    return words
 
 
 def _pin(registry: Registry, directory: Path, row: VersionRow) -> list[str]:
