@@ -160,6 +160,14 @@ def test_the_command_shows_where_a_version_comes_from(site: Registry, capsys: py
     assert "7" in next(line for line in shown.splitlines() if line.startswith("seed"))
 
 
+def test_a_narrow_terminal_cuts_no_digest(
+    site: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert cli.run(["lineage", "stt", "1"]) == 0
+    assert "k" * 64 in "".join(capsys.readouterr().out.split())
+
+
 def test_the_command_lists_the_utterances(site: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["lineage", "stt", "1", "--utterances"]) == 0
     lines = [tuple(line.split("\t")) for line in capsys.readouterr().out.splitlines()]

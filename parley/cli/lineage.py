@@ -70,6 +70,8 @@ def _table(found: Origin) -> Table:
     commit = f"{lineage.git_commit or 'unknown'}{' and changes nobody committed' if lineage.git_dirty else ''}"
     splits = ", ".join(f"{split} {count}" for split, count in found.splits.items())
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a digest that is cut is none
     for name, value in (
         ("version", f"{row.model} {row.number}, {row.state}"),
         ("published", f"{row.published_at:%Y-%m-%d %H:%M} UTC by {row.published_by}"),
