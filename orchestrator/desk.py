@@ -29,6 +29,7 @@ from parley.errors import ParleyError
 from parley.following import Follower
 from parley.serving.choice import open_engine
 from parley.serving.engine import DEFAULT_TIMEOUT_S, Engine, EngineError, EngineUnavailable
+from parley.serving.trust import Trust
 from parley.settings import Settings
 from registry.catalogue import Catalogue
 from registry.leases import CallLeases
@@ -105,7 +106,7 @@ class Desk:
         self.warm = False
         """Whether a synthetic turn has run through all four stages, of any release."""
         self.engine = engine or LateEngine(lambda: open_engine(settings))
-        pool = pool or ClientPool(settings.repo_dir, self.engine)
+        pool = pool or ClientPool(settings.repo_dir, self.engine, Trust.of(settings))
         self._key = pseudonym_key(settings)
         self._catalogue = Catalogue.at(settings)
         self.store = ExperimentStore.at(settings)

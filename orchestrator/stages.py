@@ -34,6 +34,7 @@ from parley.bot.replies import realise
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.engine import Engine, EngineRejected, EngineTimeout, EngineUnavailable
+from parley.serving.trust import Trust
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -94,20 +95,28 @@ class SpeechDown(ParleyError):
 
 
 class ClientPool:
-    """The clients of all versions that this process has used; calls share them, for they hold no call's state."""
+    """The clients of all versions that this process has used; calls share them, for they hold no call's state.
+
+    Args:
+        repo: the model repository.
+        engine: runs the graphs.
+        trust: what a version is checked against before its tokenizer, labels and lexicon are read here; the engine
+            checks it for itself. None checks nothing.
+    """
 
     _CLASSES = {"stt": "SttClient", "nlu": "NluClient", "nlg": "NlgClient", "tts": "TtsClient"}
 
-    def __init__(self, repo: Path, engine: Engine) -> None:
+    def __init__(self, repo: Path, engine: Engine, trust: Trust | None = None) -> None:
         self.engine = engine
         self._repo = repo
+        self._trust = trust
         self._clients: dict[tuple[str, str, int], Any] = {}
 
     def get(self, stage: str, model: str, version: int) -> Any:
         """The client of a version. Reads its assets from disk the first time.
 
         Raises:
-            ParleyError: the version is not published, or its assets are damaged.
+            ParleyError: the version is not published, or is not what was.
         """
         key = (stage, model, version)
         found = self._clients.get(key)
@@ -119,6 +128,8 @@ class ClientPool:
                     where=f"{model} version {version}",
                     mend=f"publish it into {self._repo.name}/",
                 )
+            if self._trust is not None:
+                self._trust.verify(bundle, model, version, pinned=False)
             client = getattr(importlib.import_module(f"models.{stage}.client"), self._CLASSES[stage])
             found = self._clients[key] = client(bundle, self.engine, model, version)
             # A call that uses one of those meanwhile reads it again.

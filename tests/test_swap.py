@@ -204,6 +204,25 @@ async def test_a_version_damaged_before_a_restart_does_not_stop_the_others(
     assert control_of(server).serving() == {MODEL: {1}}
 
 
+async def test_a_version_whose_folder_is_gone_does_not_stop_the_others(
+    server: TritonServer, registry: Registry
+) -> None:
+    shutil.rmtree(registry.repo / MODEL / "2")
+
+    server.restart()
+
+    assert server.refused == {f"{MODEL} version 2": "its folder is gone"}
+    assert control_of(server).serving() == {MODEL: {1}}
+
+
+async def test_a_stub_serves_at_the_servers_own_priority(server: TritonServer) -> None:
+    assert server.pid is not None
+    stubs = stubs_of(server.pid)
+
+    # The main thread answers; it is the one that is numbered as the process.
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in stubs} == {os.getpriority(os.PRIO_PROCESS, server.pid)}
+
+
 async def test_a_version_damaged_while_it_serves_goes_on_serving(
     server: TritonServer, registry: Registry, tmp_path: Path
 ) -> None:

@@ -322,6 +322,11 @@ class TritonServer:
 
     def _load_model(self, name: str) -> str | None:
         """Load a model without the versions that do not start; None when it answers, else the reason in one line."""
+        if self._leave_out is not None:
+            for path in (self.repo / name).iterdir():
+                if path.name.isdigit() and not path.exists():  # Triton would not even look at the others
+                    self._leave_out(name, int(path.name), "its folder is gone")
+                    self.refused[f"{name} version {path.name}"] = "its folder is gone"
         while True:
             try:
                 self._control.load(name, timeout_s=self._deadline_s)

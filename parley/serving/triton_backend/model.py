@@ -14,22 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-START_NICENESS = 10
-"""How far a version that gets ready stands back behind those that answer."""
+STAND_BACK = 10
+"""By how much niceness a version that gets ready stands back behind those that answer."""
 T = TypeVar("T")
 
 
 def stand_back(work: Callable[[], T]) -> T:
     """Do `work` in a thread of low priority and return its result, or raise what it raised.
 
-    On Linux niceness is a thread's own, and nobody but root may take it back: a thread that ends needs not.
+    On Linux niceness is a thread's own, and only root may take it back: a thread that ends needs not.
     """
     done: list[T] = []
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), START_NICENESS)
+            os.nice(STAND_BACK)
             done.append(work())
         except BaseException as error:
             failed.append(error)
