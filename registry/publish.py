@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from parley import runs
 from parley.bundle import UTTERANCES, Manifest, read_manifest
 from parley.errors import ParleyError
@@ -171,11 +173,11 @@ def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what
     """
     model, number = staged.manifest.model, int(staged.manifest.version or 0)
     version = staged.directory.with_name(str(number))
-    with staged_pin(registry.site, model, number, staged.digest) as pin:
+    with staged_pin(registry.site, model, number, staged.digest) as pin, _witness(registry) as witness:
         staged.directory.rename(version)
         fsync_dir(version.parent)
         fsync_dir(registry.repo)
-        _record(registry, version, staged, who, why, what)
+        _record(registry, version, staged, witness, who=who, why=why, what=what)
         pin()
     newest = version.parent / str(version_numbers(version.parent)[-1])
     try:
@@ -184,29 +186,34 @@ def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what
         LOG.warning("%s is as it was: %s", version.parent / CONFIG, error)
 
 
-def _record(registry: Registry, version: Path, staged: Staged, who: str, why: str, what: str) -> None:
+@contextlib.contextmanager
+def _witness(registry: Registry) -> Iterator[sa.Connection]:
+    """A connection that is open before anything is visible: where the disk is full, none could be opened afterwards."""
+    with registry.catalogue.read() as c:
+        catalogue.next_number(c, "")
+        c.rollback()
+        yield c
+
+
+def _record(
+    registry: Registry, version: Path, staged: Staged, witness: sa.Connection, *, who: str, why: str, what: str
+) -> None:
     """Take the visible version into the catalogue; when the database refuses, it was never there."""
     from registry.home import who as user
 
+    manifest = staged.manifest
     try:
         with registry.catalogue.write() as c:
-            catalogue.record_version(
-                c, version, staged.manifest, who=who or user(), key_id=staged.key_id, what=what, why=why
-            )
+            catalogue.record_version(c, version, manifest, who=who or user(), key_id=staged.key_id, what=what, why=why)
     except BaseException:
         # Only when the database says so itself: a lost connection may have committed. Then the next command mends.
-        with contextlib.suppress(ParleyError, OSError):
-            if not _known(registry, staged.manifest):
+        with contextlib.suppress(ParleyError, sa.exc.SQLAlchemyError, OSError):
+            witness.rollback()
+            if manifest.version not in {row.number for row in catalogue.versions(witness, model=manifest.model)}:
                 withdrawn = version.with_name(f"{STAGING}withdrawn-{version.name}")
                 version.rename(withdrawn)
                 shutil.rmtree(withdrawn, ignore_errors=True)
         raise
-
-
-def _known(registry: Registry, manifest: Manifest) -> bool:
-    with registry.catalogue.read() as c:
-        rows = catalogue.versions(c, model=manifest.model)
-    return any(row.number == manifest.version for row in rows)
 
 
 def _remove_empty(directory: Path) -> None:

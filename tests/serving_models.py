@@ -15,12 +15,12 @@ from registry.home import Registry
 from registry.publish import publish
 
 
-def registry_at(folder: Path) -> Registry:
+def registry_at(folder: Path, *, mend: bool = True) -> Registry:
     """A registry with a repository, a catalogue and keys of its own in `folder`, and no bots."""
     site = Settings(
         bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", trusted_keys_dir=folder / "keys"
     )
-    return Registry.at(site)
+    return Registry.at(site, mend=mend)
 
 
 def publish_all(folder: Path, *bundles: Path) -> Settings:
