@@ -46,6 +46,8 @@ from registry.home import Registry
 from registry.leakage import leaked_speakers, leaks, unknown_lineage
 from registry.releases import dialogue_text
 
+DATASETS = "datasets"
+"""Folder beside the bots, where `parley dataset` usually writes; speakers are looked up there."""
 _DRAWN_SEED = 20_260
 """Of the drawn sentences; no training uses it."""
 
@@ -206,7 +208,9 @@ def _lineage(
     versions = [(ref.model, ref.version) for ref in hears]
     new = [(ref.model, ref.version) for stage, ref in candidate.stages.items() if stage in changed]
     with registry.catalogue.read() as c:
-        found = leaks(c, versions, items) + leaked_speakers(c, versions, speakers)
+        found = leaks(c, versions, items) + leaked_speakers(
+            c, versions, speakers, registry.site.bots_dir.resolve().parent / DATASETS
+        )
         return found, unknown_lineage(c, [v for v in new if v in versions])
 
 

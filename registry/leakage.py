@@ -53,15 +53,18 @@ def _known(c: sa.Connection, digests: list[str]) -> list[str]:
     return list(c.scalars(sa.select(table.utterance).where(table.utterance.in_(digests)).distinct()))
 
 
-def leaked_speakers(c: sa.Connection, versions: Iterable[tuple[str, int]], speakers: Iterable[str]) -> list[Leak]:
-    """Speakers of the evaluation that a version learned from, where its dataset still lies on this disk.
+def leaked_speakers(
+    c: sa.Connection, versions: Iterable[tuple[str, int]], speakers: Iterable[str], datasets: Path
+) -> list[Leak]:
+    """Speakers of the evaluation that a version learned from, where its dataset still lies in ``datasets``.
 
     The catalogue keeps no names of speakers; a dataset that is gone, or is another by now, says nothing.
     """
     wanted, found = set(speakers), []
+    folders = [path.parent for path in sorted(datasets.glob("*/dataset.json"))]
     for model, number in versions:
-        lineage = manifest_of(c, model, number).lineage
-        rows = _dataset_rows(Path(str(lineage.params.get("data") or "")), lineage.dataset_digest)
+        digest = manifest_of(c, model, number).lineage.dataset_digest
+        rows = [row for folder in folders for row in _dataset_rows(folder, digest)]
         learned = {r["speaker"] for r in rows if r.get("source") == "recording" and r.get("split") != TEST}
         found += [Leak(f"speaker {speaker}", f"{model} {number}") for speaker in sorted(wanted & learned)]
     return found
