@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
+
+import pytest
 
 from orchestrator.dialogue import Act, Dialogue
 from orchestrator.stages import ClientPool, Stages
@@ -16,8 +19,16 @@ from registry.releases import champion_of
 ROOT = Path(__file__).parent.parent
 
 
-async def _converse(said: list[str]) -> list[tuple[list[Act], list[str], str]]:
-    site = Settings(bots_dir=ROOT / "bots", repo_dir=ROOT / "triton_repo")
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    """The bank's starter versions in a repository of their own."""
+    repo = tmp_path / "triton_repo"
+    for stage in ("nlu", "nlg"):
+        shutil.copytree(ROOT / "triton_repo" / f"bank_{stage}" / "1", repo / f"bank_{stage}" / "1")
+    return Settings(bots_dir=ROOT / "bots", repo_dir=repo, state_dir=tmp_path / "var", trusted_keys_dir=ROOT / "keys")
+
+
+async def _converse(site: Settings, said: list[str]) -> list[tuple[list[Act], list[str], str]]:
     bot = load_bot("bank", site)
     dialogue = Dialogue(bot)
     answers = []
@@ -33,8 +44,8 @@ async def _converse(said: list[str]) -> list[tuple[list[Act], list[str], str]]:
     return answers
 
 
-def test_the_bank_blocks_a_card_after_it_was_confirmed() -> None:
-    answers = asyncio.run(_converse(["i lost my credit card", "yes", "goodbye"]))
+def test_the_bank_blocks_a_card_after_it_was_confirmed(site: Settings) -> None:
+    answers = asyncio.run(_converse(site, ["i lost my credit card", "yes", "goodbye"]))
 
     acts = [[act.name for act in step] for step, _, _ in answers]
     assert acts[0][-1].startswith("confirm.") and acts[1][0].startswith("done.")
@@ -42,8 +53,8 @@ def test_the_bank_blocks_a_card_after_it_was_confirmed() -> None:
     assert answers[2][2] == "goodbye"
 
 
-def test_the_bank_asks_for_what_is_missing_and_answers_from_its_file() -> None:
-    answers = asyncio.run(_converse(["what's my balance", "checking", "one two three four", "yes"]))
+def test_the_bank_asks_for_what_is_missing_and_answers_from_its_file(site: Settings) -> None:
+    answers = asyncio.run(_converse(site, ["what's my balance", "checking", "one two three four", "yes"]))
 
     asked = [step[-1].name for step, _, _ in answers[:2]]
     told = next(act for step, _, _ in answers for act in step if act.name == "done.balance")
@@ -51,7 +62,7 @@ def test_the_bank_asks_for_what_is_missing_and_answers_from_its_file() -> None:
     assert dict(told.slots)["answer"] in " ".join(text for _, texts, _ in answers for text in texts)
 
 
-def test_something_else_entirely_is_not_understood() -> None:
-    answers = asyncio.run(_converse(["my cat has climbed up the tallest tree in the garden"]))
+def test_something_else_entirely_is_not_understood(site: Settings) -> None:
+    answers = asyncio.run(_converse(site, ["my cat has climbed up the tallest tree in the garden"]))
 
     assert answers[0][0][0].name == "no_match.1"

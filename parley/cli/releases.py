@@ -32,11 +32,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--bot", default=argparse.SUPPRESS, help="may be left out where only one bot answers calls")
-    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for a machine")
-    parser = argparse.ArgumentParser(prog="parley releases", description=__doc__, parents=[common])
+    parser = argparse.ArgumentParser(prog="parley releases", description=__doc__, parents=[_common()])
     parser.set_defaults(verb="list", bot=None, json=False)
+    common = _common()  # not the same: a parser's defaults go into its parents, and would undo `--json list`
     verbs = parser.add_subparsers(metavar="list|show|create|history")
     verbs.add_parser("list", parents=[common], help="every release").set_defaults(verb="list")
     show = verbs.add_parser("show", parents=[common], help="one release: its versions by digest, and its verdicts")
@@ -51,6 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     history = verbs.add_parser("history", parents=[common], help="every move of a name: what was champion when")
     history.set_defaults(verb="history")
     return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    """Options that may stand before the verb and after it."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--bot", default=argparse.SUPPRESS, help="may be left out where only one bot answers calls")
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for a machine")
+    return common
 
 
 def _list(registry: Registry, bot: str, args: argparse.Namespace) -> None:
