@@ -27,7 +27,7 @@ from parley.signatures import verify_version
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED, VersionRow
-from registry.holds import KEPT, RETIRED
+from registry.holds import KEPT, RETIRED, references
 from registry.layout import model_lock
 from registry.model_config import version_numbers
 from registry.retention import Decision, Policy, decide, decide_releases, loaded_versions, needs, seeded_versions
@@ -120,7 +120,8 @@ def finish(registry: Registry) -> list[str]:
     done = []
     with registry.catalogue.read() as c:
         half = catalogue.versions(c, state=COLLECTING)
-        gone = {(row.model, row.number): row for row in catalogue.versions(c, state=COLLECTED)}
+        query = sa.select(t.versions.c.model, t.versions.c.number).where(t.versions.c.state == COLLECTED)
+        gone = {(model, number) for model, number in c.execute(query)}
     for row in half:
         with model_lock(registry.repo, row.model, wait=False) as held:
             if held and _state(registry, row) == COLLECTING:
@@ -132,7 +133,9 @@ def finish(registry: Registry) -> list[str]:
     for model in sorted({model for model, _ in gone}):
         for number in version_numbers(registry.repo / model):
             if (model, number) in gone:
-                done += _restore(registry, gone[model, number])
+                with registry.catalogue.read() as c:
+                    row = catalogue.version(c, model, number)
+                done += _restore(registry, row)
     return done
 
 
@@ -226,8 +229,8 @@ def _needed(registry: Registry, c: sa.Connection, row: VersionRow) -> list[str]:
     """Why a version cannot go now: all reasons but its age."""
     here = catalogue.versions(c, model=row.model, state=PUBLISHED)
     return needs(
-        c, row, newest=here[-1].number if here else 0, loaded=loaded_versions(registry),
-        seeds=seeded_versions(registry, c),
+        row, references(c, row.model, row.number), newest=here[-1].number if here else 0,
+        loaded=loaded_versions(registry), seeds=seeded_versions(registry, c),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ the server has it loaded, or while it is young.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -80,12 +80,14 @@ def decide(registry: Registry, c: sa.Connection, policy: Policy, now: datetime |
     found = []
     for bot in c.scalars(sa.select(t.releases.c.bot).distinct().order_by(t.releases.c.bot)).all():
         found += decide_releases(c, bot, policy, now)
-    retiring = {(each.owner, each.number) for each in found if not each.kept}
+    ending = {str(Release(bot=each.owner, number=each.number, stages={})) for each in found if not each.kept}
     rows = catalogue.versions(c, state=PUBLISHED)
     newest = {row.model: row.number for row in rows}
+    referred = _referred(c)
     loaded, seeds = loaded_versions(registry), seeded_versions(registry, c)
     for row in rows:
-        reasons = needs(c, row, retiring=retiring, newest=newest[row.model], loaded=loaded, seeds=seeds)
+        reasons = references(c, row.model, row.number) if (row.model, row.number) in referred else []
+        reasons = needs(row, reasons, ending=ending, newest=newest[row.model], loaded=loaded, seeds=seeds)
         if young := policy.too_young(row.published_at, now):
             reasons.append(young)
         gone = ("no release, experiment or call needs it", "a newer version is here")
@@ -95,31 +97,39 @@ def decide(registry: Registry, c: sa.Connection, policy: Policy, now: datetime |
 
 
 def needs(
-    c: sa.Connection,
     row: VersionRow,
+    referring: Sequence[str],
     *,
-    retiring: Collection[tuple[str, int]] = (),
     newest: int,
     loaded: Collection[Ref],
     seeds: Collection[Ref],
+    ending: Collection[str] = (),
 ) -> list[str]:
     """Why a version cannot go, whatever its age.
 
     Args:
-        c: a connection.
         row: the version.
-        retiring: (bot, number) of releases that do not count any more.
+        referring: what refers to it, by `registry.holds.references`.
         newest: number of its model's newest version here.
         loaded: what the running server has.
         seeds: what bots without a release will be seeded with.
+        ending: what of it does not count any more: releases that will be retired.
     """
     ref = (row.model, row.number)
-    ending = {str(Release(number=number, bot=bot, stages={})) for bot, number in retiring}
-    reasons = [reason for reason in references(c, row.model, row.number) if reason not in ending]
+    reasons = [reason for reason in referring if reason not in ending]
     reasons += ["newest of its model"] if row.number == newest else []
     reasons += ["loaded by the running server"] if ref in loaded else []
     reasons += ["named by the bot's release.json"] if ref in seeds else []
     return reasons
+
+
+def _referred(c: sa.Connection) -> set[Ref]:
+    """Every version that anything may refer to: of thousands a few, and only these are asked for their reasons."""
+    found: set[Ref] = set()
+    for table in (t.release_stages, t.holds, t.leases):
+        query = sa.select(table.c.model, table.c.version).distinct()
+        found |= {(model, number) for model, number in c.execute(query)}
+    return found
 
 
 def loaded_versions(registry: Registry) -> set[Ref]:

@@ -118,6 +118,9 @@ def _each(jobs: Sequence[Job], report: Report) -> list[Exchange]:
             raise
         except ParleyError as error:
             exchange = Exchange(subject, "refused", error)
+        except OSError as error:
+            problem = ParleyError(str(error.strerror or error), where=str(error.filename or ""), mend="check the disk")
+            exchange = Exchange(subject, "refused", problem)
         report(exchange)
         done.append(exchange)
     return done
