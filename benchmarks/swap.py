@@ -61,6 +61,8 @@ class Segment:
     """What the callers saw for a while."""
 
     latencies_ms: list[float] = field(default_factory=list)
+    sent_at: list[float] = field(default_factory=list)
+    """On the machine's monotonic clock, one per latency."""
     failures: list[str] = field(default_factory=list)
 
 
@@ -130,13 +132,14 @@ class Callers:
 
     async def _request(self, engine: TritonEngine, model: str, version: int, seen: Segment) -> None:
         inputs = self._inputs.get(model) or self._make_inputs(model, version)
-        began = time.perf_counter()
+        began = time.monotonic()
         try:
             answer = await engine.infer(model, version, inputs)
         except ParleyError as error:
             seen.failures.append(str(error))
             return
-        seen.latencies_ms.append((time.perf_counter() - began) * 1000)
+        seen.latencies_ms.append((time.monotonic() - began) * 1000)
+        seen.sent_at.append(began)
         if "version" in answer and int(answer["version"].item()) != version:
             seen.failures.append(f"{model} {version} was asked, {answer['version'].item():g} answered")
 
@@ -184,7 +187,8 @@ class Operator:
 
     def __init__(self, registry: Registry, publisher: Publisher, bot: str) -> None:
         self._registry, self._publisher, self._bot = registry, publisher, bot
-        self.took_s: dict[str, list[float]] = {}
+        self.spans: list[tuple[str, float, float]] = []
+        """Every operation: its name, when it began and when it ended."""
         self._turn = 0
         self._published: dict[str, int] = {}
         self._release = 0
@@ -202,7 +206,7 @@ class Operator:
         name, step = steps[self._turn % len(steps)]
         began = time.monotonic()
         step()
-        self.took_s.setdefault(name, []).append(time.monotonic() - began)
+        self.spans.append((name, began, time.monotonic()))
         self._turn += 1
 
     def _publish(self) -> None:
@@ -272,12 +276,29 @@ def _report(quiet: list[Segment], busy: list[Segment], operator: Operator) -> di
         "p99_of_segments_ms": {
             name: [_percentiles(s.latencies_ms)["p99"] for s in side] for name, side in sides.items()
         },
-        "operations": {
-            name: {"count": len(took), "p50_s": round(float(np.median(took)), 3), "max_s": round(max(took), 3)}
-            for name, took in operator.took_s.items()
-        },
+        "operations": _operations(operator.spans, busy),
         "latencies_ms": {name: [round(ms, 3) for s in side for ms in s.latencies_ms] for name, side in sides.items()},
     }
+
+
+def _operations(spans: list[tuple[str, float, float]], busy: list[Segment]) -> dict[str, Any]:
+    """How often each was done, how long it took, and what requests sent in the second after its begin saw."""
+    sent = np.concatenate([np.array(segment.sent_at) for segment in busy])
+    took_ms = np.concatenate([np.array(segment.latencies_ms) for segment in busy])
+    found = {}
+    for name in dict.fromkeys(name for name, _, _ in spans):
+        begins = [began for other, began, _ in spans if other == name]
+        durations = [ended - began for other, began, ended in spans if other == name]
+        near = np.zeros(len(sent), bool)
+        for began in begins:
+            near |= (sent >= began) & (sent < began + 1.0)
+        found[name] = {
+            "count": len(begins),
+            "p50_s": round(float(np.median(durations)), 3),
+            "max_s": round(max(durations), 3),
+            "requests_p99_ms": _percentiles(took_ms[near].tolist()).get("p99"),
+        }
+    return found
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:

@@ -200,13 +200,15 @@ def _better(evidence: Evidence, rules: GateRules) -> Iterator[Check]:
 def _better_check(measure: Measure, found: Comparison, rules: GateRules, p: float, better: bool) -> Check:
     said = _difference(measure, found, rules.alpha)
     if better:
-        sentence = f"{said} That is better (p = {_p(p)}, at most {rules.alpha:g} allowed)."
+        sentence = f"{said} That is better ({_p(p)}, at most {rules.alpha:g} allowed)."
     elif p <= rules.alpha:
         sentence = f"{said} It is better, but by less than the {_points(rules.min_effect)} that make a change worth it."
+    elif found.p_worse() <= rules.alpha:
+        sentence = f"{said} That is worse ({_p(found.p_worse())})."
+    elif found.gain < 0:
+        sentence = f"{said} That is no gain."
     else:
-        sentence = (
-            f"{said} That may well be chance (p = {_p(p)}, at most {rules.alpha:g} allowed).{_hope(found, rules)}"
-        )
+        sentence = f"{said} That may well be chance ({_p(p)}, at most {rules.alpha:g} allowed).{_hope(found, rules)}"
     figures = {**found.figures(rules.alpha), "p": round(p, 6), "alpha": rules.alpha, "min_effect": rules.min_effect}
     return Check(f"better {measure}", "passed" if better else "failed", not better, sentence, figures)
 
@@ -230,11 +232,11 @@ def _not_worse_check(
         measure = name
     said = _difference(measure, found, alpha)
     if passed:
-        sentence = f"{said} It is not worse by {_points(margin)} (p = {_p(p)})."
+        sentence = f"{said} It is not worse by {_points(margin)} ({_p(p)})."
     elif found.p_worse() <= alpha:
-        sentence = f"{said} That is worse (p = {_p(found.p_worse())})."
+        sentence = f"{said} That is worse ({_p(found.p_worse())})."
     else:
-        sentence = f"{said} That it is not worse by {_points(margin)} is not shown (p = {_p(p)}, {alpha:g} allowed)."
+        sentence = f"{said} That it is not worse by {_points(margin)} is not shown ({_p(p)}, {alpha:g} allowed)."
     figures = {**found.figures(alpha), "p": round(p, 6), "alpha": alpha, "margin": margin}
     return Check(f"{kind} {name}", "passed" if passed else "failed", not passed, sentence, figures)
 
@@ -301,7 +303,7 @@ def _ranking(evidence: Evidence, rules: GateRules) -> Iterator[Check]:
     yield Check(
         "ranking", "passed" if passed else "failed", not passed,
         f"Its confidence tells what the bot can answer from what it cannot with AUC {areas.candidate:.3f} "
-        f"(champion {areas.champion:.3f}); that this is no fall by {rules.ranking_margin:g} {tail} (p = {_p(p)}).",
+        f"(champion {areas.champion:.3f}); that this is no fall by {rules.ranking_margin:g} {tail} ({_p(p)}).",
         {**asdict(areas), "p": round(p, 6), "margin": rules.ranking_margin},
     )  # fmt: skip
 
@@ -341,4 +343,4 @@ def _points(share: float) -> str:
 
 
 def _p(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}" if p < 0.1 else f"p = {p:.2f}"

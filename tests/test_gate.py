@@ -72,6 +72,13 @@ def test_an_equal_candidate_is_refused_and_told_what_could_have_been_seen() -> N
     assert "may well be chance" in check.sentence and "would be seen 80% of the time" in check.sentence
 
 
+@pytest.mark.parametrize(("lost", "words"), [(2, "That is no gain."), (24, "That is worse (p = 0.0002)")])
+def test_a_candidate_that_understands_less_is_not_told_that_it_may_be_chance(lost: int, words: str) -> None:
+    verdict = decide(_evidence(_pairs(lost=lost)), RULES)
+
+    assert not verdict.accepted and words in verdict.headline and "chance" not in verdict.headline
+
+
 def test_a_gain_of_one_speaker_only_is_no_gain() -> None:
     everyone = decide(_evidence(_pairs(gained=10)), RULES)
     one_speaker = decide(_evidence(_pairs(gained=10, spread=False)), RULES)
