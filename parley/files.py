@@ -26,13 +26,18 @@ def sha256_json(obj: Any) -> str:
     return hashlib.sha256(canonical_json(obj).encode()).hexdigest()
 
 
-def fsync_dir(path: Path) -> None:
-    """Make renames inside ``path`` durable."""
+def fsync_path(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def fsync_dir(path: Path) -> None:
+    """Make renames inside ``path`` durable."""
+    fsync_path(path)
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -27,40 +29,43 @@ class Limits:
     graph: GraphLimits = field(default_factory=GraphLimits)
 
 
-def examine(directory: Path, names: list[str], limits: Limits, report: Callable[[str], None]) -> tuple[str, str] | None:
+def examine(
+    directory: Path, names: list[str], limits: Limits, report: Callable[[str, str], None]
+) -> tuple[str, str] | None:
     """The first file that is not accepted, and why; None when all are.
 
     Args:
         directory: the bundle.
         names: relative names of its files.
         limits: what they may hold.
-        report: is told each name before its content is touched.
+        report: is told each name before its content is looked at, and again with the SHA-256 of what was.
     """
     for name in names:
-        report(name)
+        report(name, "")
         try:
-            _examine_file(directory / name, limits)
+            content = (directory / name).read_bytes()  # once: what is hashed is what is looked at
+            digest = hashlib.sha256(content).hexdigest()
+            _examine_file(directory / name, content, limits)
         except Refused as error:
             return name, str(error)
         except MemoryError:
             return name, f"takes more than {limits.memory_bytes >> 20} MB to read"
         except RecursionError:
             return name, "nested too deeply"
+        report(name, digest)
     return None
 
 
-def _examine_file(path: Path, limits: Limits) -> None:
-    with path.open("rb") as file:
-        head = file.read(512)
-    if disguise := _forbidden(path, head):
+def _examine_file(path: Path, content: bytes, limits: Limits) -> None:
+    if disguise := _forbidden(content):
         raise Refused(disguise)
     if path.suffix == ".onnx":
-        inspect_onnx(path, limits.graph)
+        inspect_onnx(content, limits.graph)
     elif path.name == "model.plan":
-        if not head.startswith(_PLAN_MAGICS):
+        if not content.startswith(_PLAN_MAGICS):
             raise Refused("no TensorRT plan")
     else:
-        _examine_text(path, limits)
+        _examine_text(content, path.suffix in (".json", ".sig"), limits)
 
 
 _PLAN_MAGICS = (b"ftrt", b"ptrt")
@@ -78,16 +83,19 @@ _ARCHIVES = {
 }
 
 
-def _forbidden(path: Path, head: bytes) -> str:
-    """What a file is, by its first bytes, when that is something no bundle needs."""
+def _forbidden(content: bytes) -> str:
+    """What a file is when that is something no bundle needs."""
+    head = content[:512]
     for magic, what in _ARCHIVES.items():
         if head.startswith(magic):
             return f"{what}, not an accepted kind of file"
     if head[257:262] == b"ustar" or _old_tar(head):
         return "a tar archive, not an accepted kind of file"
-    if zipfile.is_zipfile(path):  # its directory is at the end: what stands before may look like anything
+    if zipfile.is_zipfile(
+        io.BytesIO(content)
+    ):  # whatever stands before its directory
         return "a zip archive behind other content, not an accepted kind of file"
-    return "a pickle: loading one runs its code" if _is_pickle(path) else ""
+    return "a pickle: loading one runs its code" if _is_pickle(content) else ""
 
 
 def _old_tar(head: bytes) -> bool:
@@ -100,7 +108,7 @@ def _old_tar(head: bytes) -> bool:
         return False
 
 
-def _is_pickle(path: Path) -> bool:
+def _is_pickle(content: bytes) -> bool:
     """Whether the file reads as a pickle of any protocol, from its first opcode to STOP.
 
     Protocols 2 and later open with their number. 0 and 1 have no mark: their opcodes are read, which loads nothing. A
@@ -111,30 +119,29 @@ def _is_pickle(path: Path) -> bool:
     building = {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PUT", "BINPUT"}
     building |= {"LONG_BINPUT", "MEMOIZE", "PROTO", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4"}
     seen: set[str] = set()
-    with path.open("rb") as file:
-        if file.peek(1)[:1] == b"\x80":
-            return True
-        try:
-            for opcode, _, _ in pickletools.genops(file):
-                seen.add(opcode.name)
-        except (ValueError, OverflowError):
-            # No STOP, or an unknown opcode: a file that imports before it breaks off is one all the same.
-            return "REDUCE" in seen and bool(seen & {"GLOBAL", "INST", "STACK_GLOBAL"})
+    if content[:1] == b"\x80":
+        return True
+    try:
+        for opcode, _, _ in pickletools.genops(io.BytesIO(content)):
+            seen.add(opcode.name)
+    except (ValueError, OverflowError):
+        # No STOP, or an unknown opcode: a file that imports before it breaks off is one all the same.
+        return "REDUCE" in seen and bool(seen & {"GLOBAL", "INST", "STACK_GLOBAL"})
     return bool(seen & building)
 
 
-def _examine_text(path: Path, limits: Limits) -> None:
-    if path.stat().st_size > limits.text_bytes:
+def _examine_text(content: bytes, is_json: bool, limits: Limits) -> None:
+    if len(content) > limits.text_bytes:
         raise Refused(f"text larger than {limits.text_bytes >> 20} MB")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise Refused("neither ONNX nor JSON nor UTF-8 text") from None
     if any(ord(sign) < 32 and sign not in "\t\n\r" for sign in set(text)):
         raise Refused("neither ONNX nor JSON nor text: it holds control characters")
     if text.startswith("#!"):
         raise Refused("a script")
-    if path.suffix in (".json", ".sig"):
+    if is_json:
         _examine_json(text, limits.json_depth)
 
 

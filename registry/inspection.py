@@ -11,8 +11,10 @@ kill its reader kills that child, and is refused with the limit it met.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
+import functools
 import json
 import os
 import resource
@@ -20,6 +22,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,6 +42,17 @@ def inspect_bundle(directory: Path, limits: Limits | None = None) -> None:
         ParleyError: names the file that is not accepted and why.
         OSError: a file cannot be read.
     """
+    with inspecting(directory, limits):
+        pass
+
+
+@contextlib.contextmanager
+def inspecting(directory: Path, limits: Limits | None = None) -> Iterator[dict[str, str]]:
+    """Look at every file while the block does something else; the verdict falls at its end. See `inspect_bundle`.
+
+    Yields:
+        What holds, after the block, the SHA-256 of each file as it was looked at.
+    """
     limits = limits or Limits()
     files = list_files(directory)
     if len(files) > limits.files:
@@ -50,7 +64,17 @@ def inspect_bundle(directory: Path, limits: Limits | None = None) -> None:
         if size > limits.file_bytes or total > limits.bundle_bytes:
             most = limits.file_bytes if size > limits.file_bytes else limits.bundle_bytes
             raise ParleyError(f"larger than {most >> 20} MB", where=str(path), mend=_MEND)
-    verdict = _in_child(directory, list(files), limits)
+    pid, read = _start(directory, list(files), limits)
+    try:
+        until = time.monotonic() + limits.wall_s
+        seen: dict[str, str] = {}
+        yield seen
+        verdict = _verdict(pid, read, until, limits, seen)
+    except BaseException:
+        _end(pid)
+        raise
+    finally:
+        os.close(read)
     if verdict:
         name, reason = verdict
         raise ParleyError(reason, where=str(directory / name if name else directory), mend=_MEND)
@@ -59,27 +83,50 @@ def inspect_bundle(directory: Path, limits: Limits | None = None) -> None:
 # --- the process --------------------------------------------------------------------------------------------------
 
 
-def _in_child(directory: Path, names: list[str], limits: Limits) -> tuple[str, str] | None:
-    """Run `file_content.examine` in a process of its own and return what it found, or how it died."""
+def _start(directory: Path, names: list[str], limits: Limits) -> tuple[int, int]:
+    """Begin `file_content.examine` in a process of its own: its number, and where its answer comes from."""
     read, write = os.pipe()
     try:
-        pid = _fork(directory, names, limits, write) if _alone() else _spawn(directory, names, limits, write)
+        if _alone():
+            _warm()
+            return _fork(directory, names, limits, write), read
+        return _spawn(directory, names, limits, write), read
+    except BaseException:
+        os.close(read)
+        raise
     finally:
         os.close(write)
-    try:
-        lines, late = _listen(read, time.monotonic() + limits.wall_s)
-    finally:
-        os.close(read)
+
+
+@functools.cache
+def _warm() -> None:
+    """Import the checker once for all children to come, and let it fill its tables."""
+    import onnx
+
+    onnx.defs.has("Add")
+
+
+def _verdict(pid: int, read: int, until: float, limits: Limits, seen: dict[str, str]) -> tuple[str, str] | None:
+    """What the child found, or how it died; what it looked at goes into `seen`."""
+    lines, late = _listen(read, until)
     if late:
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
     reports = [json.loads(line) for line in lines]
+    seen.update({report["at"]: report["sha256"] for report in reports if report.get("sha256")})
     if reports and "verdict" in reports[-1]:
         verdict = reports[-1]["verdict"]
         return (verdict[0], verdict[1]) if verdict else None
     name = reports[-1]["at"] if reports else ""
     how = f"took longer than {limits.wall_s:g} s" if late else _death(status, limits)
     return name, f"its inspection {how}"
+
+
+def _end(pid: int) -> None:
+    """The caller has failed elsewhere: nobody waits for the verdict."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _alone() -> bool:
@@ -111,11 +158,14 @@ def _work(directory: Path, names: list[str], limits: Limits, write: int) -> NoRe
     def tell(message: dict[str, Any]) -> None:
         os.write(write, json.dumps(message).encode() + b"\n")
 
-    import onnx  # noqa: F401  # before the limits, which are for the content
-
+    _warm()  # before the limits, which are for the content
     faulthandler.disable()  # a crash is an answer here, not news for the terminal
     _limit(limits)
-    verdict = file_content.examine(directory, names, limits, lambda name: tell({"at": name}))
+
+    def report(name: str, digest: str) -> None:
+        tell({"at": name, "sha256": digest})
+
+    verdict = file_content.examine(directory, names, limits, report)
     tell({"verdict": verdict})
     os._exit(0)
 

@@ -16,7 +16,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,12 @@ from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.utterances import read_utterances
 from registry import catalogue
-from registry.inspection import inspect_bundle
+from registry.inspection import inspecting
 from registry.layout import STAGING, model_lock
 from registry.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
 from registry.model_config import CONFIG, config_files, version_numbers, write_model_config
 from registry.signing import staged_pin
-from registry.staging import Staged, check_listing, make_durable, stage
+from registry.staging import Staged, check_listing, generated_names, make_durable, stage
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -64,7 +64,8 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     """
     manifest = _acceptable(bundle_dir)
     try:
-        with model_lock(registry.repo, manifest.model):
+        # One connection stays open throughout: the last to close makes SQLite move its journal into the file.
+        with model_lock(registry.repo, manifest.model), _witness(registry):
             mend_locked(registry, manifest.model)
             staged = _publish_locked(bundle_dir, manifest, registry, who, why)
     except OSError as error:
@@ -134,11 +135,23 @@ def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: s
         number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
     lineage = manifest.lineage.model_copy(update={"tracking": runs.tracking(bundle.parent, model, number)})
     with staging_folder(registry, model) as staging:
-        staged = stage(bundle, manifest.model_copy(update={"version": number, "lineage": lineage}), staging, site)
-        inspect_bundle(staging)  # the copy: what was inspected is what is published
-        make_durable(staging)
+        with inspecting(bundle) as seen:  # meanwhile, in another process
+            staged = stage(bundle, manifest.model_copy(update={"version": number, "lineage": lineage}), staging, site)
+            make_durable(staging)
+        _check_same(bundle, staged, seen)
         put_in_place(registry, staged, who=who, why=why)
     return staged
+
+
+def _check_same(bundle: Path, staged: Staged, seen: Mapping[str, str]) -> None:
+    """What was inspected must be what was copied.
+
+    Raises:
+        ParleyError: names the file that changed in between.
+    """
+    for name in staged.manifest.files.keys() - generated_names(staged.manifest):
+        if seen.get(name) != staged.manifest.files[name]:
+            raise ParleyError("changed while it was published", where=str(bundle / name), mend="publish again")
 
 
 @contextlib.contextmanager
@@ -147,6 +160,8 @@ def staging_folder(registry: Registry, model: str) -> Iterator[Path]:
     directory = registry.repo / model
     made = not directory.is_dir()
     directory.mkdir(parents=True, exist_ok=True)
+    if made:
+        fsync_dir(registry.repo)
     staging = Path(tempfile.mkdtemp(dir=directory, prefix=STAGING))
     try:
         yield staging
@@ -176,7 +191,6 @@ def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what
     with staged_pin(registry.site, model, number, staged.digest) as pin, _witness(registry) as witness:
         staged.directory.rename(version)
         fsync_dir(version.parent)
-        fsync_dir(registry.repo)
         _record(registry, version, staged, witness, who=who, why=why, what=what)
         pin()
     newest = version.parent / str(version_numbers(version.parent)[-1])

@@ -379,10 +379,10 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Let the child meet a file that does to it what a hostile one might."""
     original = file_content._examine_file
 
-    def meet(path: Path, limits: Limits) -> None:
+    def meet(path: Path, content: bytes, limits: Limits) -> None:
         if path.name == "labels.json":
             act()
-        original(path, limits)
+        original(path, content, limits)
 
     monkeypatch.setattr(file_content, "_examine_file", meet)
 
