@@ -4,6 +4,10 @@ is refused.
 Training a whole STT takes longer than a test may. What is retrained is the champion's output layer, by CTC on frozen
 features: real weights, real loss, real audio, seconds instead of hours. The same retraining on sound audio is the
 control, so that it is the corruption that is caught and not the retraining.
+
+The corruption is a gross one (every second sample has the wrong sign), and was chosen because it is: an output layer
+retrained on a held buffer, on clipping or on mu-law read as A-law stayed as good as before on sound audio. So this
+shows that training's own figures can look well while the gate refuses, not that every broken sensor is caught.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot.grammar import WordGraph
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
-from parley.serving.engine import Engine
+from parley.serving.engine import Engine, EngineRejected
 
 GRAMMAR, LEXICON = "grammar.json", "lexicon.json"
 
@@ -93,7 +93,8 @@ class SttStream:
         """Take int16 samples ``[n]``; whole chunks go to the engine.
 
         Raises:
-            EngineError: the chunk could not be scored. The stream keeps its state: accept(empty) tries again.
+            EngineError: the chunk could not be scored. The stream keeps its state: accept(empty) tries again. It is
+                EngineRejected when the scores hold NaN or infinity, which a broken model gives again.
         """
         self.samples += len(pcm)
         self._pending.append(pcm)
@@ -109,8 +110,16 @@ class SttStream:
         out = await self._client.engine.infer(
             self._client.model, self._client.version, {"pcm": chunk[None, :].astype(np.int16), "state": self._state}
         )
+        scores = out["log_probs"][0].astype(np.float32)
+        if not np.isfinite(scores).all():
+            # Asking again gives the same: the session must apologise now, not after its retries.
+            raise EngineRejected(
+                "the model answers with numbers that are none",
+                where=f"{self._client.model} version {self._client.version}",
+                mend="roll back: parley rollback",
+            )
         self._state = out["new_state"]
-        self._decoder.accept(out["log_probs"][0].astype(np.float32))
+        self._decoder.accept(scores)
 
     def partial(self) -> str:
         """The best guess so far."""
