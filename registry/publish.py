@@ -64,10 +64,15 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     """
     manifest = _acceptable(bundle_dir)
     try:
-        # One connection stays open throughout: the last to close makes SQLite move its journal into the file.
-        with model_lock(registry.repo, manifest.model), _witness(registry):
-            mend_locked(registry, manifest.model)
-            staged = _publish_locked(bundle_dir, manifest, registry, who, why)
+        with contextlib.ExitStack() as inspection:
+            seen = inspection.enter_context(inspecting(bundle_dir))  # in another process, until somebody closes it
+            # One connection stays open throughout: the last to close makes SQLite move its journal into the file.
+            with model_lock(registry.repo, manifest.model), _witness(registry):
+                mend_locked(registry, manifest.model)
+                with _staged(bundle_dir, manifest, registry) as staged:
+                    inspection.close()
+                    _check_same(bundle_dir, staged, seen)
+                    put_in_place(registry, staged, who=who, why=why)
     except OSError as error:
         raise ParleyError(
             f"cannot publish: {error.strerror or error}",
@@ -128,19 +133,18 @@ def _check_dataset(bundle: Path, manifest: Manifest) -> None:
         raise ParleyError("lists no utterance", where=path, mend=mend)
 
 
-def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> Staged:
+@contextlib.contextmanager
+def _staged(bundle: Path, manifest: Manifest, registry: Registry) -> Iterator[Staged]:
+    """The bundle as the next version of its model: complete, signed, on the disk, and gone when the block fails."""
     model, site = manifest.model, registry.site
     check_contract(registry, manifest)
     with registry.catalogue.read() as c:
         number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
     lineage = manifest.lineage.model_copy(update={"tracking": runs.tracking(bundle.parent, model, number)})
     with staging_folder(registry, model) as staging:
-        with inspecting(bundle) as seen:  # meanwhile, in another process
-            staged = stage(bundle, manifest.model_copy(update={"version": number, "lineage": lineage}), staging, site)
-            make_durable(staging)
-        _check_same(bundle, staged, seen)
-        put_in_place(registry, staged, who=who, why=why)
-    return staged
+        staged = stage(bundle, manifest.model_copy(update={"version": number, "lineage": lineage}), staging, site)
+        make_durable(staging)
+        yield staged
 
 
 def _check_same(bundle: Path, staged: Staged, seen: Mapping[str, str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from registry.model_config import config_files
 from registry.signing import sign
 
 _CHUNK = 1 << 20
-_SYNCS = 8
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,13 @@ def stage(bundle: Path, manifest: Manifest, staging: Path, site: Settings) -> St
 def make_durable(directory: Path) -> None:
     """Make every file and folder of a staged version read-only and bring it to the disk."""
     files = list(list_files(directory).values())
-    folders = list({directory, *(path.parent for path in files)})
+    folders = {directory, *(path.parent for path in files)}
     for path in files:
         os.chmod(path, 0o444)
     for folder in folders:
         os.chmod(folder, 0o755)  # mkdtemp makes 0700; the server may run as another user
-    # At once: a journal commits what waits for it together.
-    with ThreadPoolExecutor(_SYNCS) as pool:
-        list(pool.map(fsync_path, [*files, *folders]))
+    for path in (*files, *folders):
+        fsync_path(path)
 
 
 def _copy(source: Path, target: Path) -> str:
