@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from parley.bundle import Manifest, TensorSpec, verify_files
+from parley.bundle import Manifest, TensorSpec
 from parley.errors import ParleyError
 from parley.files import write_atomic
 
@@ -112,20 +112,6 @@ def render(manifest: Manifest, target: Target = "cpu") -> str:
 def config_files(manifest: Manifest) -> dict[str, str]:
     """All configurations of a version: relative name to text. See `render`."""
     return {CONFIG: render(manifest)} | {f"configs/{target}.pbtxt": render(manifest, target) for target in GPU_TARGETS}
-
-
-def write_configs(repo: Path, problems: list[ParleyError] | None = None) -> list[str]:
-    """The files beside the versions of every model, from each newest version; names of the models."""
-    names = []
-    for directory in model_directories(repo):
-        try:
-            write_model_config(verify_files(directory / str(version_numbers(directory)[-1])), directory)
-            names.append(directory.name)
-        except ParleyError as error:
-            if problems is None:
-                raise
-            problems.append(error)
-    return names
 
 
 def write_model_config(manifest: Manifest, directory: Path) -> bool:
