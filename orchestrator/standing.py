@@ -1,7 +1,7 @@
 """What answers a new call now: release, its dialogue, and experiments, in one consistent state that a replica follows.
 
 Releases move by a pointer in the catalogue and experiments by their epochs, in one database. A replica asks for both
-four times a second and reads the whole anew when either moved. While the catalogue does not answer, what was read last
+ten times a second and reads the whole anew when either moved. While the catalogue does not answer, what was read last
 goes on answering.
 """
 
