@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import io
 import json
+import mmap
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 from registry.onnx_inspection import GraphLimits, Refused, inspect_onnx
 
@@ -29,45 +32,58 @@ class Limits:
     graph: GraphLimits = field(default_factory=GraphLimits)
 
 
-def examine(
-    directory: Path, names: list[str], limits: Limits, report: Callable[[str, str], None]
-) -> tuple[str, str] | None:
+def examine(directory: Path, names: list[str], limits: Limits, report: Callable[[str], None]) -> tuple[str, str] | None:
     """The first file that is not accepted, and why; None when all are.
 
     Args:
         directory: the bundle.
         names: relative names of its files.
         limits: what they may hold.
-        report: is told each name before its content is looked at, and again with the SHA-256 of what was.
+        report: is told each name before its content is looked at.
     """
     for name in names:
-        report(name, "")
+        report(name)
         try:
-            content = (directory / name).read_bytes()  # once: what is hashed is what is looked at
-            digest = hashlib.sha256(content).hexdigest()
-            _examine_file(directory / name, content, limits)
+            _examine_file(directory / name, limits)
         except Refused as error:
             return name, str(error)
         except MemoryError:
             return name, f"takes more than {limits.memory_bytes >> 20} MB to read"
         except RecursionError:
             return name, "nested too deeply"
-        report(name, digest)
     return None
 
 
-def _examine_file(path: Path, content: bytes, limits: Limits) -> None:
+def _examine_file(path: Path, limits: Limits) -> None:
+    content = _mapped(path)
     if disguise := _forbidden(content):
         raise Refused(disguise)
     if path.suffix == ".onnx":
-        inspect_onnx(content, limits.graph)
+        inspect_onnx(memoryview(content), limits.graph)
     elif path.name == "model.plan":
-        if not content.startswith(_PLAN_MAGICS):
+        if not content[:8].startswith(_PLAN_MAGICS):
             raise Refused("no TensorRT plan")
+    elif len(content) > limits.text_bytes:
+        raise Refused(f"text larger than {limits.text_bytes >> 20} MB")
     else:
-        _examine_text(content, path.suffix in (".json", ".sig"), limits)
+        _examine_text(content[:], path.suffix in (".json", ".sig"), limits.json_depth)
 
 
+def _mapped(path: Path) -> mmap.mmap:
+    """The file's pages, all at once where the system can: a fault for each costs as much as parsing them."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            raise Refused("an empty file")
+        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
+        try:
+            return mmap.mmap(file.fileno(), size, flags=flags, prot=mmap.PROT_READ)
+        except OSError as error:
+            raise (MemoryError() if error.errno == errno.ENOMEM else error) from None
+
+
+_ZIP_TAIL = 1 << 17
+"""A zip archive's directory ends within the last 64 KB and its own header."""
 _PLAN_MAGICS = (b"ftrt", b"ptrt")
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive (a torch checkpoint, or files that nobody looks into)",
@@ -83,7 +99,7 @@ _ARCHIVES = {
 }
 
 
-def _forbidden(content: bytes) -> str:
+def _forbidden(content: mmap.mmap) -> str:
     """What a file is when that is something no bundle needs."""
     head = content[:512]
     for magic, what in _ARCHIVES.items():
@@ -91,9 +107,7 @@ def _forbidden(content: bytes) -> str:
             return f"{what}, not an accepted kind of file"
     if head[257:262] == b"ustar" or _old_tar(head):
         return "a tar archive, not an accepted kind of file"
-    if zipfile.is_zipfile(
-        io.BytesIO(content)
-    ):  # whatever stands before its directory
+    if zipfile.is_zipfile(io.BytesIO(content[-_ZIP_TAIL:])):  # whatever stands before its directory
         return "a zip archive behind other content, not an accepted kind of file"
     return "a pickle: loading one runs its code" if _is_pickle(content) else ""
 
@@ -108,7 +122,7 @@ def _old_tar(head: bytes) -> bool:
         return False
 
 
-def _is_pickle(content: bytes) -> bool:
+def _is_pickle(content: mmap.mmap) -> bool:
     """Whether the file reads as a pickle of any protocol, from its first opcode to STOP.
 
     Protocols 2 and later open with their number. 0 and 1 have no mark: their opcodes are read, which loads nothing. A
@@ -122,7 +136,7 @@ def _is_pickle(content: bytes) -> bool:
     if content[:1] == b"\x80":
         return True
     try:
-        for opcode, _, _ in pickletools.genops(io.BytesIO(content)):
+        for opcode, _, _ in pickletools.genops(cast(IO[bytes], content)):
             seen.add(opcode.name)
     except (ValueError, OverflowError):
         # No STOP, or an unknown opcode: a file that imports before it breaks off is one all the same.
@@ -130,9 +144,7 @@ def _is_pickle(content: bytes) -> bool:
     return bool(seen & building)
 
 
-def _examine_text(content: bytes, is_json: bool, limits: Limits) -> None:
-    if len(content) > limits.text_bytes:
-        raise Refused(f"text larger than {limits.text_bytes >> 20} MB")
+def _examine_text(content: bytes, is_json: bool, deepest: int) -> None:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -142,7 +154,7 @@ def _examine_text(content: bytes, is_json: bool, limits: Limits) -> None:
     if text.startswith("#!"):
         raise Refused("a script")
     if is_json:
-        _examine_json(text, limits.json_depth)
+        _examine_json(text, deepest)
 
 
 def _examine_json(text: str, deepest: int) -> None:

@@ -47,11 +47,10 @@ def inspect_bundle(directory: Path, limits: Limits | None = None) -> None:
 
 
 @contextlib.contextmanager
-def inspecting(directory: Path, limits: Limits | None = None) -> Iterator[dict[str, str]]:
-    """Look at every file while the block does something else; the verdict falls at its end. See `inspect_bundle`.
+def inspecting(directory: Path, limits: Limits | None = None) -> Iterator[None]:
+    """Look at the files that are there now while the block does something else; the verdict falls at its end.
 
-    Yields:
-        What holds, after the block, the SHA-256 of each file as it was looked at.
+    The block must not change them, nor let others. See `inspect_bundle`.
     """
     limits = limits or Limits()
     files = list_files(directory)
@@ -67,9 +66,8 @@ def inspecting(directory: Path, limits: Limits | None = None) -> Iterator[dict[s
     pid, read = _start(directory, list(files), limits)
     try:
         until = time.monotonic() + limits.wall_s
-        seen: dict[str, str] = {}
-        yield seen
-        verdict = _verdict(pid, read, until, limits, seen)
+        yield
+        verdict = _verdict(pid, read, until, limits)
     except BaseException:
         _end(pid)
         raise
@@ -106,14 +104,13 @@ def _warm() -> None:
     onnx.defs.has("Add")
 
 
-def _verdict(pid: int, read: int, until: float, limits: Limits, seen: dict[str, str]) -> tuple[str, str] | None:
-    """What the child found, or how it died; what it looked at goes into `seen`."""
+def _verdict(pid: int, read: int, until: float, limits: Limits) -> tuple[str, str] | None:
+    """What the child found, or how it died."""
     lines, late = _listen(read, until)
     if late:
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
     reports = [json.loads(line) for line in lines]
-    seen.update({report["at"]: report["sha256"] for report in reports if report.get("sha256")})
     if reports and "verdict" in reports[-1]:
         verdict = reports[-1]["verdict"]
         return (verdict[0], verdict[1]) if verdict else None
@@ -162,10 +159,7 @@ def _work(directory: Path, names: list[str], limits: Limits, write: int) -> NoRe
     faulthandler.disable()  # a crash is an answer here, not news for the terminal
     _limit(limits)
 
-    def report(name: str, digest: str) -> None:
-        tell({"at": name, "sha256": digest})
-
-    verdict = file_content.examine(directory, names, limits, report)
+    verdict = file_content.examine(directory, names, limits, lambda name: tell({"at": name}))
     tell({"verdict": verdict})
     os._exit(0)
 

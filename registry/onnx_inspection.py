@@ -37,7 +37,7 @@ class Refused(Exception):
     """Why a file is not accepted, in words."""
 
 
-def inspect_onnx(content: bytes, limits: GraphLimits) -> None:
+def inspect_onnx(content: memoryview, limits: GraphLimits) -> None:
     """Look at the content of one file.
 
     Raises:

@@ -16,7 +16,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from registry.layout import STAGING, model_lock
 from registry.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
 from registry.model_config import CONFIG, config_files, version_numbers, write_model_config
 from registry.signing import staged_pin
-from registry.staging import Staged, check_listing, generated_names, make_durable, stage
+from registry.staging import Staged, check_listing, complete, copy_content, make_durable
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -64,15 +64,10 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     """
     manifest = _acceptable(bundle_dir)
     try:
-        with contextlib.ExitStack() as inspection:
-            seen = inspection.enter_context(inspecting(bundle_dir))  # in another process, until somebody closes it
-            # One connection stays open throughout: the last to close makes SQLite move its journal into the file.
-            with model_lock(registry.repo, manifest.model), _witness(registry):
-                mend_locked(registry, manifest.model)
-                with _staged(bundle_dir, manifest, registry) as staged:
-                    inspection.close()
-                    _check_same(bundle_dir, staged, seen)
-                    put_in_place(registry, staged, who=who, why=why)
+        # One connection stays open throughout: the last to close makes SQLite move its journal into the file.
+        with model_lock(registry.repo, manifest.model), _witness(registry):
+            mend_locked(registry, manifest.model)
+            staged = _publish_locked(bundle_dir, manifest, registry, who, why)
     except OSError as error:
         raise ParleyError(
             f"cannot publish: {error.strerror or error}",
@@ -133,29 +128,20 @@ def _check_dataset(bundle: Path, manifest: Manifest) -> None:
         raise ParleyError("lists no utterance", where=path, mend=mend)
 
 
-@contextlib.contextmanager
-def _staged(bundle: Path, manifest: Manifest, registry: Registry) -> Iterator[Staged]:
-    """The bundle as the next version of its model: complete, signed, on the disk, and gone when the block fails."""
+def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> Staged:
     model, site = manifest.model, registry.site
     check_contract(registry, manifest)
     with registry.catalogue.read() as c:
         number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
     lineage = manifest.lineage.model_copy(update={"tracking": runs.tracking(bundle.parent, model, number)})
+    manifest = manifest.model_copy(update={"version": number, "lineage": lineage})
     with staging_folder(registry, model) as staging:
-        staged = stage(bundle, manifest.model_copy(update={"version": number, "lineage": lineage}), staging, site)
-        make_durable(staging)
-        yield staged
-
-
-def _check_same(bundle: Path, staged: Staged, seen: Mapping[str, str]) -> None:
-    """What was inspected must be what was copied.
-
-    Raises:
-        ParleyError: names the file that changed in between.
-    """
-    for name in staged.manifest.files.keys() - generated_names(staged.manifest):
-        if seen.get(name) != staged.manifest.files[name]:
-            raise ParleyError("changed while it was published", where=str(bundle / name), mend="publish again")
+        digests = copy_content(bundle, manifest, staging)
+        with inspecting(staging):  # the copies, so that what is inspected is what is published; in another process
+            staged = complete(manifest, staging, digests, site)
+            make_durable(staging)
+        put_in_place(registry, staged, who=who, why=why)
+    return staged
 
 
 @contextlib.contextmanager

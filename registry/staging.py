@@ -30,7 +30,7 @@ class Staged:
     key_id: str
 
 
-def generated_names(manifest: Manifest) -> set[str]:
+def _generated_names(manifest: Manifest) -> set[str]:
     """Files that publishing writes itself; a bundle that was taken from a published version has older ones."""
     return {*config_files(manifest), CARD}
 
@@ -51,28 +51,45 @@ def check_listing(bundle: Path, manifest: Manifest) -> None:
 
 
 def stage(bundle: Path, manifest: Manifest, staging: Path, site: Settings) -> Staged:
-    """Fill `staging` with version `manifest.version` and sign it. Each byte is read once: hashed while it is copied.
+    """Fill `staging` with version `manifest.version` and sign it: `copy_content`, then `complete`."""
+    return complete(manifest, staging, copy_content(bundle, manifest, staging), site)
+
+
+def copy_content(bundle: Path, manifest: Manifest, staging: Path) -> dict[str, str]:
+    """Copy what the bundle brings. Each byte is read once: hashed while it is copied.
+
+    Returns:
+        Relative name to SHA-256 of the copies.
 
     Raises:
-        ParleyError: a file is not what the bundle's manifest says, or the key cannot be used.
+        ParleyError: a file is not what the bundle's manifest says.
         OSError: the disk refuses.
     """
     digests: dict[str, str] = {}
-    written = generated_names(manifest)
-    for name in sorted(manifest.files.keys() - written):
+    for name in sorted(manifest.files.keys() - _generated_names(manifest)):
         digests[name] = _copy(bundle / name, staging / name)
         if digests[name] != manifest.files[name]:
             raise ParleyError(
                 "file is altered: its SHA-256 is not the manifest's", where=str(bundle / name), mend="export again"
             )
+    return digests
+
+
+def complete(manifest: Manifest, staging: Path, digests: dict[str, str], site: Settings) -> Staged:
+    """Write what publishing adds to the copies, and sign all of it.
+
+    Raises:
+        ParleyError: the key cannot be used.
+        OSError: the disk refuses.
+    """
     for name, text in config_files(manifest).items():
         digests[name] = _write(staging / name, text)
     digests[CARD] = _write(staging / CARD, model_card(manifest.model_copy(update={"files": dict(digests)})))
-    complete = manifest.model_copy(update={"files": dict(sorted(digests.items()))})
-    digest = _write(staging / MANIFEST, complete.model_dump_json(indent=2) + "\n")
+    whole = manifest.model_copy(update={"files": dict(sorted(digests.items()))})
+    digest = _write(staging / MANIFEST, whole.model_dump_json(indent=2) + "\n")
     name = f"{manifest.model} {manifest.version}"
-    key = sign(staging, site, name=name, digests={**complete.files, MANIFEST: digest})
-    return Staged(staging, complete, digest, key)
+    key = sign(staging, site, name=name, digests={**whole.files, MANIFEST: digest})
+    return Staged(staging, whole, digest, key)
 
 
 def make_durable(directory: Path) -> None:

@@ -138,6 +138,8 @@ def test_texts_that_look_a_little_like_a_pickle_pass(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
+        ("model.onnx", b"", "an empty file"),
+        ("notes.txt", b"", "an empty file"),
         ("weights.bin", b"\x00\x01\x02\xff", "neither ONNX nor JSON nor UTF-8"),
         ("labels.json", b"{", "not JSON"),
         ("labels.json", b"\xff\xfe{\x00}\x00", "UTF-8"),
@@ -351,7 +353,7 @@ def test_graph_over_a_limit_is_refused(bundle: Path, limits: GraphLimits, reason
     refuse(bundle, "model.onnx", reason, Limits(graph=limits))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"hello there", b"\x08\x08\x3a\xff\xff\xff\xff\x0f"])
+@pytest.mark.parametrize("content", [b"\x00" * 100, b"hello there", b"\x08\x08\x3a\xff\xff\xff\xff\x0f"])
 def test_file_called_onnx_that_is_none_is_refused(bundle: Path, content: bytes) -> None:
     (bundle / "model.onnx").write_bytes(content)
 
@@ -379,10 +381,10 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Let the child meet a file that does to it what a hostile one might."""
     original = file_content._examine_file
 
-    def meet(path: Path, content: bytes, limits: Limits) -> None:
+    def meet(path: Path, limits: Limits) -> None:
         if path.name == "labels.json":
             act()
-        original(path, content, limits)
+        original(path, limits)
 
     monkeypatch.setattr(file_content, "_examine_file", meet)
 

@@ -1,6 +1,5 @@
 """A version is published whole or not at all, never changes, and what a killed command left is mended."""
 
-import contextlib
 import errno
 import os
 import shutil
@@ -157,25 +156,6 @@ def test_altered_bundle_is_refused_by_name(registry: Registry, bundle: Path) -> 
     damage(bundle / "model.onnx")
 
     with pytest.raises(ParleyError, match=r"model\.onnx: file is altered"):
-        publish(bundle, registry)
-
-    assert not (registry.repo / MODEL).exists()
-
-
-def test_file_that_changes_between_its_inspection_and_its_copy_is_refused(
-    registry: Registry, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = publishing.inspecting
-
-    @contextlib.contextmanager
-    def other(directory: Path) -> Iterator[dict[str, str]]:
-        with original(directory) as seen:
-            yield seen
-        seen["model.onnx"] = "0" * 64
-
-    monkeypatch.setattr(publishing, "inspecting", other)
-
-    with pytest.raises(ParleyError, match=r"model\.onnx: changed while it was published"):
         publish(bundle, registry)
 
     assert not (registry.repo / MODEL).exists()
