@@ -136,6 +136,9 @@ def _fork(directory: Path, names: list[str], limits: Limits, write: int) -> int:
     pid = os.fork()
     if pid == 0:
         try:
+            # The publisher's locks are open files: they must not outlive it in this child.
+            os.closerange(3, write)
+            os.closerange(write + 1, os.sysconf("SC_OPEN_MAX"))
             _work(directory, names, limits, write)
         finally:
             os._exit(1)

@@ -91,8 +91,10 @@ def write_pin(site: Settings, model: str, number: int, digest: str) -> None:
     Raises:
         ParleyError: another one is remembered, which is never replaced.
     """
-    with staged_pin(site, model, number, digest) as place:
-        place()
+    while read_pin(site, model, number) != digest:
+        # Without the model's lock a mender may take the half-written pin for a remnant and sweep it away: once more.
+        with contextlib.suppress(FileNotFoundError), staged_pin(site, model, number, digest) as place:
+            place()
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from parley.errors import ParleyError
 from parley.signatures import verify_version
 from registry import catalogue
 from registry.home import Registry
-from registry.layout import leftovers
+from registry.layout import leftovers, model_lock
 from registry.model_config import version_numbers
 from registry.publish import publish, unsettled_models
 from registry.signing import pins, read_pin, trusted_keys
@@ -88,6 +88,12 @@ def in_child(act: Callable[[], object], deadly: int, count: Path) -> tuple[bool,
     status = os.waitpid(pid, 0)[1]
     died = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     return died, "" if died or status == 0 else count.read_text()
+
+
+def let_go(site: Path) -> None:
+    """Wait until a child that was forked just before the kill has closed what it inherited, the lock among it."""
+    with model_lock(site / "repo", MODEL):
+        pass
 
 
 def rows_of(registry: Registry) -> dict[int, str]:
@@ -153,6 +159,7 @@ def kill_publishers(folder: Path) -> dict[str, Any]:
                 publish(bundle, registry)
 
         died, failed = in_child(act, deadly, folder / "failure")
+        let_go(site)
         report["kills"] += died
         with registry_at(site, mend=False) as registry:
             report["faults"] += [f"{deadly}: {fault}" for fault in faults(registry, [[1], [1, 2]])]
@@ -188,6 +195,7 @@ def kill_menders(folder: Path) -> dict[str, Any]:
         deadly = report["kills"] + 1
         site = scene(folder, start, deadly)
         died, failed = in_child(lambda site=site: registry_at(site).close(), deadly, folder / "failure")
+        let_go(site)
         report["kills"] += died
         with registry_at(site, mend=False) as registry:
             report["faults"] += [f"{deadly}: {fault}" for fault in faults(registry, [[], [1]])]

@@ -440,3 +440,19 @@ def test_process_with_threads_starts_a_fresh_interpreter(bundle: Path) -> None:
     finally:
         end.set()
         thread.join()
+
+
+def test_child_keeps_no_lock_of_a_publisher_that_is_gone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock is an open file: a child that inherits it would hold it after the publisher was killed."""
+    alone(monkeypatch)
+    answer, told = os.pipe()
+    os.set_blocking(answer, False)
+    misbehave(monkeypatch, lambda: os.write(told, b"still open") and None)
+
+    with pytest.raises(ParleyError, match="status 1"):
+        inspect_bundle(bundle)
+
+    with pytest.raises(BlockingIOError):
+        os.read(answer, 100)
+    os.close(answer)
+    os.close(told)

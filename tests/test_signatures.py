@@ -519,6 +519,23 @@ def test_pin_is_never_replaced(site: Settings) -> None:
         write_pin(site, "barista_nlu", 1, "0" * 64)
 
 
+def test_pin_whose_writer_is_taken_for_dead_is_written_again(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mender sweeps half-written files; who pins without the model's lock may lose one to it."""
+    replace, lost = os.replace, []
+
+    def swept_first(source: str, target: Path) -> None:
+        if not lost:
+            lost.append(source)
+            os.unlink(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", swept_first)
+
+    write_pin(site, "barista_nlu", 7, "0" * 64)
+
+    assert lost and read_pin(site, "barista_nlu", 7) == "0" * 64
+
+
 def test_checking_imports_neither_the_library_nor_pydantic() -> None:
     """Every stub of the server imports it."""
     code = (
