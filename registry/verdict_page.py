@@ -80,9 +80,9 @@ def _plot(checks: Iterable[Check]) -> str:
     rows = _compared(checks)
     if not rows:
         return ""
-    ends = [v for c in rows for v in (*c.figures["interval"], -c.figures.get("margin", 0.0))]
-    # An interval of too few speakers reaches from -100 to 100 points; it runs out of the picture instead.
-    reach: float = max([0.02, *(abs(v) for v in ends if abs(v) < 1)]) * 1.15
+    ends = [v for c in rows for v in (*c.figures["interval"], -c.figures.get("margin", 0.0)) if abs(v) < 1]
+    # Every gain lies inside; an interval of too few speakers reaches from -100 to 100 points and may run out of it.
+    reach: float = max(abs(v) for v in [0.02, *ends, *(c.figures["gain"] for c in rows)]) * 1.15
     span = _WIDTH - _LEFT - _RIGHT
 
     def x(value: float) -> float:

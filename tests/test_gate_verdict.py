@@ -134,6 +134,21 @@ def test_no_bar_of_the_plot_leaves_the_picture() -> None:
     assert all(0 <= float(x) <= 860 for x in re.findall(r"(?:x1|x2|cx)='([-\d.]+)'", drawn))
 
 
+def test_a_dot_of_the_plot_stands_where_its_gain_is() -> None:
+    checks = decide(_evidence(0), GateRules(slices=RULES.slices)).checks
+    far = replace(checks[0], name="better", outcome="failed", figures={
+        "interval": (-1.0, -0.44), "gain": -0.76, "pairs": 71, "units": 71, "champion": 0.93, "candidate": 0.17,
+        "gained": 1, "lost": 55, "speakers": 6, "p_mcnemar": 1.0,
+    })  # fmt: skip
+
+    drawn = page(replace(_verdict(False), checks=(far,)))
+
+    zero = float(re.findall(r"<line x1='([-\d.]+)'[^>]*stroke='currentColor' opacity", drawn)[0])
+    dot = float(re.findall(r"cx='([-\d.]+)'", drawn)[0])
+    ends = [float(x) for x in re.findall(r"<line x1='[-\d.]+' x2='([-\d.]+)' y1='\d+' y2='\d+' stroke='var", drawn)]
+    assert (zero - dot) / (zero - ends[0]) == pytest.approx(0.76 / 0.44, rel=0.01)
+
+
 def test_the_report_holds_every_utterance(tmp_path: Path) -> None:
     html, data = write_report(tmp_path / "r", _verdict(False), [{"id": "a.flac|clean", "said": "a latte"}])
 
