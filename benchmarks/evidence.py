@@ -38,13 +38,13 @@ from parley.bot.replies import says, spoken_values
 from parley.errors import ParleyError
 from parley.files import sha256_file, sha256_json
 from registry import tables as t
-from registry.comparison import split_by
-from registry.documents import Release
-from registry.gate import Evidence, GoldenResult, Leak, Purpose
-from registry.gate_rules import GOLDEN, GateRules
+from registry.gating.comparison import split_by
+from registry.gating.gate import Evidence, GoldenResult, Leak, Purpose
+from registry.gating.gate_rules import GOLDEN, GateRules
+from registry.gating.leakage import leaked_speakers, leaks, unknown_lineage
 from registry.home import Registry
-from registry.leakage import leaked_speakers, leaks, unknown_lineage
-from registry.releases import dialogue_text
+from registry.releasing.documents import Release
+from registry.releasing.releases import dialogue_text
 
 DATASETS = "datasets"
 """Folder beside the bots, where `parley dataset` usually writes; speakers are looked up there."""

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from parley.command import exit_with
 from parley.files import write_json
 from parley.progress import ProgressHandle, progress
-from registry.comparison import Pair
-from registry.gate import Evidence, decide
-from registry.gate_rules import GateRules, SliceRule
-from registry.statistics import gain_p, mcnemar_p, sign_flip_p, student_t_sf, tango_p
+from registry.gating.comparison import Pair
+from registry.gating.gate import Evidence, decide
+from registry.gating.gate_rules import GateRules, SliceRule
+from registry.gating.statistics import gain_p, mcnemar_p, sign_flip_p, student_t_sf, tango_p
 
 _NORMAL = NormalDist()
 RULES = GateRules()

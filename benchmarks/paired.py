@@ -32,9 +32,9 @@ from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
-from registry.comparison import Measure, Pair
-from registry.documents import Release
-from registry.gate import StageCost
+from registry.gating.comparison import Measure, Pair
+from registry.gating.gate import StageCost
+from registry.releasing.documents import Release
 
 _T = TypeVar("_T")
 TIMEOUT_S = 30.0

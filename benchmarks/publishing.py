@@ -32,7 +32,7 @@ from parley.folder import list_files
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
 from registry.home import Registry
-from registry.publish import publish
+from registry.versions.publish import publish
 
 _WIDTH = 512
 

@@ -24,7 +24,7 @@ from parley.bot.replies import ActSpec, acts, realise, says, spoken_values
 from parley.bot.slots import draw_value
 from parley.errors import ParleyError
 from parley.progress import progress
-from registry.comparison import Pair
+from registry.gating.comparison import Pair
 
 DRAWS = 3
 """Values drawn for each act and set of slots."""

@@ -25,11 +25,11 @@ from parley.errors import ParleyError
 from parley.following import Follower
 from parley.progress import ProgressHandle
 from parley.settings import Settings
-from registry import moves
 from registry.catalogue import Catalogue
 from registry.home import Registry
-from registry.pointers import promote, rollback
-from registry.releases import champion, create_release
+from registry.releasing import moves
+from registry.releasing.pointers import promote, rollback
+from registry.releasing.releases import champion, create_release
 
 _WHO, _WHY = "benchmark", "measuring"
 _LATE_S = 30.0

@@ -33,9 +33,9 @@ from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
+from registry.gating.statistics import cluster_bootstrap
 from registry.home import Registry
-from registry.releases import champion
-from registry.statistics import cluster_bootstrap
+from registry.releasing.releases import champion
 
 _TAIL_S = 1.5
 """Silence after a recording, so that its last turn ends."""

@@ -26,9 +26,9 @@ from parley.folder import MANIFEST, SIGNATURE
 from parley.settings import Settings
 from registry.catalogue import next_number
 from registry.home import Registry
-from registry.pointers import promote
-from registry.publish import publish
-from registry.releases import create_release
+from registry.releasing.pointers import promote
+from registry.releasing.releases import create_release
+from registry.versions.publish import publish
 
 CHUNK, STATE, HIDDEN = 320, 768, 512
 """Values of a chunk, of a state (3 KB, as a small GRU's), and width of the layer between them."""

@@ -30,15 +30,15 @@ from parley.serving.onnx_engine import NUMPY_TYPES
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry import moves
 from registry.catalogue import manifest_of
-from registry.collect import collect
-from registry.documents import Release
 from registry.home import Registry
-from registry.leases import CallLeases
-from registry.pointers import promote, rollback
-from registry.releases import champion, create_release
-from registry.retention import Policy
+from registry.housekeeping.collect import collect
+from registry.housekeeping.retention import Policy
+from registry.releasing import moves
+from registry.releasing.documents import Release
+from registry.releasing.leases import CallLeases
+from registry.releasing.pointers import promote, rollback
+from registry.releasing.releases import champion, create_release
 from registry.served import Keeper, ServedView
 
 CHUNK_S = 0.16

@@ -34,7 +34,7 @@ from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings, settings
-from registry.releases import champion_of
+from registry.releasing.releases import champion_of
 
 _STAGES = ("stt_ms", "nlu_ms", "nlg_ms", "tts_first_ms")
 _FEED = 1280

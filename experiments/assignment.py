@@ -133,7 +133,7 @@ class VersionRef(Protocol):
 
 
 class ReleaseLike(Protocol):
-    """What this module needs of a release (``registry.releases.Release`` is one)."""
+    """What this module needs of a release (``registry.releasing.releases.Release`` is one)."""
 
     @property
     def stages(self) -> Mapping[Any, VersionRef]: ...

@@ -27,7 +27,7 @@ from experiments.follower import SnapshotFollower as SnapshotFollower
 from parley.database import UtcTime, answering, connect, forbid_changes, migrate, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
-from registry.holds import EXPERIMENT, hold, holders, let_go
+from registry.releasing.holds import EXPERIMENT, hold, holders, let_go
 
 _WHO_CHARS = 128
 _WHY_CHARS = 1000

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from experiments.assignment import STAGES, Arm, Experiment, ExperimentRefused, check_weights
 from parley.bundle import Manifest
-from registry import moves, releases
 from registry.catalogue import PUBLISHED, VersionRow, manifest_of, versions
-from registry.fit import DoesNotFit, check_pairs
+from registry.releasing import moves, releases
+from registry.releasing.fit import DoesNotFit, check_pairs
 
 _BOT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 

@@ -26,7 +26,7 @@ from typing import Any
 from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.releases import champion_of
+from registry.releasing.releases import champion_of
 
 _log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from parley.serving.engine import DEFAULT_TIMEOUT_S, Engine, EngineError, Engine
 from parley.serving.trust import Trust
 from parley.settings import Settings
 from registry.catalogue import Catalogue
-from registry.leases import CallLeases
+from registry.releasing.leases import CallLeases
 
 _log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from orchestrator.services import Script
 from parley.bot.load import parse_bot
 from parley.bundle import Manifest
 from parley.errors import ParleyError
-from registry import moves, releases
 from registry.catalogue import PUBLISHED, Catalogue, manifest_of, version
-from registry.fit import check_fit
-from registry.releases import Release
+from registry.releasing import moves, releases
+from registry.releasing.fit import check_fit
+from registry.releasing.releases import Release
 
 _log = logging.getLogger(__name__)
 

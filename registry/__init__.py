@@ -1,7 +1,7 @@
 """The registry: the only writer of the Triton model repository.
 
 from registry.home import Registry
-from registry.publish import publish
+from registry.versions.publish import publish
 
 with Registry.at(settings()) as registry:
     number = publish(Path("runs/nlu/bundle"), registry)   # -> triton_repo/barista_nlu/<number>/

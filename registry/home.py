@@ -63,8 +63,9 @@ class Registry:
             ParleyError: the disk or the database refuses.
         """
         from parley.progress import progress  # the terminal's bars take a tenth of a second to import
-        from registry import collect, releases
-        from registry.mending import mend_model, unsettled_models
+        from registry.housekeeping import collect
+        from registry.releasing import releases
+        from registry.versions.mending import mend_model, unsettled_models
 
         unsettled, done = unsettled_models(self), []
         if unsettled:
@@ -122,7 +123,7 @@ def resolve_bot(registry: Registry, bot: str | None = None) -> str:
     Raises:
         ParleyError: it is no bot, or none is named and none or several can answer calls.
     """
-    from registry import releases
+    from registry.releasing import releases
 
     with registry.catalogue.read() as c:
         known = list(c.scalars(sa.select(t.pointer_moves.c.bot).distinct().order_by(t.pointer_moves.c.bot)))
@@ -168,7 +169,7 @@ def rebuild(registry: Registry) -> Rebuilt:
 
 def check(registry: Registry) -> list[str]:
     """Where repository and catalogue disagree, in words; names are compared, `parley verify` reads the content."""
-    from registry.mending import unsettled_models
+    from registry.versions.mending import unsettled_models
 
     found = [f"{model}: its folder, the catalogue and the pins disagree" for model in unsettled_models(registry)]
     with registry.catalogue.read() as c:

@@ -27,11 +27,11 @@ from parley.errors import ParleyError
 from parley.serving.engine import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.triton_control import Control, GrpcControl, open_control, refused_versions
 from parley.serving.trust import Trust
-from registry import leases, moves
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow, version
 from registry.home import Registry
-from registry.signing import write_pin
+from registry.releasing import leases, moves
+from registry.versions.signing import write_pin
 from registry.view import Ref, ViewFolder
 
 LOG = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pathlib import Path
 from parley.bundle import read_manifest
 from parley.files import write_json
 from parley.serving.triton_install import view_of
-from registry.model_config import version_numbers, write_model_config
+from registry.versions.model_config import version_numbers, write_model_config
 
 Ref = tuple[str, int]
 """A model and the number of its version."""

@@ -19,8 +19,8 @@ from parley.cli.demo import synthetic_caller
 from parley.cli.site import running_site
 from parley.settings import Settings
 from registry.home import Registry
-from registry.publish import publish
-from registry.releases import create_release
+from registry.releasing.releases import create_release
+from registry.versions.publish import publish
 
 ROOT = Path(__file__).parent.parent
 BAD = 2

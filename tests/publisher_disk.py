@@ -20,8 +20,8 @@ from publisher_kills import MODEL, faults, rows_of, unsettled
 from serving_models import publish_all, registry_at, scaler_bundle
 
 from parley.errors import ParleyError
-from registry.model_config import version_numbers
-from registry.publish import publish
+from registry.versions.model_config import version_numbers
+from registry.versions.publish import publish
 
 PAGE = 4096
 DISK = 4 << 20

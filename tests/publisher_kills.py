@@ -26,10 +26,10 @@ from parley.errors import ParleyError
 from parley.signatures import verify_version
 from registry import catalogue
 from registry.home import Registry
-from registry.layout import leftovers, model_lock
-from registry.model_config import version_numbers
-from registry.publish import publish, unsettled_models
-from registry.signing import pins, read_pin, trusted_keys
+from registry.versions.layout import leftovers, model_lock
+from registry.versions.model_config import version_numbers
+from registry.versions.publish import publish, unsettled_models
+from registry.versions.signing import pins, read_pin, trusted_keys
 
 MODEL = "barista_nlu"
 CHANGES = {

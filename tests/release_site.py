@@ -15,8 +15,8 @@ from parley.settings import Settings
 from registry import tables as t
 from registry.catalogue import VersionRow, record_version
 from registry.home import Registry
-from registry.signing import write_pin
-from registry.staging import stage as stage_version
+from registry.versions.signing import write_pin
+from registry.versions.staging import stage as stage_version
 
 BOTS = Path(__file__).parent.parent / "bots"
 

@@ -12,7 +12,7 @@ from parley.bundle import Lineage, Manifest, TensorSpec, read_manifest, write_bu
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
 from registry.home import Registry
-from registry.publish import publish
+from registry.versions.publish import publish
 
 
 def registry_at(folder: Path, *, mend: bool = True) -> Registry:

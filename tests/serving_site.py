@@ -13,10 +13,10 @@ from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_record import process_started
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.holds import hold
 from registry.home import Registry
-from registry.publish import publish
+from registry.releasing.holds import hold
 from registry.served import ServedView
+from registry.versions.publish import publish
 
 MODEL = "barista_nlu"
 X = np.array([[1, 2]], np.float32)

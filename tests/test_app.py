@@ -31,7 +31,7 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.settings import Settings
 from registry.home import Registry
-from registry.releases import seed
+from registry.releasing.releases import seed
 
 
 class ReadyEngine:

@@ -17,12 +17,12 @@ from parley.errors import ParleyError
 from parley.folder import list_files
 from parley.settings import Settings
 from registry import catalogue
-from registry.archive import Unpacked, pack, unpack
-from registry.canonical_tar import write
 from registry.catalogue import PUBLISHED
 from registry.home import Registry
-from registry.publish import publish
-from registry.signing import public_key, read_pin, sign, write_pin
+from registry.housekeeping.archive import Unpacked, pack, unpack
+from registry.housekeeping.canonical_tar import write
+from registry.versions.publish import publish
+from registry.versions.signing import public_key, read_pin, sign, write_pin
 
 MODEL = "barista_nlu"
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.errors import ParleyError
-from registry.canonical_tar import Contents, Limits, check, extract, write
+from registry.housekeeping.canonical_tar import Contents, Limits, check, extract, write
 
 FILES = {
     "configs/gpu.pbtxt": b"name",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parley.bundle import Lineage, Manifest, TensorSpec, read_manifest
-from registry.card import CARD, flatten, limits, model_card, slices
+from registry.versions.card import CARD, flatten, limits, model_card, slices
 
 
 def _manifest(**changes: object) -> Manifest:

@@ -35,12 +35,12 @@ from registry.catalogue import (
     version,
     versions,
 )
-from registry.documents import POINTERS, RELEASES
 from registry.home import Registry, check, rebuild, resolve_bot, resolve_model
 from registry.lineage import learned_from
-from registry.moves import history, pointers
-from registry.pointers import promote, rollback
-from registry.releases import create_release, read_release
+from registry.releasing.documents import POINTERS, RELEASES
+from registry.releasing.moves import history, pointers
+from registry.releasing.pointers import promote, rollback
+from registry.releasing.releases import create_release, read_release
 
 TENSOR = [TensorSpec(name="x", dtype="FP32", dims=[1])]
 HEARD = of_texts([("train", ["a latte please", "an espresso"]), ("test", ["nothing else"])])
@@ -358,7 +358,7 @@ def test_nothing_is_mended_where_nothing_is_wrong(registry: Registry, monkeypatc
     def refuse(*args: object, **named: object) -> None:
         raise AssertionError("read or written for nothing")
 
-    monkeypatch.setattr("registry.mending.verify_version", refuse)
+    monkeypatch.setattr("registry.versions.mending.verify_version", refuse)
     monkeypatch.setattr("registry.catalogue.Catalogue.write", refuse)
     with Registry.at(registry.site) as again:
         assert again.mend() == []

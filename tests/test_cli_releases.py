@@ -14,8 +14,8 @@ from parley.bundle import FAMILIES
 from parley.cli.main import run
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.holds import hold
 from registry.home import Registry
+from registry.releasing.holds import hold
 
 
 @pytest.fixture

@@ -18,17 +18,17 @@ from parley.cli.main import run
 from parley.errors import ParleyError
 from parley.serving.triton_record import ServerRecord, process_started, write_record
 from registry import catalogue
-from registry import collect as collecting
 from registry import tables as t
 from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED
-from registry.collect import collect, collect_version, finish
-from registry.holds import hold
 from registry.home import Registry
-from registry.leases import lease
-from registry.pointers import promote, rollback
-from registry.releases import create_release, releases
-from registry.retention import Decision, Policy, decide
-from registry.signing import read_pin
+from registry.housekeeping import collect as collecting
+from registry.housekeeping.collect import collect, collect_version, finish
+from registry.housekeeping.retention import Decision, Policy, decide
+from registry.releasing.holds import hold
+from registry.releasing.leases import lease
+from registry.releasing.pointers import promote, rollback
+from registry.releasing.releases import create_release, releases
+from registry.versions.signing import read_pin
 from registry.view import ViewFolder
 
 NOW = Policy(keep=1, older_than_days=0)
@@ -55,7 +55,7 @@ def _release(registry: Registry, version: int) -> int:
 @pytest.fixture(autouse=True)
 def _no_dialogue(monkeypatch: pytest.MonkeyPatch) -> None:
     # The versions here hold no real labels; whether they fit the dialogue is not what is tested.
-    monkeypatch.setattr("registry.fit.check_dialogue", lambda *_: None)
+    monkeypatch.setattr("registry.releasing.fit.check_dialogue", lambda *_: None)
 
 
 def _decision(decisions: list[Decision], subject: str) -> Decision:
@@ -114,7 +114,7 @@ def _lease(registry: Registry) -> None:
 
 
 def _candidate(registry: Registry) -> None:
-    from registry.pointers import set_candidate
+    from registry.releasing.pointers import set_candidate
 
     _release(registry, 3)
     number = create_release(registry, "barista", {"stt": 1}, who="ada").number

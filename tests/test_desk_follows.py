@@ -19,10 +19,10 @@ from orchestrator.session import answer_call
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from registry import tables as t
-from registry.holds import references
 from registry.home import Registry
-from registry.pointers import promote, rollback
-from registry.releases import create_release, seed
+from registry.releasing.holds import references
+from registry.releasing.pointers import promote, rollback
+from registry.releasing.releases import create_release, seed
 
 pytestmark = pytest.mark.anyio
 WITHIN_S = 30.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from parley.bundle import Lineage, Manifest, TensorSpec
-from registry.difference import Change, Moved, data_changes, difference, figure_changes
+from registry.versions.difference import Change, Moved, data_changes, difference, figure_changes
 
 
 def _manifest(version: int, **changes: Any) -> Manifest:

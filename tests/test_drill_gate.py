@@ -39,8 +39,8 @@ from parley.settings import Settings, settings  # noqa: E402
 from parley.utterances import Utterance as Learned  # noqa: E402
 from parley.utterances import Utterances, write_utterances  # noqa: E402
 from registry.home import Registry  # noqa: E402
-from registry.moves import pointers  # noqa: E402
-from registry.publish import publish  # noqa: E402
+from registry.releasing.moves import pointers  # noqa: E402
+from registry.versions.publish import publish  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 VOICES = [Voice("espeak", f"en-us+{name}") for name in ("m1", "m3", "m5", "f1", "f3", "Andy", "Annie", "Michael")]

@@ -16,9 +16,9 @@ from drill_site import BAD, DrillSite, drill_site
 from orchestrator.caller import CallOptions, place_call
 from parley.errors import ParleyError
 from parley.serving.triton_record import read_record
-from registry import pointers as moving
 from registry.home import Registry
-from registry.pointers import history, pointers, promote, rollback
+from registry.releasing import pointers as moving
+from registry.releasing.pointers import history, pointers, promote, rollback
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 90.0

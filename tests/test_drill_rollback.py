@@ -14,9 +14,9 @@ from drill_site import BAD, DrillSite, drill_site
 from experiments.store import ExperimentStore
 from orchestrator.caller import CallOptions, place_call
 from orchestrator.calls import CallReport
-from registry.holds import references
 from registry.home import Registry
-from registry.pointers import history, promote, rollback
+from registry.releasing.holds import references
+from registry.releasing.pointers import history, promote, rollback
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 60.0

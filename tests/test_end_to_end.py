@@ -29,8 +29,8 @@ from parley.cli.site import running_site
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
 from registry.home import Registry
-from registry.publish import publish
 from registry.served import ServedView
+from registry.versions.publish import publish
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 

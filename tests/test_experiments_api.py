@@ -21,7 +21,7 @@ from experiments.store import ExperimentStore
 from parley.errors import ParleyError
 from parley.settings import Settings
 from registry.home import Registry
-from registry.releases import Release, StageVersion, seed
+from registry.releasing.releases import Release, StageVersion, seed
 
 TOKEN = "correct-horse"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

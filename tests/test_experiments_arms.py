@@ -17,10 +17,10 @@ from orchestrator.standing import Standing, StandingReader
 from parley.bundle import FAMILIES
 from registry import tables as t
 from registry.catalogue import set_state
-from registry.holds import holders, references
 from registry.home import Registry
-from registry.pointers import MoveRefused, promote, rollback
-from registry.releases import create_release, seed
+from registry.releasing.holds import holders, references
+from registry.releasing.pointers import MoveRefused, promote, rollback
+from registry.releasing.releases import create_release, seed
 
 ALL = dict.fromkeys(FAMILIES, 1)
 

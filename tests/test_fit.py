@@ -10,7 +10,7 @@ import pytest
 
 from parley.bot import load_bot
 from parley.bundle import Manifest
-from registry.fit import DoesNotFit, check_dialogue, check_fit, check_pairs
+from registry.releasing.fit import DoesNotFit, check_dialogue, check_fit, check_pairs
 
 LANGUAGES = {"nlu": "en-US", "nlg": "de-DE"}
 

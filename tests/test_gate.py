@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.comparison import Comparison, Measure, Pair
-from registry.gate import Check, Evidence, GoldenResult, Leak, StageCost, Verdict, decide
-from registry.gate_rules import Cheaper, GateRules, SliceRule, StageBudget
+from registry.gating.comparison import Comparison, Measure, Pair
+from registry.gating.gate import Check, Evidence, GoldenResult, Leak, StageCost, Verdict, decide
+from registry.gating.gate_rules import Cheaper, GateRules, SliceRule, StageBudget
 
 RULES = GateRules(min_speakers=6, min_utterances=40)
 STT = {"stt": ("barista_stt 1", "barista_stt 2")}

@@ -11,7 +11,7 @@ from benchmarks.evidence import read_golden
 from models.nlu.data import make_data
 from parley.bot import load_bot
 from parley.errors import ParleyError
-from registry.gate_rules import GOLDEN, read_rules
+from registry.gating.gate_rules import GOLDEN, read_rules
 
 BOTS = Path(__file__).parent.parent / "bots"
 

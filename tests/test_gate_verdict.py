@@ -19,15 +19,15 @@ from benchmarks.evidence import Gathered
 from parley.cli import gate as command
 from parley.errors import ParleyError
 from registry import tables as t
-from registry.comparison import Pair
-from registry.gate import Evidence, GoldenResult, Verdict, decide
-from registry.gate_rules import GateRules, SliceRule
+from registry.gating.comparison import Pair
+from registry.gating.gate import Evidence, GoldenResult, Verdict, decide
+from registry.gating.gate_rules import GateRules, SliceRule
+from registry.gating.verdict import record, show, write_report
+from registry.gating.verdict_page import page
 from registry.home import Registry
-from registry.moves import pointers
-from registry.pointers import promote
-from registry.releases import create_release, releases
-from registry.verdict import record, show, write_report
-from registry.verdict_page import page
+from registry.releasing.moves import pointers
+from registry.releasing.pointers import promote
+from registry.releasing.releases import create_release, releases
 
 RULES = GateRules(slices=[SliceRule(field="condition", margin=0.08)])
 

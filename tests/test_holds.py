@@ -11,11 +11,11 @@ from release_site import add_versions, make_site, write_seed
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from registry import tables as t
-from registry.holds import hold, holders, let_go, references, refuse_if_needed
 from registry.home import Registry
-from registry.leases import lease
-from registry.pointers import promote
-from registry.releases import create_release, seed
+from registry.releasing.holds import hold, holders, let_go, references, refuse_if_needed
+from registry.releasing.leases import lease
+from registry.releasing.pointers import promote
+from registry.releasing.releases import create_release, seed
 
 
 @pytest.fixture

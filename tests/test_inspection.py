@@ -24,10 +24,10 @@ from onnx import TensorProto, helper
 from serving_models import lookup_bundle, scaler_bundle, slow_bundle
 
 from parley.errors import ParleyError
-from registry import file_content
-from registry.file_content import Limits
-from registry.inspection import inspect_bundle
-from registry.onnx_inspection import GraphLimits
+from registry.versions import file_content
+from registry.versions.file_content import Limits
+from registry.versions.inspection import inspect_bundle
+from registry.versions.onnx_inspection import GraphLimits
 
 ROOT = Path(__file__).parent.parent
 
@@ -415,7 +415,7 @@ def test_death_of_the_child_is_a_refusal_with_its_reason(
 
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever threads other tests left: the child is forked, so that it knows what the test replaced."""
-    monkeypatch.setattr("registry.inspection._alone", lambda: True)
+    monkeypatch.setattr("registry.versions.inspection._alone", lambda: True)
 
 
 def test_child_can_write_no_file(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from registry import tables as t
 from registry.catalogue import Catalogue, CatalogueUnavailable
-from registry.leases import STALE_AFTER_S, CallLeases, Lease, lease, live
+from registry.releasing.leases import STALE_AFTER_S, CallLeases, Lease, lease, live
 
 STT, NLU = ("b_stt", 1), ("b_nlu", 2)
 LONG_S = 3600.0

@@ -20,7 +20,7 @@ from models.dataset import read_recordings
 from parley.audio import Pcm, write_wav
 from parley.bot import load_bot
 from parley.errors import ParleyError
-from registry.documents import Release, StageVersion
+from registry.releasing.documents import Release, StageVersion
 
 ROOT = Path(__file__).parent.parent
 LATTE = {"coffeeDrink": "latte"}

@@ -13,12 +13,12 @@ from release_site import add_verdict, add_version, add_versions, make_site, writ
 
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
-from registry import documents
 from registry import tables as t
 from registry.catalogue import set_state
-from registry.holds import hold, let_go
 from registry.home import Registry
-from registry.pointers import (
+from registry.releasing import documents
+from registry.releasing.holds import hold, let_go
+from registry.releasing.pointers import (
     MoveRefused,
     Pointers,
     champion_at,
@@ -28,7 +28,7 @@ from registry.pointers import (
     rollback,
     set_candidate,
 )
-from registry.releases import create_release, seed
+from registry.releasing.releases import create_release, seed
 
 ALL = dict.fromkeys(FAMILIES, 1)
 
@@ -196,7 +196,7 @@ def test_an_experiment_that_starts_while_a_promotion_is_prepared_stops_it(
         with registry.catalogue.write() as c:
             hold(c, "experiment late", [("barista_stt", 1)])
 
-    monkeypatch.setattr("registry.pointers.make_ready", meanwhile)
+    monkeypatch.setattr("registry.releasing.pointers.make_ready", meanwhile)
 
     with pytest.raises(MoveRefused, match="experiment late is live"):
         promote(registry, "barista", 2, who="ada")

@@ -13,15 +13,15 @@ from release_site import add_versions, make_site, write_seed
 
 from parley.bundle import FAMILIES
 from parley.settings import Settings
-from registry import documents
 from registry import tables as t
-from registry.holds import references
 from registry.home import Registry
-from registry.layout import leftovers
-from registry.leases import STALE_AFTER_S
-from registry.pointers import history, pointers, promote, rollback
-from registry.readiness import kept_loaded
-from registry.releases import create_release, read_release, releases, seed
+from registry.releasing import documents
+from registry.releasing.holds import references
+from registry.releasing.leases import STALE_AFTER_S
+from registry.releasing.pointers import history, pointers, promote, rollback
+from registry.releasing.readiness import kept_loaded
+from registry.releasing.releases import create_release, read_release, releases, seed
+from registry.versions.layout import leftovers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2
 
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
-from registry.model_config import config_files, render, write_model_config
+from registry.versions.model_config import config_files, render, write_model_config
 
 GOLDEN = """\
 # Generated from manifest.json; do not edit.

@@ -14,12 +14,13 @@ from serving_models import add_utterances, damage, publish_all, registry_at, sca
 from parley.bundle import read_manifest, verify_files, write_bundle
 from parley.errors import ParleyError
 from parley.signatures import verify_version
-from registry import catalogue, staging
-from registry import publish as publishing
+from registry import catalogue
 from registry.home import Registry
-from registry.model_config import version_numbers
-from registry.publish import mend_model, publish, unsettled_models
-from registry.signing import read_pin, trusted_keys
+from registry.versions import publish as publishing
+from registry.versions import staging
+from registry.versions.model_config import version_numbers
+from registry.versions.publish import mend_model, publish, unsettled_models
+from registry.versions.signing import read_pin, trusted_keys
 
 MODEL = "barista_nlu"
 

@@ -13,11 +13,11 @@ from release_site import add_verdict, add_version, add_versions, make_site, writ
 
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
-from registry import documents, releases
 from registry import tables as t
 from registry.home import Registry
-from registry.pointers import history, pointers, promote
-from registry.releases import champion, create_release, dialogue_text, read_release, read_seed, seed
+from registry.releasing import documents, releases
+from registry.releasing.pointers import history, pointers, promote
+from registry.releasing.releases import champion, create_release, dialogue_text, read_release, read_seed, seed
 
 ALL = dict.fromkeys(FAMILIES, 1)
 

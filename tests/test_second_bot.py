@@ -14,7 +14,7 @@ from parley.bot import load_bot
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
-from registry.releases import champion_of
+from registry.releasing.releases import champion_of
 
 ROOT = Path(__file__).parent.parent
 

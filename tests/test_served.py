@@ -15,11 +15,11 @@ from serving_site import MODEL, add_version, keep, open_site
 from parley.errors import ParleyError
 from registry import served
 from registry import tables as t
-from registry.holds import hold
 from registry.home import Registry
-from registry.leases import STALE_AFTER_S, lease
-from registry.publish import publish
+from registry.releasing.holds import hold
+from registry.releasing.leases import STALE_AFTER_S, lease
 from registry.served import ServedView, wanted
+from registry.versions.publish import publish
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from parley.serving.engine import EngineRejected, EngineTimeout
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from registry.home import Registry
-from registry.publish import publish
+from registry.versions.publish import publish
 
 pytestmark = pytest.mark.anyio
 

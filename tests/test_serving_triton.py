@@ -22,8 +22,8 @@ from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_record import process_started, read_record, stop_recorded
 from parley.serving.triton_server import TritonServer
 from registry.home import Registry
-from registry.publish import publish
 from registry.served import ServedView
+from registry.versions.publish import publish
 
 pytestmark = [pytest.mark.triton, pytest.mark.anyio]
 
@@ -220,7 +220,7 @@ def test_owned_server_of_a_killed_process_is_taken_over(registry: Registry) -> N
 def test_neither_side_imports_torch(server: TritonServer) -> None:
     modules = (
         "parley.serving.triton_server, parley.serving.onnx_engine, parley.serving.choice, "
-        "registry.publish, registry.releases, registry.served, parley.doctor, onnxruntime"
+        "registry.versions.publish, registry.releasing.releases, registry.served, parley.doctor, onnxruntime"
     )
     code = f"import sys, {modules}; print(sorted(name for name in sys.modules if name.split('.')[0] == 'torch'))"
     client = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,14 +22,15 @@ from parley.cli.main import run
 from parley.errors import ParleyError
 from parley.folder import list_files
 from parley.settings import Settings
-from registry import catalogue, shared_store
+from registry import catalogue
 from registry import tables as t
 from registry.home import Registry
-from registry.moves import bots_with_pointers
-from registry.releases import releases, seed
-from registry.shared import Exchange, pull, push
-from registry.shared_store import SharedStore
-from registry.signing import public_key
+from registry.housekeeping import shared_store
+from registry.housekeeping.shared import Exchange, pull, push
+from registry.housekeeping.shared_store import SharedStore
+from registry.releasing.moves import bots_with_pointers
+from registry.releasing.releases import releases, seed
+from registry.versions.signing import public_key
 
 STT = "barista_stt"
 
@@ -85,8 +86,8 @@ def theirs(tmp_path: Path, address: str, ours: Registry) -> Iterator[Registry]:
 
 def _accept_any_content(monkeypatch: pytest.MonkeyPatch) -> None:
     # The versions of these tests hold no real graph and no real labels; tests/test_archive.py uses real ones.
-    monkeypatch.setattr("registry.archive.inspect_bundle", lambda _: None)
-    monkeypatch.setattr("registry.fit.check_dialogue", lambda *_: None)
+    monkeypatch.setattr("registry.housekeeping.archive.inspect_bundle", lambda _: None)
+    monkeypatch.setattr("registry.releasing.fit.check_dialogue", lambda *_: None)
 
 
 def _site(folder: Path, address: str, *trusted: Settings) -> Settings:
@@ -141,8 +142,8 @@ def test_second_time_nothing_is_written_or_read(
     def never(*_: object) -> None:
         raise AssertionError("a version went over the line again")
 
-    monkeypatch.setattr("registry.shared.pack", never)
-    monkeypatch.setattr("registry.shared.unpack", never)
+    monkeypatch.setattr("registry.housekeeping.shared.pack", never)
+    monkeypatch.setattr("registry.housekeeping.shared.unpack", never)
 
     assert set(_outcomes(push(ours, _store(ours))).values()) == {"there already"}
     assert set(_outcomes(pull(theirs, _store(theirs))).values()) == {"here already"}
@@ -344,7 +345,7 @@ def test_address_that_cannot_be_used_is_one_clear_error(address: str, reason: st
 def test_without_s3fs_it_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['s3fs'] = None\n"
-        "from registry.shared_store import SharedStore\n"
+        "from registry.housekeeping.shared_store import SharedStore\n"
         "try: SharedStore('s3://bucket/folder')\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

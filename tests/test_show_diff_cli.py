@@ -16,8 +16,8 @@ from parley.cli.main import run
 from parley.cli.table import aligned
 from parley.settings import settings
 from parley.utterances import Utterance, Utterances, write_utterances
-from registry.holds import hold
 from registry.home import Registry
+from registry.releasing.holds import hold
 
 MODEL = "barista_stt"
 

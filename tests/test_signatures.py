@@ -22,7 +22,7 @@ from serving_models import damage, lookup_bundle, publish_all, scaler_bundle
 from parley.errors import ParleyError
 from parley.settings import Settings
 from parley.signatures import PAYLOAD_TYPE, read_verified, verify_version
-from registry.signing import public_key, read_pin, sign, signing_key, trusted_keys, write_pin
+from registry.versions.signing import public_key, read_pin, sign, signing_key, trusted_keys, write_pin
 
 
 @pytest.fixture

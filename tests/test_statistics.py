@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from registry import statistics
-from registry.statistics import (
+from registry.gating import statistics
+from registry.gating.statistics import (
     cluster_bootstrap,
     delong,
     design_effect,

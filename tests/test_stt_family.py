@@ -27,7 +27,7 @@ from parley.errors import ParleyError
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
 from parley.utterances import read_utterances
-from registry.inspection import inspect_bundle
+from registry.versions.inspection import inspect_bundle
 
 ROOT = Path(__file__).parent.parent
 SMALL = SttConfig(channels=16, blocks=((1, 2), (2, 2), (1, 0)))

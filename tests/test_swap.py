@@ -24,12 +24,12 @@ from parley.serving.triton_control import GrpcControl, HttpControl
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.serving.trust import Trust
-from registry import publish as publishing
 from registry import served
 from registry.home import Registry
-from registry.leases import CallLeases
-from registry.publish import publish
+from registry.releasing.leases import CallLeases
 from registry.served import Keeper, ServedView
+from registry.versions import publish as publishing
+from registry.versions.publish import publish
 
 pytestmark = [pytest.mark.triton, pytest.mark.anyio]
 WAIT_S = 60

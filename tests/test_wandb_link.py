@@ -18,7 +18,7 @@ from parley.files import sha256_file
 from parley.runs import TRACKING, log_version, tracking
 from parley.settings import Settings
 from registry.home import Registry
-from registry.publish import publish
+from registry.versions.publish import publish
 
 wandb = pytest.importorskip("wandb")
 METADATA = {"manifest_digest": "m" * 64, "dataset_digest": "d" * 64}

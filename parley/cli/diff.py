@@ -11,7 +11,7 @@ from parley.cli.table import aligned
 from parley.settings import settings
 
 if TYPE_CHECKING:
-    from registry.difference import Change, Data, Difference
+    from registry.versions.difference import Change, Data, Difference
 
 _NAMED_AT_MOST = 5
 
@@ -27,9 +27,9 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.catalogue import manifest_of
-    from registry.difference import difference
     from registry.home import Registry, resolve_model
     from registry.lineage import utterances
+    from registry.versions.difference import difference
 
     with Registry.at(settings()) as registry:
         model = resolve_model(registry, args.model, args.bot)
@@ -64,7 +64,7 @@ def _text(found: Difference) -> str:
 
 
 def _rows(changes: list[Change]) -> list[tuple[str, ...]]:
-    from registry.card import show_value
+    from registry.versions.card import show_value
 
     def value(of: object) -> str:
         text = show_value(of)

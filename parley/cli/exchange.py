@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from parley.progress import progress
 
 if TYPE_CHECKING:
-    from registry.shared import Exchange, Report
+    from registry.housekeeping.shared import Exchange, Report
 
 
 def run_exchange(doing: str, exchange: Callable[[Report], list[Exchange]]) -> int:

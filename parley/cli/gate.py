@@ -19,18 +19,18 @@ from parley.errors import ParleyError
 from parley.settings import settings
 
 if TYPE_CHECKING:
-    from registry.documents import Release
     from registry.home import Registry
+    from registry.releasing.documents import Release
 
 
 def main(argv: list[str]) -> int:
     """Measure, decide, write the verdict."""
     args = _parser().parse_args(argv)
     from benchmarks.evidence import Materials, gather
-    from registry.gate import decide
-    from registry.gate_rules import read_rules
+    from registry.gating.gate import decide
+    from registry.gating.gate_rules import read_rules
+    from registry.gating.verdict import record, show, write_report
     from registry.home import Registry, who
-    from registry.verdict import record, show, write_report
 
     site, console = settings(), Console(highlight=False, soft_wrap=True)
     speakers = tuple(filter(None, args.speakers.split(",")))
@@ -78,8 +78,8 @@ def releases_of(
         ParleyError: a name leads nowhere.
     """
     from registry.home import resolve_bot
-    from registry.moves import pointers
-    from registry.releases import create_release, dialogue_text, read_release, releases
+    from registry.releasing.moves import pointers
+    from registry.releasing.releases import create_release, dialogue_text, read_release, releases
 
     name = resolve_bot(registry, bot)
     with registry.catalogue.read() as c:

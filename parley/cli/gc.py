@@ -17,12 +17,12 @@ from parley.settings import settings
 
 if TYPE_CHECKING:
     from registry.home import Registry
-    from registry.retention import Decision
+    from registry.housekeeping.retention import Decision
 
 
 def main(argv: list[str]) -> int:
     """Decide, print every decision, and act on it unless it is a dry run."""
-    from registry.retention import KEEP_RELEASES, OLDER_THAN_DAYS, Policy
+    from registry.housekeeping.retention import KEEP_RELEASES, OLDER_THAN_DAYS, Policy
 
     parser = argparse.ArgumentParser(prog="parley gc", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="only say what would stay and go")
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> int:
     if args.keep < 0 or args.older_than < 0:
         raise ParleyError("less than nothing cannot be kept", where="parley gc", mend="give numbers from 0")
 
-    from registry.collect import collect
     from registry.home import Registry
+    from registry.housekeeping.collect import collect
 
     with Registry.at(settings()) as registry:
         if args.version:
@@ -55,8 +55,8 @@ def main(argv: list[str]) -> int:
 
 
 def _one(registry: Registry, name: str, number: str, bot: str | None, dry_run: bool) -> int:
-    from registry.collect import collect_version, why_needed
     from registry.home import resolve_model
+    from registry.housekeeping.collect import collect_version, why_needed
 
     if not number.isdigit():
         raise ParleyError(f"{number!r} is no version number", where="parley gc --version", mend="parley show MODEL")

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.pointers import Moved
+    from registry.releasing.pointers import Moved
 
 
 def say(moved: Moved) -> None:

@@ -18,9 +18,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--bot", help="whose, where several bots have the family")
     args = parser.parse_args(argv)
 
-    from registry.archive import pack
     from registry.home import Registry, resolve_model
-    from registry.signing import public_key
+    from registry.housekeeping.archive import pack
+    from registry.versions.signing import public_key
 
     with Registry.at(settings()) as registry, progress("packing") as bar:
         model = resolve_model(registry, args.model, args.bot)

@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.home import Registry, resolve_bot, who
-    from registry.pointers import promote
+    from registry.releasing.pointers import promote
 
     with Registry.at(settings()) as registry:
         bot = resolve_bot(registry, args.bot)

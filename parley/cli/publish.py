@@ -19,8 +19,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.home import Registry
-    from registry.publish import publish
     from registry.served import ServedView
+    from registry.versions.publish import publish
 
     with Registry.at(settings()) as registry, progress("publishing", 2 * len(args.run)) as bar:
         for run in args.run:

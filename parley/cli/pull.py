@@ -17,8 +17,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.home import Registry, resolve_model
-    from registry.shared import pull
-    from registry.shared_store import SharedStore
+    from registry.housekeeping.shared import pull
+    from registry.housekeeping.shared_store import SharedStore
 
     store = SharedStore.at(settings())
     with Registry.at(settings()) as registry:

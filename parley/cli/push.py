@@ -20,8 +20,8 @@ def main(argv: list[str]) -> int:
         raise ParleyError("expected pairs of model and number", where="parley push", mend="parley push stt 3 nlu 2")
 
     from registry.home import Registry, resolve_model
-    from registry.shared import push
-    from registry.shared_store import SharedStore
+    from registry.housekeeping.shared import push
+    from registry.housekeeping.shared_store import SharedStore
 
     store = SharedStore.at(settings())
     with Registry.at(settings()) as registry:

@@ -15,8 +15,8 @@ from parley.settings import settings
 
 if TYPE_CHECKING:
     from registry.home import Registry
-    from registry.moves import Move, Pointers
-    from registry.releases import Release
+    from registry.releasing.moves import Move, Pointers
+    from registry.releasing.releases import Release
 
 
 def main(argv: list[str]) -> int:
@@ -60,9 +60,9 @@ def _common() -> argparse.ArgumentParser:
 
 
 def _list(registry: Registry, bot: str, args: argparse.Namespace) -> None:
-    from registry.documents import as_json
-    from registry.moves import pointers
-    from registry.releases import releases
+    from registry.releasing.documents import as_json
+    from registry.releasing.moves import pointers
+    from registry.releasing.releases import releases
 
     with registry.catalogue.read() as c:
         found, now = releases(c, bot), pointers(c, bot)
@@ -90,9 +90,9 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     import sqlalchemy as sa
 
     from registry import tables as t
-    from registry.documents import as_json
-    from registry.moves import pointers
-    from registry.releases import read_release
+    from registry.releasing.documents import as_json
+    from registry.releasing.moves import pointers
+    from registry.releasing.releases import read_release
 
     with registry.catalogue.read() as c:
         release, now = read_release(c, bot, args.number), pointers(c, bot)
@@ -119,7 +119,7 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
 def _create(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     from parley.bot.load import read_bot_text
     from registry.home import who
-    from registry.releases import create_release
+    from registry.releasing.releases import create_release
 
     text = read_bot_text(args.dialogue) if args.dialogue else None
     made = create_release(
@@ -137,7 +137,7 @@ def _stage(word: str) -> tuple[str, int]:
 
 
 def _history(registry: Registry, bot: str, args: argparse.Namespace) -> None:
-    from registry.moves import history
+    from registry.releasing.moves import history
 
     with registry.catalogue.read() as c:
         moves = history(c, bot)

@@ -17,8 +17,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.home import Registry, resolve_bot, who
-    from registry.moves import bots_with_pointers
-    from registry.pointers import rollback
+    from registry.releasing.moves import bots_with_pointers
+    from registry.releasing.pointers import rollback
 
     with Registry.at(settings(), mend=False) as registry:
         with registry.catalogue.read() as c:

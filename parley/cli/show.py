@@ -10,7 +10,7 @@ from parley.cli.table import aligned
 from parley.settings import settings
 
 if TYPE_CHECKING:
-    from registry.description import Description
+    from registry.versions.description import Description
 
 
 def main(argv: list[str]) -> int:
@@ -24,9 +24,9 @@ def main(argv: list[str]) -> int:
     form.add_argument("--json", action="store_true", help="everything, for a machine")
     args = parser.parse_args(argv)
 
-    from registry.card import model_card
-    from registry.description import describe
     from registry.home import Registry, resolve_model
+    from registry.versions.card import model_card
+    from registry.versions.description import describe
 
     with Registry.at(settings()) as registry:
         found = describe(registry, resolve_model(registry, args.model, args.bot), args.number)
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
 
 def _text(found: Description) -> str:
-    from registry.card import flatten, limits, show_value, slices
+    from registry.versions.card import flatten, limits, show_value, slices
 
     row, lineage = found.row, found.manifest.lineage
     said = f", because: {found.why}" if found.why else ""

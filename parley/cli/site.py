@@ -14,10 +14,10 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry import releases
 from registry.home import Registry
-from registry.readiness import verify
-from registry.releases import Release
+from registry.releasing import releases
+from registry.releasing.readiness import verify
+from registry.releasing.releases import Release
 from registry.served import Keeper, ServedView
 
 _READY_WITHIN_S = 90.0

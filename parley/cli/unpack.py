@@ -16,8 +16,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--why", default="", help="kept with the version in the audit")
     args = parser.parse_args(argv)
 
-    from registry.archive import unpack
     from registry.home import Registry
+    from registry.housekeeping.archive import unpack
 
     with Registry.at(settings()) as registry, progress("unpacking", len(args.file)) as bar:
         for file in args.file:

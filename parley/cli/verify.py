@@ -20,8 +20,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.home import Registry
-    from registry.model_config import model_directories, version_numbers
-    from registry.verification import remnants, verify_repository
+    from registry.versions.model_config import model_directories, version_numbers
+    from registry.versions.verification import remnants, verify_repository
 
     site = settings()
     repo = args.repository or Path(site.repo_dir)

@@ -2,7 +2,7 @@
 
     with Registry.at(settings()) as registry:
         new = create_release(registry, "barista", {"stt": 2}, who="ada", why="more look-ahead")
-        promote(registry, "barista", new.number, who="ada", why="won the gate")      # registry.pointers
+        promote(registry, "barista", new.number, who="ada", why="won the gate")      # registry.releasing.pointers
 
 A release never changes. It lies in the catalogue and, for the day the catalogue is lost, as a document beside the
 versions. `bots/<bot>/release.json` is only the seed: what answers a bot's calls before anybody promoted anything.
@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from parley.bundle import FAMILIES, Family, Manifest
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry import documents, moves
 from registry import tables as t
 from registry.catalogue import PUBLISHED, manifest_of, version
-from registry.documents import Release as Release
-from registry.documents import ReleaseDocument, digest_of
-from registry.documents import StageVersion as StageVersion
-from registry.holds import KEPT
+from registry.releasing import documents, moves
+from registry.releasing.documents import Release as Release
+from registry.releasing.documents import ReleaseDocument, digest_of
+from registry.releasing.documents import StageVersion as StageVersion
+from registry.releasing.holds import KEPT
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -78,7 +78,7 @@ def champion_of(site: Settings, bot: str) -> Release:
         ParleyError: the bot has no release; says why not.
     """
     from registry.home import Registry
-    from registry.seeding import seed_bot
+    from registry.releasing.seeding import seed_bot
 
     with Registry.at(site) as registry:
         with registry.catalogue.read() as c:
@@ -144,7 +144,7 @@ def check_release(c: sa.Connection, repo: Path, release: Release, dialogue: str)
     """
     # Only what makes a release needs YAML and the bot's grammar: a rollback starts without them.
     from parley.bot.load import parse_bot
-    from registry.fit import check_dialogue, check_fit
+    from registry.releasing.fit import check_dialogue, check_fit
 
     check_published(c, release)
     manifests = {str(stage): manifest_of(c, ref.model, ref.version) for stage, ref in release.stages.items()}
@@ -181,7 +181,7 @@ def seed(registry: Registry) -> list[str]:
     Returns:
         What was done, in words.
     """
-    from registry.seeding import mend
+    from registry.releasing.seeding import mend
 
     return mend(registry)
 

@@ -18,13 +18,13 @@ from parley.files import fsync_dir
 from parley.signatures import signed_by, verify_version
 from registry import catalogue
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.layout import REFUSED, leftovers, model_lock, refused_numbers
-from registry.model_config import (
+from registry.versions.layout import REFUSED, leftovers, model_lock, refused_numbers
+from registry.versions.model_config import (
     check_same_contract,
     version_numbers,
     write_model_config,
 )
-from registry.signing import pinned_numbers, pins, read_pin, trusted_keys, write_pin
+from registry.versions.signing import pinned_numbers, pins, read_pin, trusted_keys, write_pin
 
 if TYPE_CHECKING:
     from registry.home import Registry

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from registry import tables as t
 from registry.catalogue import manifest_of, version
-from registry.gate import Leak
+from registry.gating.gate import Leak
 from registry.lineage import uses
 
 TEST = "test"

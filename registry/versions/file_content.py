@@ -1,4 +1,4 @@
-"""What a file of a bundle contains. Runs in the child process of `registry.inspection`, under its limits."""
+"""What a file of a bundle contains. Runs in the child process of `registry.versions.inspection`, under its limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from registry.onnx_inspection import GraphLimits, Refused, inspect_onnx
+from registry.versions.onnx_inspection import GraphLimits, Refused, inspect_onnx
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from parley.bundle import Family
 from parley.errors import ParleyError
 from parley.files import write_atomic
-from registry.layout import LOCKS, file_lock, leftovers
+from registry.versions.layout import LOCKS, file_lock, leftovers
 
 _Document = TypeVar("_Document", bound=BaseModel)
 RELEASES = ".releases"

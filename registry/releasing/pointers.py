@@ -22,18 +22,18 @@ import sqlalchemy as sa
 
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
-from registry import releases
 from registry import tables as t
-from registry.documents import Release
-from registry.holds import EXPERIMENT, RETIRED, held
-from registry.moves import Move as Move
-from registry.moves import Pointers as Pointers
-from registry.moves import champion_at as champion_at
-from registry.moves import champions, check_note, record_move
-from registry.moves import history as history
-from registry.moves import pointers as pointers
-from registry.readiness import answers_now, kept_loaded, make_ready, verify
-from registry.seeding import project
+from registry.releasing import releases
+from registry.releasing.documents import Release
+from registry.releasing.holds import EXPERIMENT, RETIRED, held
+from registry.releasing.moves import Move as Move
+from registry.releasing.moves import Pointers as Pointers
+from registry.releasing.moves import champion_at as champion_at
+from registry.releasing.moves import champions, check_note, record_move
+from registry.releasing.moves import history as history
+from registry.releasing.moves import pointers as pointers
+from registry.releasing.readiness import answers_now, kept_loaded, make_ready, verify
+from registry.releasing.seeding import project
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -272,7 +272,7 @@ def _check_verdict(c: sa.Connection, release: Release, old: Release) -> None:
 def _check_experiments(c: sa.Connection, release: Release, old: Release | None, manifests: Mapping[str, Any]) -> None:
     """No live experiment loses the version it compares, and its arms fit what the other stages become."""
     from registry.catalogue import manifest_of
-    from registry.fit import DoesNotFit, check_pairs
+    from registry.releasing.fit import DoesNotFit, check_pairs
 
     alternatives = {stage: [manifest] for stage, manifest in manifests.items()}
     for stage, ref in release.stages.items():

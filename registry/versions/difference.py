@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from parley.bundle import Manifest
-from registry.card import flatten
+from registry.versions.card import flatten
 
 Direction = Literal["better", "worse", ""]
 _LOWER_IS_BETTER = re.compile(r"(^|[._])(wer|cer|ms|errors?|fallbacks?|distance|real_time_factor)([._]|$)")

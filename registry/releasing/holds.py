@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from parley.errors import ParleyError
-from registry import leases, moves
 from registry import tables as t
+from registry.releasing import leases, moves
 
 Ref = tuple[str, int]
 """A model and the number of its version."""

@@ -1,4 +1,4 @@
-"""Looking at an ONNX file that nobody vouches for, in the child process of `registry.inspection`, under its limits.
+"""Looking at an ONNX file that nobody vouches for, in the child process of `registry.versions.inspection`.
 
 Parsing is the dangerous part, which is why it happens there. What is looked at: that the file parses, that its
 operators are from the sets our exporters use, that it refers to no data outside itself, and that nothing in it is

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from parley.errors import ParleyError
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
-from registry import leases
-from registry.documents import StageVersion
+from registry.releasing import leases
+from registry.releasing.documents import StageVersion
 
 if TYPE_CHECKING:
     from registry.home import Registry

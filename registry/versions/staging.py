@@ -12,9 +12,9 @@ from parley.errors import ParleyError
 from parley.files import fsync_path
 from parley.folder import list_files
 from parley.settings import Settings
-from registry.card import CARD, model_card
-from registry.model_config import config_files
-from registry.signing import sign
+from registry.versions.card import CARD, model_card
+from registry.versions.model_config import config_files
+from registry.versions.signing import sign
 
 _CHUNK = 1 << 20
 

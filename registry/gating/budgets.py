@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from registry.gate_rules import StageBudget
+from registry.gating.gate_rules import StageBudget
 
 Outcome = Literal["passed", "failed", "not judged"]
 

@@ -19,11 +19,12 @@ import sqlalchemy as sa
 
 from parley.errors import ParleyError
 from parley.serving.triton_record import read_record
-from registry import catalogue, moves, releases
+from registry import catalogue
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.documents import Release
-from registry.holds import KEPT, Ref, references
+from registry.releasing import moves, releases
+from registry.releasing.documents import Release
+from registry.releasing.holds import KEPT, Ref, references
 from registry.view import ViewFolder
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def needs(
 
     Args:
         row: the version.
-        referring: what refers to it, by `registry.holds.references`.
+        referring: what refers to it, by `registry.releasing.holds.references`.
         newest: number of its model's newest version here.
         loaded: what the running server has.
         seeds: what bots without a release will be seeded with.

@@ -20,9 +20,9 @@ from rich.markup import escape
 
 from parley.files import write_atomic, write_json
 from registry import tables as t
-from registry.gate import Verdict
-from registry.moves import pointers
-from registry.verdict_page import page
+from registry.gating.gate import Verdict
+from registry.gating.verdict_page import page
+from registry.releasing.moves import pointers
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -54,7 +54,7 @@ def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
         number = int(row.inserted_primary_key[0])
         champion = pointers(c, verdict.bot).champion
     if verdict.accepted and champion == verdict.against:
-        from registry.pointers import set_candidate
+        from registry.releasing.pointers import set_candidate
 
         set_candidate(registry, verdict.bot, verdict.candidate, number, who=who, why=verdict.headline[:1000])
     return number

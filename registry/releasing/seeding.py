@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from parley.errors import ParleyError
-from registry import documents, moves, releases
 from registry import tables as t
 from registry.catalogue import version
-from registry.documents import PointersDocument, Release, ReleaseDocument, digest_of
-from registry.moves import Pointers
+from registry.releasing import documents, moves, releases
+from registry.releasing.documents import PointersDocument, Release, ReleaseDocument, digest_of
+from registry.releasing.moves import Pointers
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def mend(registry: Registry) -> list[str]:
-    """See `registry.releases.seed`."""
+    """See `registry.releasing.releases.seed`."""
     done: list[str] = []
     for bot in documents.bots_with_documents(registry.repo):
         try:

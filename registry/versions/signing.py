@@ -23,7 +23,7 @@ from parley.folder import SIGNATURE, list_files
 from parley.serving.trust import Trust
 from parley.settings import Settings
 from parley.signatures import key_id
-from registry.layout import file_lock
+from registry.versions.layout import file_lock
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 

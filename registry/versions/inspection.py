@@ -2,7 +2,7 @@
 
     inspect_bundle(Path("runs/nlu/bundle"))      # raises ParleyError naming the file and the reason
 
-Accepted are ONNX models (see `registry.onnx_inspection`), JSON, UTF-8 text, and a TensorRT plan under the name
+Accepted are ONNX models (see `registry.versions.onnx_inspection`), JSON, UTF-8 text, and a TensorRT plan under the name
 `model.plan`. Everything else is refused, and pickle in every disguise is refused by name: loading one runs its code.
 
 The content is read in a child process with a limit on memory, on processor time and on the wall clock: a file made to
@@ -28,9 +28,9 @@ from typing import Any, NoReturn
 
 from parley.errors import ParleyError
 from parley.folder import list_files
-from registry import file_content
-from registry.file_content import Limits
-from registry.onnx_inspection import GraphLimits
+from registry.versions import file_content
+from registry.versions.file_content import Limits
+from registry.versions.onnx_inspection import GraphLimits
 
 _MEND = "publish only what `parley export` made; see docs/registry.md for what is accepted"
 
@@ -148,7 +148,7 @@ def _fork(directory: Path, names: list[str], limits: Limits, write: int) -> int:
 def _spawn(directory: Path, names: list[str], limits: Limits, write: int) -> int:
     """The same from a fresh interpreter, which costs half a second."""
     request = {"directory": str(directory.resolve()), "names": names, "limits": dataclasses.asdict(limits)}
-    command = [sys.executable, "-m", "registry.inspection", json.dumps(request)]
+    command = [sys.executable, "-m", "registry.versions.inspection", json.dumps(request)]
     return os.posix_spawn(sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 3)])
 
 

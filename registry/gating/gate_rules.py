@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from parley.errors import ParleyError
 from parley.files import sha256_json
-from registry.statistics import smallest_speakers
+from registry.gating.statistics import smallest_speakers
 
 RULES = "gate.yaml"
 GOLDEN = "golden.jsonl"

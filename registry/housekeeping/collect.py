@@ -27,11 +27,19 @@ from parley.signatures import verify_version
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED, VersionRow
-from registry.holds import KEPT, RETIRED, references
-from registry.layout import model_lock
-from registry.model_config import version_numbers
-from registry.retention import Decision, Policy, decide, decide_releases, loaded_versions, needs, seeded_versions
-from registry.signing import remove_pin, trusted_keys, write_pin
+from registry.housekeeping.retention import (
+    Decision,
+    Policy,
+    decide,
+    decide_releases,
+    loaded_versions,
+    needs,
+    seeded_versions,
+)
+from registry.releasing.holds import KEPT, RETIRED, references
+from registry.versions.layout import model_lock
+from registry.versions.model_config import version_numbers
+from registry.versions.signing import remove_pin, trusted_keys, write_pin
 
 if TYPE_CHECKING:
     from registry.home import Registry

@@ -23,15 +23,15 @@ from parley.errors import ParleyError
 from parley.files import fsync_dir, sha256_file
 from parley.signatures import signed_by, verify_version
 from registry import catalogue
-from registry.canonical_tar import Contents, check, extract, write
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.description import key_names
-from registry.inspection import inspect_bundle
-from registry.layout import model_lock
-from registry.mending import check_contract, mend_locked
-from registry.publish import put_in_place, staging_folder
-from registry.signing import read_pin, trusted_keys
-from registry.staging import Staged, make_durable
+from registry.housekeeping.canonical_tar import Contents, check, extract, write
+from registry.versions.description import key_names
+from registry.versions.inspection import inspect_bundle
+from registry.versions.layout import model_lock
+from registry.versions.mending import check_contract, mend_locked
+from registry.versions.publish import put_in_place, staging_folder
+from registry.versions.signing import read_pin, trusted_keys
+from registry.versions.staging import Staged, make_durable
 
 if TYPE_CHECKING:
     from registry.home import Registry

@@ -28,12 +28,12 @@ from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.utterances import read_utterances
 from registry import catalogue
-from registry.inspection import inspecting
-from registry.layout import STAGING, model_lock
-from registry.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
-from registry.model_config import CONFIG, config_files, version_numbers, write_model_config
-from registry.signing import staged_pin
-from registry.staging import Staged, check_listing, complete, copy_content, make_durable
+from registry.versions.inspection import inspecting
+from registry.versions.layout import STAGING, model_lock
+from registry.versions.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
+from registry.versions.model_config import CONFIG, config_files, version_numbers, write_model_config
+from registry.versions.signing import staged_pin
+from registry.versions.staging import Staged, check_listing, complete, copy_content, make_durable
 
 if TYPE_CHECKING:
     from registry.home import Registry

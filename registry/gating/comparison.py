@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from registry.statistics import (
+from registry.gating.statistics import (
     PairedAuc,
     Table,
     cluster_bootstrap,

@@ -19,8 +19,8 @@ from parley.signatures import key_id, load_public_key, verify_version
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import COLLECTED, VersionRow
-from registry.holds import references
-from registry.signing import public_key, read_pin, trusted_keys
+from registry.releasing.holds import references
+from registry.versions.signing import public_key, read_pin, trusted_keys
 
 if TYPE_CHECKING:
     from registry.home import Registry

@@ -3,7 +3,8 @@
     push(registry, SharedStore.at(site))        # what this site published and the others lack
     pull(registry, SharedStore.at(site))        # what the others published and this site lacks
 
-`<model>/<number>.tar` is a packed version (`registry.archive`), `releases/<bot>/<number>.json` a release's document.
+`<model>/<number>.tar` is a packed version (`registry.housekeeping.archive`), `releases/<bot>/<number>.json` a
+release's document.
 Both are written once and never replaced. What is pulled is verified like any archive: the store is not trusted.
 """
 
@@ -22,14 +23,15 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from parley.errors import ParleyError
-from registry import catalogue, documents, releases
+from registry import catalogue
 from registry import tables as t
-from registry.archive import pack, unpack
-from registry.canonical_tar import Limits
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.documents import Release, ReleaseDocument
-from registry.holds import KEPT, Ref
-from registry.shared_store import SharedStore
+from registry.housekeeping.archive import pack, unpack
+from registry.housekeeping.canonical_tar import Limits
+from registry.housekeeping.shared_store import SharedStore
+from registry.releasing import documents, releases
+from registry.releasing.documents import Release, ReleaseDocument
+from registry.releasing.holds import KEPT, Ref
 
 if TYPE_CHECKING:
     from registry.home import Registry

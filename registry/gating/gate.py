@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from registry.budgets import Check as Check
-from registry.budgets import StageCost as StageCost
-from registry.budgets import budget_checks
-from registry.comparison import MEASURE_OF_STAGE, MEASURES, UNITS, Comparison, Measure, Pair, ranking, split_by
-from registry.gate_rules import GateRules, SliceRule
-from registry.statistics import design_effect, holm, smallest_gain
+from registry.gating.budgets import Check as Check
+from registry.gating.budgets import StageCost as StageCost
+from registry.gating.budgets import budget_checks
+from registry.gating.comparison import MEASURE_OF_STAGE, MEASURES, UNITS, Comparison, Measure, Pair, ranking, split_by
+from registry.gating.gate_rules import GateRules, SliceRule
+from registry.gating.statistics import design_effect, holm, smallest_gain
 
 Purpose = Literal["better", "non-inferior"]
 POWER = 0.8

@@ -1,0 +1,1 @@
+"""Keeping house: collecting, archives, and the repository that sites share."""

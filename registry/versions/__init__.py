@@ -1,0 +1,1 @@
+"""Versions: building, checking, signing and describing them."""
