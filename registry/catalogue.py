@@ -13,6 +13,7 @@ catalogue says about a version can be read from its directory again (`registry.h
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -247,10 +248,10 @@ def record_version(
         key_id, sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()), PUBLISHED, at, who[: t.WHO_CHARS],
     )  # fmt: skip
     _check_lengths(row, directory)
+    record_dataset(c, directory, manifest)
     insert = t.versions.insert().values({field.name: getattr(row, field.name) for field in fields(row)})
     key = c.execute(insert.returning(t.versions.c.id)).scalar_one()
     c.execute(t.manifests.insert().values(version_id=key, text=content.decode()))
-    record_dataset(c, directory, manifest)
     audit(c, who, what, f"{row.model} {row.number}", why, {"digest": digest, "key_id": key_id})
     return row
 
@@ -268,10 +269,22 @@ def _check_lengths(row: VersionRow, directory: Path) -> None:
 def record_dataset(c: sa.Connection, directory: Path, manifest: Manifest) -> None:
     """Make the utterances of a version's dataset known, once for all versions that learned from it.
 
+    Args:
+        c: a writing connection.
+        directory: the version's files, verified by the caller.
+        manifest: of these files.
+
     Raises:
         ParleyError: the list is not one, is another dataset's, or the dataset is known with other utterances.
     """
-    listed, digest, where = read_utterances(directory), manifest.lineage.dataset_digest, str(directory / UTTERANCES)
+    digest, where = manifest.lineage.dataset_digest, str(directory / UTTERANCES)
+    other = c.scalar(
+        sa.select(t.manifests.c.text).join(t.versions).where(t.versions.c.dataset_digest == digest).limit(1)
+    )
+    content = manifest.files.get(UTTERANCES)
+    if other and content and json.loads(other)["files"].get(UTTERANCES) == content:
+        return  # the list that was read before, which may be long
+    listed = read_utterances(directory)
     if listed is None:
         return
     if (listed.dataset, listed.bot) != (digest, manifest.bot):

@@ -127,6 +127,7 @@ def test_a_dataset_is_known_once_and_a_second_list_under_its_digest_is_refused(
     write_utterances(
         directory, Utterances(manifest.lineage.dataset_digest, "barista", "", (replace(HEARD[0], split="test"),))
     )
+    manifest = write_bundle(directory, manifest)
     with catalogue.read() as c:
         assert c.scalar(sa.select(sa.func.count()).select_from(t.dataset_utterances)) == len(HEARD)
     with pytest.raises(ParleyError, match="other utterances"), catalogue.write() as c:

@@ -118,7 +118,8 @@ def unpack_file(registry: Registry, file: BinaryIO, *, who: str, why: str) -> Un
             if known is not None and known.state == PUBLISHED:
                 shutil.rmtree(staging)
                 return Unpacked(model, number, "here already")
-            check_contract(registry, staged.manifest)
+            with registry.catalogue.read() as c:
+                check_contract(c, staged.manifest)
             make_durable(staging)
             put_in_place(registry, staged, who=who, why=why, what="import")
             if known is not None:

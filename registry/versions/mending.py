@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from parley.bundle import SIGNATURE, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
@@ -147,8 +149,8 @@ def _adopt(registry: Registry, directory: Path, number: int) -> str:
         pin = read_pin(registry.site, model, number)
         found = verify_version(version, trusted_keys(registry.site), model=model, number=number, pin=pin)
         manifest = Manifest.model_validate(found)
-        check_contract(registry, manifest)
         with registry.catalogue.write() as c:
+            check_contract(c, manifest)
             row = catalogue.record_version(
                 c, version, manifest, who=_who(), key_id=signed_by(version / SIGNATURE), what="adopt"
             )
@@ -160,7 +162,7 @@ def _adopt(registry: Registry, directory: Path, number: int) -> str:
         return _set_aside(registry, version, error)
 
 
-def check_contract(registry: Registry, manifest: Manifest) -> None:
+def check_contract(c: sa.Connection, manifest: Manifest) -> None:
     """Check that a version takes and gives the tensors of those that were published before it.
 
     They share theirs, so the newest one that is known speaks for all.
@@ -168,10 +170,9 @@ def check_contract(registry: Registry, manifest: Manifest) -> None:
     Raises:
         ParleyError: names the tensor that differs.
     """
-    with registry.catalogue.read() as c:
-        others = [row.number for row in catalogue.versions(c, model=manifest.model, state=PUBLISHED)]
-        if others:
-            check_same_contract([catalogue.manifest_of(c, manifest.model, others[-1]), manifest])
+    others = [row.number for row in catalogue.versions(c, model=manifest.model, state=PUBLISHED)]
+    if others:
+        check_same_contract([catalogue.manifest_of(c, manifest.model, others[-1]), manifest])
 
 
 def _set_aside(registry: Registry, version: Path, error: Exception) -> str:

@@ -7,16 +7,17 @@ larger than a telephone bot's model can be (nodes, weights, nesting, dimensions)
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from registry.versions.onnx_weights import without_weights
+
 OPSETS = {"": (13, 22), "ai.onnx": (13, 22), "ai.onnx.ml": (2, 5), "com.microsoft": (1, 1)}
 """Domain to the oldest and newest version of its operators. com.microsoft is what int8 quantisation writes."""
 IR_VERSIONS = (7, 11)
-_SMALL = 1024
-"""Bytes of a tensor that the checker may as well see."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +47,25 @@ def inspect_onnx(content: memoryview, limits: GraphLimits) -> None:
     import onnx
 
     try:
-        model = onnx.ModelProto.FromString(content)
+        rest, taken = without_weights(content)
+        model = onnx.ModelProto.FromString(rest)
     except Exception as error:  # protobuf's errors differ between its implementations
         raise Refused(f"no ONNX model ({' '.join(str(error).split())[:100]})") from None
     if not model.graph.node or not model.opset_import:
         raise Refused("no ONNX model: it has no graph")
+    if len(taken) != len(model.graph.initializer):
+        raise Refused("no ONNX model: its initialisers cannot be told apart")
     _check_versions(model)
-    _check_graphs(model, limits)
+    _check_graphs(model, taken, limits)
+    for tensor, size in zip(model.graph.initializer, taken, strict=True):
+        if size:  # the checker compares dimensions and data
+            tensor.ClearField("dims")
+            tensor.dims.append(0)
+            tensor.raw_data = b""
     try:
-        onnx.checker.check_model(_without_weights(model).SerializeToString())
+        onnx.checker.check_model(model.SerializeToString())
     except Exception as error:  # the checker's errors and, for huge files, ValueError
         raise Refused(f"not a valid ONNX model ({' '.join(str(error).split())[:200]})") from None
-
-
-def _without_weights(model: Any) -> Any:
-    """The model itself, its large weights taken out: they were checked, and the checker would copy them twice."""
-    for graph in graphs(model.graph, GraphLimits.depth):
-        for tensor in tensors(graph):
-            if len(tensor.raw_data) > _SMALL:
-                tensor.ClearField("raw_data")
-                tensor.ClearField("dims")
-                tensor.dims.append(0)
-    return model
 
 
 def _check_versions(model: Any) -> None:
@@ -87,8 +85,9 @@ def _check_versions(model: Any) -> None:
         raise Refused("carries training information")
 
 
-def _check_graphs(model: Any, limits: GraphLimits) -> None:
+def _check_graphs(model: Any, taken: list[int], limits: GraphLimits) -> None:
     nodes = initializers = weight_bytes = 0
+    sizes = iter(taken)  # the model's own graph comes first, and its initialisers before its other tensors
     declared = {entry.domain for entry in model.opset_import}
     for graph in graphs(model.graph, limits.depth):
         nodes += len(graph.node)
@@ -101,7 +100,7 @@ def _check_graphs(model: Any, limits: GraphLimits) -> None:
             if node.domain not in OPSETS or node.domain not in declared | {"", "ai.onnx"}:
                 raise Refused(f"operator {node.op_type!r} of domain {node.domain!r}; accepted: {_domains()}")
         for tensor in tensors(graph):
-            weight_bytes += check_tensor(tensor, limits)
+            weight_bytes += check_tensor(tensor, limits, next(sizes, 0))
             if weight_bytes > limits.weight_bytes:
                 raise Refused(f"more than {limits.weight_bytes >> 20} MB of weights")
         for value in (*graph.input, *graph.output, *graph.value_info):
@@ -139,8 +138,13 @@ def tensors(graph: Any) -> Iterable[Any]:
                 yield from (sparse.values, sparse.indices)
 
 
-def check_tensor(tensor: Any, limits: GraphLimits) -> int:
+def check_tensor(tensor: Any, limits: GraphLimits, taken: int = 0) -> int:
     """Bytes that a tensor takes once it is unpacked.
+
+    Args:
+        tensor: a TensorProto.
+        limits: how large it may be.
+        taken: bytes of its data that were taken out before it was parsed.
 
     Raises:
         Refused: its data lies elsewhere, its size is not what its dimensions say, or it is too large.
@@ -159,11 +163,13 @@ def check_tensor(tensor: Any, limits: GraphLimits) -> int:
     if tensor.data_type not in _widths():
         raise Refused(f"{name!r} is of type {tensor.data_type}, which is not accepted")
     width = _widths()[tensor.data_type]
-    if tensor.HasField("raw_data") and len(tensor.raw_data) != elements * width:
-        raise Refused(f"{name!r} holds {len(tensor.raw_data)} bytes, its dimensions say {elements * width}")
+    held = taken or len(tensor.raw_data)
+    if (taken or tensor.HasField("raw_data")) and held != elements * width:
+        raise Refused(f"{name!r} holds {held} bytes, its dimensions say {elements * width}")
     return int(elements * width)
 
 
+@functools.cache
 def _widths() -> dict[int, int]:
     from onnx import TensorProto as T
 

@@ -130,8 +130,8 @@ def _check_dataset(bundle: Path, manifest: Manifest) -> None:
 
 def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> Staged:
     model, site = manifest.model, registry.site
-    check_contract(registry, manifest)
     with registry.catalogue.read() as c:
+        check_contract(c, manifest)
         number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
     lineage = manifest.lineage.model_copy(update={"tracking": runs.tracking(bundle.parent, model, number)})
     manifest = manifest.model_copy(update={"version": number, "lineage": lineage})
