@@ -29,7 +29,7 @@ from registry.versions.description import key_names
 from registry.versions.inspection import inspect_bundle
 from registry.versions.layout import model_lock
 from registry.versions.mending import check_contract, mend_locked
-from registry.versions.publish import put_in_place, staging_folder
+from registry.versions.publish import open_witness, put_in_place, staging_folder
 from registry.versions.signing import read_pin, trusted_keys
 from registry.versions.staging import Staged, make_durable
 
@@ -109,7 +109,7 @@ def unpack_file(registry: Registry, file: BinaryIO, *, who: str, why: str) -> Un
     """
     contents = check(file)
     model, number = contents.model, contents.number
-    with model_lock(registry.repo, model):
+    with model_lock(registry.repo, model), open_witness(registry) as witness:
         mend_locked(registry, model)
         with staging_folder(registry, model) as staging:
             extract(file, contents, staging)
@@ -121,7 +121,7 @@ def unpack_file(registry: Registry, file: BinaryIO, *, who: str, why: str) -> Un
             with registry.catalogue.read() as c:
                 check_contract(c, staged.manifest)
             make_durable(staging)
-            put_in_place(registry, staged, who=who, why=why, what="import")
+            put_in_place(registry, staged, witness, who=who, why=why, what="import")
             if known is not None:
                 restore(registry, known, who=who, why=why)
     return Unpacked(model, number, "new" if known is None else "restored")

@@ -65,9 +65,9 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     manifest = _acceptable(bundle_dir)
     try:
         # One connection stays open throughout: the last to close makes SQLite move its journal into the file.
-        with model_lock(registry.repo, manifest.model), _witness(registry):
+        with model_lock(registry.repo, manifest.model), open_witness(registry) as witness:
             mend_locked(registry, manifest.model)
-            staged = _publish_locked(bundle_dir, manifest, registry, who, why)
+            staged = _publish_locked(bundle_dir, manifest, registry, witness, who, why)
     except OSError as error:
         raise ParleyError(
             f"cannot publish: {error.strerror or error}",
@@ -128,7 +128,9 @@ def _check_dataset(bundle: Path, manifest: Manifest) -> None:
         raise ParleyError("lists no utterance", where=path, mend=mend)
 
 
-def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: str, why: str) -> Staged:
+def _publish_locked(
+    bundle: Path, manifest: Manifest, registry: Registry, witness: sa.Connection, who: str, why: str
+) -> Staged:
     model, site = manifest.model, registry.site
     with registry.catalogue.read() as c:
         check_contract(c, manifest)
@@ -140,7 +142,7 @@ def _publish_locked(bundle: Path, manifest: Manifest, registry: Registry, who: s
         with inspecting(staging):  # the copies, so that what is inspected is what is published; in another process
             staged = complete(manifest, staging, digests, site)
             make_durable(staging)
-        put_in_place(registry, staged, who=who, why=why)
+        put_in_place(registry, staged, witness, who=who, why=why)
     return staged
 
 
@@ -162,12 +164,15 @@ def staging_folder(registry: Registry, model: str) -> Iterator[Path]:
         raise
 
 
-def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what: str = "publish") -> None:
+def put_in_place(
+    registry: Registry, staged: Staged, witness: sa.Connection, *, who: str, why: str, what: str = "publish"
+) -> None:
     """Make a staged, durable version visible, then known, then pinned.
 
     Args:
         registry: whose model's lock the caller holds.
         staged: complete, verified, brought to the disk.
+        witness: from `open_witness`.
         who: for the audit; default the user.
         why: for the audit.
         what: for the audit.
@@ -178,7 +183,7 @@ def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what
     """
     model, number = staged.manifest.model, int(staged.manifest.version or 0)
     version = staged.directory.with_name(str(number))
-    with staged_pin(registry.site, model, number, staged.digest) as pin, _witness(registry) as witness:
+    with staged_pin(registry.site, model, number, staged.digest) as pin:
         staged.directory.rename(version)
         fsync_dir(version.parent)
         _record(registry, version, staged, witness, who=who, why=why, what=what)
@@ -191,7 +196,7 @@ def put_in_place(registry: Registry, staged: Staged, *, who: str, why: str, what
 
 
 @contextlib.contextmanager
-def _witness(registry: Registry) -> Iterator[sa.Connection]:
+def open_witness(registry: Registry) -> Iterator[sa.Connection]:
     """A connection that is open before anything is visible: where the disk is full, none could be opened afterwards."""
     with registry.catalogue.read() as c:
         catalogue.next_number(c, "")
