@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import exporting
-from models.dataset import Dataset, Row, load_dataset
+from models.dataset import Dataset, Row, load_split
 from models.pronunciation import pronunciations
 from models.stt.client import SttClient, save_graph
 from models.stt.evaluate import decode_row
@@ -57,13 +57,18 @@ def load_network(run: Run) -> SttNetwork:
     return network.eval()
 
 
+def split_as_trained(run: Run) -> Dataset:
+    """The run's dataset, split as the run split it."""
+    return load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
+
+
 def export(run: Run, precision: str, *, tensorrt: bool = False) -> Path:
     """Write RUN/bundle.
 
     Raises:
         ParleyError: parity is off, or a TensorRT plan is asked for without a GPU.
     """
-    network, dataset = load_network(run), load_dataset(run.params["data"])
+    network, dataset = load_network(run), split_as_trained(run)
     with exporting.staged(run.bundle_path) as bundle:
         manifest = _export_into(bundle, run, network, dataset, precision, tensorrt=tensorrt)
     size = (run.bundle_path / "model.onnx").stat().st_size
