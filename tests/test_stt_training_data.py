@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from models.channel import active_rms
+from models.channel import active_rms, lose_packets
 from models.dataset import Row, fold_of, fold_split
 from models.noises import NoiseBank
-from models.stt.augment import Disturbance, disturb, lose_packets
+from models.stt.augment import Disturbance, disturb
 from models.stt.network import LABELS
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer

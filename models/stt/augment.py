@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from models.channel import active_rms, through_codec
+from models.channel import active_rms, lose_packets, through_codec
 from models.noises import NoiseBank, room_response
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import SAMPLE_RATE, Pcm
 
 
 @dataclass(frozen=True)
@@ -89,40 +89,3 @@ def _response_db(hertz: NDArray[np.float64], draw: np.random.Generator) -> NDArr
         gain -= 24 * np.maximum(0, np.log2(low / np.maximum(hertz, 1)))
         gain -= 48 * np.maximum(0, np.log2(np.maximum(hertz, 1) / high))
     return np.maximum(gain, -60)
-
-
-def lose_packets(pcm: Pcm, share: float, draw: np.random.Generator, *, conceal: bool) -> Pcm:
-    """Lose 20 ms packets of int16 ``[n]``, in bursts of 1.5 on average (Gilbert 1960).
-
-    Args:
-        pcm: the audio.
-        share: of packets that are lost, 0 to 1.
-        draw: decides which.
-        conceal: repeat the packet before, fading out over 60 ms (in the manner of G.711 Appendix I); else silence.
-    """
-    count = len(pcm) // FRAME_SAMPLES
-    out = pcm.copy()
-    lost, run = False, 0
-    for index in range(count):
-        lost = draw.random() < (1 / 3 if lost else share / (1.5 * (1 - share)) if share < 1 else 1)
-        run = run + 1 if lost else 0
-        if not lost:
-            continue
-        at = index * FRAME_SAMPLES
-        out[at : at + FRAME_SAMPLES] = 0
-        if conceal and run <= 3 and at >= 2 * FRAME_SAMPLES:
-            out[at : at + FRAME_SAMPLES] = _repeat(out[at - 2 * FRAME_SAMPLES : at], run)
-    return out
-
-
-def _repeat(before: Pcm, run: int) -> Pcm:
-    """The last pitch period of ``before`` again and again, quieter the longer the loss lasts. int16 ``[160]``."""
-    history = before.astype(np.float32)
-    tail = history[-80:]
-    # Pitch of 66 to 200 Hz by normalised correlation, as the recommendation does.
-    lags = np.arange(40, 121)
-    windows = np.lib.stride_tricks.sliding_window_view(history, 80)[len(history) - 80 - lags]
-    score = windows @ tail / (np.sqrt(np.sum(windows**2, axis=1)) + 1.0)
-    period = history[-int(lags[int(np.argmax(score))]) :]
-    fade = np.linspace(1 - (run - 1) / 3, 1 - run / 3, FRAME_SAMPLES)
-    return (np.resize(period, FRAME_SAMPLES) * fade).astype(np.int16)
