@@ -110,8 +110,13 @@ def load_dataset(path: Path | str) -> Dataset:
 
 
 def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
-    """A dataset as a run splits it: ``none`` as its manifest says, ``all`` for a release, else a fold's number."""
+    """A dataset as a run splits it.
+
+    ``none`` as its manifest says, ``all`` for a release, ``synthetic`` without recordings, else a fold's number.
+    """
     dataset = load_dataset(path)
+    if fold == "synthetic":
+        return replace(dataset, rows=tuple(r for r in dataset.rows if r.source == "synthetic"))
     if fold == "all":
         return dataset.for_release()
     return dataset if fold == "none" else dataset.for_fold(int(fold), seed)

@@ -49,6 +49,7 @@ def _train(dataset: Dataset, out: Path, steps: int, monkeypatch: pytest.MonkeyPa
         batch=4,
         lr=2e-3,
         fold="none",
+        init=None,
         gate=4,
         average=0.9995,
         freeze_at=0.5,

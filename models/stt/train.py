@@ -6,7 +6,8 @@ exponential average of the weights is what is kept.
 
 ``--fold 0`` to ``4`` trains for the cross-validation: that fold's recorded speakers are kept for testing. ``--fold
 all`` trains on every recorded speaker and keeps the end of the run: the recipe for a release, once folds have shown
-what it is worth.
+what it is worth. ``--fold synthetic`` hears no recorded speaker at all: its weights may be where every fold begins
+(``--init RUN --freeze-at 0``), which saves each of them the first half.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _LOOK_EVERY = 500
 """Steps between looks at the dev set, each with a checkpoint."""
 _FEWEST_LABELS = 8
 """A short or empty utterance counts as if it had so many: its loss is a sum over frames all the same."""
-FOLDS = ("none", "all", *map(str, range(5)))
+FOLDS = ("none", "all", "synthetic", *map(str, range(5)))
 
 
 def loss_of(network: SttNetwork, batch: Batch) -> Tensor:
@@ -138,7 +139,7 @@ class Training:
             args.out, "stt", bot.name,
             {"data": str(args.data), "fold": args.fold, "dataset_digest": dataset.digest, "bot_digest": bot.digest,
              "steps": args.steps, "batch": args.batch, "peak_lr": args.lr, "freeze_at": args.freeze_at,
-             "config": asdict(config)}, args.seed,
+             "init": str(args.init or ""), "config": asdict(config)}, args.seed,
         )  # fmt: skip
         self.batches = Batches(dataset, config, seed=args.seed, size=args.batch)
         self.dev = dev_set(dataset, self.batches)
@@ -149,7 +150,11 @@ class Training:
         if args.resume and (self.run.checkpoint_path / "state.json").is_file():
             self._resume()
         else:
-            set_feature_statistics(self.network, self.batches)
+            if args.init:
+                start = args.init / "best"
+                load_checkpoint(start if start.is_dir() else args.init / "average", self.network)
+            else:
+                set_feature_statistics(self.network, self.batches)
             self.average = Average(self.network, args.average)
         self.run.figures(parameters=parameter_count(self.network))
 
@@ -213,7 +218,7 @@ class Training:
         half = len(self.dev) // 2
         clean, noisy = (dev_loss(judged, self.batches, part) for part in (self.dev[:half], self.dev[half:]))
         # Without recorded dev speakers there is nothing to choose by: the last look is kept.
-        figure = clean + noisy if self.args.fold != "all" else -float(self.step)
+        figure = clean + noisy if self.args.fold not in ("all", "synthetic") else -float(self.step)
         better = self.stopping.update(figure) if frozen else False
         self.run.log(self.step, train_loss=round(loss, 4), dev_loss=round(clean, 4), dev_loss_noisy=round(noisy, 4))
         average = SttNetwork(self.network.config)
@@ -238,6 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
     parser.add_argument("--fold", choices=FOLDS, default="none", help="recorded speakers kept for testing")
+    parser.add_argument("--init", type=Path, help="begin with the weights of this run instead of random ones")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=10)
