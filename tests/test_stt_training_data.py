@@ -11,6 +11,7 @@ from models.channel import active_rms, lose_packets
 from models.dataset import Row, fold_of, fold_split
 from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
+from models.stt.confidence import choose_threshold
 from models.stt.network import LABELS
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
@@ -90,3 +91,13 @@ def test_realignment_takes_the_form_that_was_said() -> None:
 
     assert best_forms(log_probs, [["ah", "ah n"], ["ae p", "ey p"]]) == ["ah n", "ae p"]
     assert best_forms(log_probs[:1], [["ah", "ah n"], ["ae p"]]) == []
+
+
+def test_the_threshold_loses_at_most_one_in_a_hundred_of_what_was_right() -> None:
+    sure = np.linspace(0, 1, 1001)
+
+    threshold = choose_threshold(sure, sure > 0.3)
+
+    assert 0.29 < threshold < 0.32
+    assert choose_threshold(sure, sure > 0.95) == 0.7
+    assert choose_threshold(sure, np.zeros(1001, dtype=bool)) == 0.1
