@@ -1,10 +1,10 @@
-"""The running side of voice activity: band levels of 20 ms frames and a small recurrent network, in numpy.
+"""The running side of voice activity: band levels of 20 ms frames and a small causal network, in numpy.
 
     detector = Detector(load_weights())
     speech = detector.push(frames)         # int16 [n, 160] -> probability of speech, float32 [n]
 
 Levels are taken relative to their own slow mean and to a floor that follows the quietest of late, so neither the level
-of the call nor a steady noise matters. A gated recurrent unit (Cho et al. 2014) does the rest. No look-ahead.
+of the call nor a steady noise matters; three dilated convolutions see half a second of that. No look-ahead.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
 from parley.errors import ParleyError
 
 Floats = NDArray[np.float32]
-BANDS, HIDDEN = 18, 32
+BANDS, HIDDEN = 18, 24
 FEATURES = 2 * BANDS + 1
+DILATIONS = (1, 3, 9)
+"""Of the convolutions, each over three frames."""
 _FFT = 256
 _FLOOR = 4.0
 """Energy added to every band: below it is what G.711 makes of silence."""
@@ -34,14 +36,21 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 
 @dataclass(frozen=True)
 class Weights:
-    """The network; ``z``, ``r`` and ``n`` stacked as update, reset and candidate."""
+    """The network: three convolutions with rectifiers, and a logistic output."""
 
-    from_input: Floats  # [3 * HIDDEN, FEATURES]
-    from_hidden: Floats  # [3 * HIDDEN, HIDDEN]
-    input_bias: Floats  # [3 * HIDDEN]
-    hidden_bias: Floats  # [3 * HIDDEN]
+    first: Floats  # [3, FEATURES, HIDDEN], the earliest frame first
+    first_bias: Floats  # [HIDDEN]
+    second: Floats  # [3, HIDDEN, HIDDEN]
+    second_bias: Floats  # [HIDDEN]
+    third: Floats  # [3, HIDDEN, HIDDEN]
+    third_bias: Floats  # [HIDDEN]
     output: Floats  # [HIDDEN]
     output_bias: Floats  # [1]
+
+    def layers(self) -> list[tuple[Floats, Floats, int]]:
+        """Weight, bias and dilation of each convolution."""
+        pairs = [(self.first, self.first_bias), (self.second, self.second_bias), (self.third, self.third_bias)]
+        return [(weight, bias, dilation) for (weight, bias), dilation in zip(pairs, DILATIONS, strict=True)]
 
 
 @lru_cache(maxsize=4)
@@ -106,18 +115,18 @@ class Detector:
     def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or load_weights()
         self._levels = Levels()
-        self._hidden = np.zeros(HIDDEN, dtype=np.float32)
+        self._seen = [np.zeros((2 * d, w.shape[1]), dtype=np.float32) for w, _, d in self._weights.layers()]
 
     def push(self, frames: NDArray[np.int16]) -> Floats:
         """Probability of speech in each frame; int16 ``[n, 160]``."""
-        return np.array([self._step(self._levels.push(row)) for row in band_levels(frames)], dtype=np.float32)
-
-    def _step(self, features: Floats) -> np.float32:
-        w, h = self._weights, self._hidden
-        seen = w.from_input @ features + w.input_bias
-        kept = w.from_hidden @ h + w.hidden_bias
-        gates = 1 / (1 + np.exp(-(seen[: 2 * HIDDEN] + kept[: 2 * HIDDEN])))
-        update, reset = gates[:HIDDEN], gates[HIDDEN:]
-        candidate = np.tanh(seen[2 * HIDDEN :] + reset * kept[2 * HIDDEN :])
-        self._hidden = update * h + (1 - update) * candidate
-        return np.float32(1 / (1 + np.exp(-(w.output @ self._hidden + w.output_bias[0]))))
+        n = len(frames)
+        if not n:
+            return np.zeros(0, dtype=np.float32)
+        x = np.stack([self._levels.push(row) for row in band_levels(frames)])  # [n, FEATURES]
+        for index, (weight, bias, dilation) in enumerate(self._weights.layers()):
+            seen = np.concatenate([self._seen[index], x])
+            self._seen[index] = seen[n:]
+            taps = np.concatenate([seen[k * dilation : k * dilation + n] for k in range(3)], axis=1)
+            x = np.maximum(taps @ weight.reshape(-1, len(bias)) + bias, 0)
+        logits = x @ self._weights.output + self._weights.output_bias[0]
+        return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)

@@ -20,7 +20,7 @@ from models.dataset import Dataset, Row, load_dataset
 from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
 from models.training import seed_everything
-from models.vad.client import FEATURES, HIDDEN, WEIGHTS, Levels, Weights, band_levels
+from models.vad.client import DILATIONS, FEATURES, HIDDEN, WEIGHTS, Levels, Weights, band_levels
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.command import exit_with
 from parley.progress import progress
@@ -38,26 +38,26 @@ class VadNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.recurrent = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+        widths = [FEATURES, HIDDEN, HIDDEN]
+        self.layers = nn.ModuleList(nn.Conv1d(w, HIDDEN, 3, dilation=d) for w, d in zip(widths, DILATIONS, strict=True))
         self.output = nn.Linear(HIDDEN, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``[batch, frames]`` of ``[batch, frames, FEATURES]``."""
-        hidden, _ = self.recurrent(features)
-        return torch.as_tensor(self.output(hidden)[:, :, 0])
+        x = features.transpose(1, 2)
+        for layer, dilation in zip(self.layers, DILATIONS, strict=True):
+            x = F.relu(layer(F.pad(x, (2 * dilation, 0))))
+        return torch.as_tensor(self.output(x.transpose(1, 2))[:, :, 0])
 
     def weights(self) -> Weights:
-        """For the running side: torch stacks reset, update, candidate."""
-
-        def stacked(parameter: Tensor) -> NDArray[np.float32]:
-            reset, update, candidate = parameter.detach().numpy().reshape(3, HIDDEN, -1)
-            return np.concatenate([update, reset, candidate]).squeeze().astype(np.float32)
-
-        gru, out = dict(self.recurrent.named_parameters()), self.output
-        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        from_input, from_hidden, input_bias, hidden_bias = (stacked(gru[name]) for name in names)
-        weight, bias = out.weight.detach().numpy()[0], out.bias.detach().numpy()
-        return Weights(from_input, from_hidden, input_bias, hidden_bias, weight, bias)
+        """For the running side."""
+        first, second, third = (
+            np.ascontiguousarray(layer.get_parameter("weight").detach().numpy().transpose(2, 1, 0))
+            for layer in self.layers
+        )
+        biases = [layer.get_parameter("bias").detach().numpy() for layer in self.layers]
+        output, output_bias = self.output.weight.detach().numpy()[0], self.output.bias.detach().numpy()
+        return Weights(first, biases[0], second, biases[1], third, biases[2], output, output_bias)
 
 
 def speech_frames(dry: Pcm) -> NDArray[np.bool_]:
@@ -79,6 +79,8 @@ def example(rows: list[Row], dataset: Dataset, bank: NoiseBank, rng: random.Rand
         at = len(dry)
     while at < len(dry):
         said = dataset.dry(rng.choice(rows))
+        if rng.random() < 0.35:
+            said = _fragment(said, rng)
         speed = rng.uniform(0.85, 1.18)
         said = np.interp(np.arange(0, len(said) - 1, speed), np.arange(len(said)), said).astype(np.int16)
         dry[at : at + len(said)] = said[: len(dry) - at]
@@ -87,6 +89,15 @@ def example(rows: list[Row], dataset: Dataset, bank: NoiseBank, rng: random.Rand
     levels = Levels()
     features = np.stack([levels.push(row) for row in band_levels(heard.reshape(-1, FRAME_SAMPLES))])
     return torch.from_numpy(features), torch.from_numpy(speech_frames(dry).astype(np.float32))
+
+
+def _fragment(said: Pcm, rng: random.Random) -> Pcm:
+    """80 to 500 ms of an utterance: a word of assent, or a caller cut short. Speech does not always last."""
+    length = int(rng.uniform(0.08, 0.5) * SAMPLE_RATE)
+    start = rng.randint(0, max(0, len(said) - length))
+    piece = said[start : start + length].astype(np.float32)
+    ramp = np.minimum(1, np.arange(len(piece)) / 80)
+    return (piece * ramp * ramp[::-1]).astype(np.int16)
 
 
 def train(data: Path, out: Path, *, examples: int, steps: int, seed: int) -> float:
@@ -103,11 +114,11 @@ def train(data: Path, out: Path, *, examples: int, steps: int, seed: int) -> flo
     x, y = torch.stack([f for f, _ in drawn]), torch.stack([s for _, s in drawn])
     held = max(1, examples // 20)
     network = VadNetwork()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=8e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     with progress("vad: train", steps) as bar:
         for _ in range(steps):
-            chosen = torch.randint(held, len(x), (96,))
+            chosen = torch.randint(held, len(x), (24,))
             loss = F.binary_cross_entropy_with_logits(network(x[chosen]), y[chosen])
             optimizer.zero_grad()
             loss.backward()
@@ -125,8 +136,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--examples", type=int, default=2500)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--examples", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args(argv)
     right = train(args.data, args.out, examples=args.examples, steps=args.steps, seed=args.seed)
