@@ -78,7 +78,7 @@ class Batches:
         self.synthetic = [r for r in rows if r.source == "synthetic"]
         self.recorded_share = 0.0 if not self.recorded else 1.0 if not self.synthetic else self.mix.recorded
         self.audio = {r.id: dataset.dry(r) for r in rows}
-        self.lexicon = pronunciations(word for r in rows for word in (r.text or "").split())
+        self.lexicon = pronunciations((w for r in rows for w in (r.text or "").split()), dataset.path / "lexicon.json")
         self.spoken: dict[str, list[str]] = {}
         """Row id to the form of each word that was really spoken, where that is known (:mod:`models.stt.realign`)."""
         self.splicer = Splicer(self.recorded, self.audio, read_words(dataset))
