@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.vad.client import Detector, band_levels, load_weights
+from models.vad.client import Detector, Levels, band_levels, load_weights
+from models.vad.train import VadNetwork
 from orchestrator.vad import Vad
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
@@ -94,6 +96,29 @@ def test_frames_of_many_calls_are_looked_at_at_once_as_one_by_one() -> None:
     alone = [band_levels(frame[None])[0] for frame in frames]
 
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_running_network_is_the_trained_one_however_frames_come() -> None:
+    torch.manual_seed(1)
+    network = VadNetwork().eval()
+    frames = np.concatenate([voice(0.6), noise(0.4, 500)]).reshape(-1, FRAME_SAMPLES)
+    levels = Levels()
+    features = np.stack([levels.push(row) for row in band_levels(frames)])
+    running = Detector(network.weights())
+
+    with torch.no_grad():
+        trained = torch.sigmoid(network(torch.from_numpy(features)[None]))[0].numpy()
+    heard = np.concatenate([running.push(part) for part in np.split(frames, [1, 2, 9, 30])])
+
+    np.testing.assert_allclose(heard, trained, atol=1e-5)
+
+
+def test_a_short_word_is_not_held_for_long() -> None:
+    pcm = ulaw(np.concatenate([noise(1.0, 5), voice(0.16), noise(1.0, 5, seed=2)]))
+
+    found = spans(Vad().push(pcm))
+
+    assert len(found) == 1 and found[0][1] - found[0][0] <= 15
 
 
 def test_damaged_weights_are_one_clear_error(tmp_path: Path) -> None:
