@@ -2,7 +2,9 @@
 
 Each recording goes through what a call goes through, without the wire: voice activity, turn taking, streaming STT,
 NLU. A command is accepted when its intent and every slot are exactly right. Intervals are 95 % bootstrap intervals
-over speakers, because one speaker's recordings succeed and fail together.
+over speakers, because one speaker's recordings succeed and fail together. ``--noise FILE --snr DB``, ``--loss`` and
+``--gain`` disturb the recordings first. Recordings whose intent is empty are of no order at all: understanding
+anything there is a false acceptance.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from models.channel import through_codec
+from benchmarks.quality.conditions import Condition, read_noise
 from models.dataset import read_recordings
 from models.stt.evaluate import edit_distance
 from orchestrator.dialogue import Understood
@@ -28,15 +30,17 @@ from orchestrator.stages import ClientPool, Stages
 from orchestrator.turn import NoInput, TurnEvent, TurnParams, TurnTaker
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
 from parley.bot import load_bot
+from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
+from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
 from registry.gating.statistics import cluster_bootstrap
-from registry.home import Registry
-from registry.releasing.releases import champion
+from registry.releasing.releases import Release, champion_of
 
+_OUTSIDE = ("outside", "false_accepts", "false_orders")
 _TAIL_S = 1.5
 """Silence after a recording, so that its last turn ends."""
 
@@ -78,7 +82,7 @@ class Listener:
     """The ear of a call (turn taking, STT, NLU of one release) without a wire."""
 
     def __init__(self, stages: Stages, end_of_turn_ms: int) -> None:
-        self._stages = stages
+        self.stages = stages
         self._params = CallParams(turn=TurnParams(end_of_turn_ms=end_of_turn_ms))
 
     async def hear(self, pcm: Pcm) -> Heard:
@@ -88,7 +92,7 @@ class Listener:
     async def listen(self, pcm: Pcm) -> list[Turn]:
         """The turns of one recording, int16 ``[n]``: everything before the NLU."""
         taker = TurnTaker(self._params.turn)
-        ear = Ear(self._stages, Speaker(_NoLine(), "", lambda: taker.samples, trace=False), self._params)
+        ear = Ear(self.stages, Speaker(_NoLine(), "", lambda: taker.samples, trace=False), self._params)
         turns: list[Turn] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
@@ -108,7 +112,7 @@ class Listener:
 
     async def understand(self, turns: Sequence[Turn]) -> Heard:
         """What the turns of one recording mean together."""
-        return _merged([(turn.text, await self._stages.understand(turn.text)) for turn in turns])
+        return _merged([(turn.text, await self.stages.understand(turn.text)) for turn in turns])
 
 
 def _merged(turns: Sequence[tuple[str, Understood | None]]) -> Heard:
@@ -135,7 +139,24 @@ def interval(right: Sequence[bool], speakers: Sequence[str], draws: int = 2000, 
 
 
 def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
-    """The figures of a set: acceptance with its interval, WER, intent accuracy, slot F1."""
+    """The figures of a set: acceptance with its interval, WER, intent accuracy, slot F1; false acceptance.
+
+    Of the recordings outside the bot's domain, ``false_accepts`` is the share in which any intent was understood,
+    ``false_orders`` the share in which a slot was filled.
+    """
+    outside = [h for e, h in zip(entries, heard, strict=True) if not e["intent"]]
+    pairs = [(e, h) for e, h in zip(entries, heard, strict=True) if e["intent"]]
+    report: dict[str, Any] = {"recordings": len(entries), "speakers": len({e["speaker"] for e in entries})}
+    if outside:
+        report |= {
+            "outside": len(outside),
+            "false_accepts": round(float(np.mean([bool(h.intent) for h in outside])), 4),
+            "false_orders": round(float(np.mean([bool(h.slots) for h in outside])), 4),
+        }
+    return {**_command_figures([e for e, _ in pairs], [h for _, h in pairs]), **report} if pairs else report
+
+
+def _command_figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
     speakers = [e["speaker"] for e in entries]
     accepted = [e["intent"] == h.intent and e["slots"] == h.slots for e, h in zip(entries, heard, strict=True)]
     texts = [(e["text"].split(), h.text.split()) for e, h in zip(entries, heard, strict=True) if e.get("text")]
@@ -149,9 +170,15 @@ def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[s
         ),
         "slot_f1": round(slot_f1([e["slots"] for e in entries], [h.slots for h in heard]), 4),
         "one_turn": round(float(np.mean([h.turns == 1 for h in heard])), 4),
-        "recordings": len(entries),
-        "speakers": len(set(speakers)),
     }
+
+
+def listener_of(bot_name: str, engine: Engine, release: Release, pool: ClientPool | None = None) -> Listener:
+    """The ear of a bot's release; ``pool`` may give other clients than the repository's."""
+    site = settings()
+    pool = pool or ClientPool(site.repo_dir, engine)
+    stages = Stages(load_bot(bot_name, site), pool, release.stages, None)  # type: ignore[arg-type]  # nothing is spoken
+    return Listener(stages, site.end_of_turn_ms)
 
 
 async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -160,30 +187,34 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     entries = read_recordings(args.manifest)
     if args.speakers:
         entries = [e for e in entries if e["speaker"] in set(args.speakers.split(","))]
-    bot = load_bot(args.bot, site)
-    with Registry.at(site) as registry, registry.catalogue.read() as c:
-        release = champion(c, bot.name)
+    release = champion_of(site, args.bot)
+    condition, noise = Condition(args.snr, args.loss, args.gain, args.codec), read_noise(args.noise)
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
-        pool = ClientPool(site.repo_dir, engine)
-        stages = Stages(bot, pool, release.stages, None)  # type: ignore[arg-type]  # nothing is spoken
-        listener = Listener(stages, site.end_of_turn_ms)
+        listener = listener_of(args.bot, engine, release)
         heard = []
         with progress("slu", len(entries)) as bar:
             for entry in entries:
-                pcm = through_codec(read_audio(args.manifest.parent / entry["audio"]), args.codec)
+                pcm = condition.apply(read_audio(args.manifest.parent / entry["audio"]), noise, entry["audio"])
                 heard.append(await listener.hear(pcm))
                 bar.advance()
-    report = {
+    return {
         **figures(entries, heard),
-        "bot": args.bot, "codec": args.codec,
+        "bot": args.bot, "codec": args.codec, "condition": condition.name,
         "release": {s: f"{v.model}/{v.version}" for s, v in release.stages.items()},
-        "misses": [
-            {"audio": e["audio"], "speaker": e["speaker"], "said": e.get("text"), "heard": h.text, "slots": h.slots}
-            for e, h in zip(entries, heard, strict=True)
-            if e["intent"] != h.intent or e["slots"] != h.slots
-        ],
+        "misses": misses(entries, heard),
     }  # fmt: skip
-    return report
+
+
+def misses(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> list[dict[str, Any]]:
+    """What was not understood as it was meant."""
+    return [
+        {
+            "audio": e["audio"], "speaker": e["speaker"], "said": e.get("text"), "meant": e["slots"],
+            "heard": h.text, "intent": h.intent, "slots": h.slots, "turns": h.turns,
+        }
+        for e, h in zip(entries, heard, strict=True)
+        if e["intent"] != h.intent or e["slots"] != h.slots
+    ]  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -194,14 +225,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--manifest", type=Path, required=True, help="recordings, as JSON lines")
     parser.add_argument("--bot", default="barista")
     parser.add_argument("--codec", choices=("ulaw", "alaw", "none"), default="ulaw")
+    parser.add_argument("--noise", type=Path, help="a recording of noise, needed with --snr")
+    parser.add_argument("--snr", type=float, help="active speech over the noise, dB")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost and concealed, 0 to 1")
+    parser.add_argument("--gain", type=float, default=0.0, help="dB")
     parser.add_argument("--speakers", default="", help="only these, separated by commas")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(argv)
+    if (args.snr is None) != (args.noise is None):
+        raise ParleyError("--noise and --snr belong together", where="parley evaluate slu", mend="give both or neither")
     report = asyncio.run(evaluate(args))
-    low, high = report["command_acceptance_interval"]
-    print(f"command_acceptance {report['command_acceptance']:.4f} (95 % by speaker: {low:.4f} to {high:.4f})")
-    for name in ("wer", "intent_accuracy", "slot_f1", "one_turn", "recordings", "speakers"):
-        print(f"{name} {report[name]}")
+    if "command_acceptance" in report:
+        low, high = report["command_acceptance_interval"]
+        print(f"command_acceptance {report['command_acceptance']:.4f} (95 % by speaker: {low:.4f} to {high:.4f})")
+    for name in ("wer", "intent_accuracy", "slot_f1", "one_turn", "recordings", "speakers", *_OUTSIDE):
+        if name in report:
+            print(f"{name} {report[name]}")
     if args.json:
         write_json(args.json, report)
     return 0

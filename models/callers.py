@@ -96,12 +96,18 @@ def to_telephone_rate(audio: NDArray[np.float32], rate: int) -> Pcm:
     return np.clip(np.round(audio * (16384.0 / peak)), -32768, 32767).astype(np.int16)
 
 
+_FLITE_ADDENDA = {"latte": "l aa1 t ey0", "lattes": "l aa1 t ey0 z"}
+"""Words that flite's letter-to-sound rules get wrong (it says "lat"), in its phones with stress."""
+
+
 def _flite(text: str, voice: Voice, wav: Path) -> list[str]:
+    addenda = wav.with_name("addenda")
+    addenda.write_text("".join(f'"{word}" nil : {phones}\n' for word, phones in _FLITE_ADDENDA.items()))
     f0 = round(_FLITE_MEAN_F0[voice.name] * voice.pitch)
     stretch = f"duration_stretch={1 / voice.rate:.3f}"
     return [
-        require("flite"), "-voice", voice.name, "--setf", stretch, "--setf", f"int_f0_target_mean={f0}",
-        "-t", text, "-o", str(wav),
+        require("flite"), "-voice", voice.name, "-add_lex", str(addenda), "--setf", stretch,
+        "--setf", f"int_f0_target_mean={f0}", "-t", text, "-o", str(wav),
     ]  # fmt: skip
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,17 @@ class Dataset:
         """The rows of a split, of one source if given."""
         return [r for r in self.rows if r.split == name and source in (None, r.source)]
 
+    def for_fold(self, fold: int, seed: int) -> Dataset:
+        """The same rows with the recorded speakers split for a fold of the cross-validation."""
+        rows = tuple(
+            replace(r, split=fold_split(r.speaker, seed, fold)) if r.source == "recording" else r for r in self.rows
+        )
+        return replace(self, rows=rows)
+
+    def for_release(self) -> Dataset:
+        """The same rows with every recorded speaker to train on: nothing is left to choose or to measure by."""
+        return replace(self, rows=tuple(replace(r, split="train") if r.source == "recording" else r for r in self.rows))
+
     def dry(self, row: Row) -> Pcm:
         """The stored audio, before any line."""
         return read_audio(self.path / row.audio)
@@ -99,15 +110,44 @@ def load_dataset(path: Path | str) -> Dataset:
     return Dataset(path, summary["digest"], rows, summary.get("licence", ""))
 
 
+def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
+    """A dataset as a run splits it.
+
+    ``none`` as its manifest says, ``all`` for a release, ``synthetic`` without recordings, else a fold's number.
+    """
+    dataset = load_dataset(path)
+    if fold == "synthetic":
+        return replace(dataset, rows=tuple(r for r in dataset.rows if r.source == "synthetic"))
+    if fold == "all":
+        return dataset.for_release()
+    return dataset if fold == "none" else dataset.for_fold(int(fold), seed)
+
+
 def split_of(speaker: str, seed: int, dev: float = 0.1, test: float = 0.16) -> str:
     """A speaker's split, by a hash of the name: it stays put when other speakers come or go."""
-    draw = int.from_bytes(sha256(f"{seed}|{speaker}".encode()).digest()[:8], "big") / 2**64
+    draw = _draw(speaker, seed)
     return "test" if draw < test else "dev" if draw < test + dev else "train"
 
 
+def fold_of(speaker: str, seed: int, folds: int = 5) -> int:
+    """A speaker's fold in cross-validation, by the same hash as :func:`split_of`: 0 to ``folds - 1``."""
+    return int(_draw(speaker, seed) * folds)
+
+
+def fold_split(speaker: str, seed: int, fold: int, folds: int = 5) -> str:
+    """The split of a speaker when ``fold`` is the test: half a fold's worth of the following speakers is dev."""
+    after = (_draw(speaker, seed) - fold / folds) % 1.0
+    return "test" if after < 1 / folds else "dev" if after < 1.5 / folds else "train"
+
+
+def _draw(speaker: str, seed: int) -> float:
+    return int.from_bytes(sha256(f"{seed}|{speaker}".encode()).digest()[:8], "big") / 2**64
+
+
 def make_dataset(
-    bot: Bot, out: Path, *, recordings: Path | None, synthetic: int, seed: int, licence: str = "", jobs: int = 2
-) -> Dataset:
+    bot: Bot, out: Path, *, recordings: Path | None, synthetic: int, seed: int, licence: str = "", jobs: int = 2,
+    others: Sequence[str] = (),
+) -> Dataset:  # fmt: skip
     """Make (or finish) the dataset ``out``.
 
     Args:
@@ -118,13 +158,14 @@ def make_dataset(
         seed: every draw follows from it.
         licence: of the recordings; goes to the manifests of the models that learn from them.
         jobs: synthesisers at once.
+        others: sentences that are not the bot's; one synthetic utterance in five is a piece of one, if there are any.
 
     Raises:
         ParleyError: a synthesiser is missing, or the recordings' manifest is wrong (file, line, key).
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
     rows = list(_recorded_rows(recordings, out, seed)) if recordings else []
-    plans = list(_synthetic_plans(bot, synthetic, seed))
+    plans = list(_synthetic_plans(bot, synthetic, seed, others))
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
         for row in pool.map(lambda plan: _synthetic_row(plan, out, seed), plans):
             rows.append(row)
@@ -158,17 +199,21 @@ class _Plan:
     split: str
 
 
-def _synthetic_plans(bot: Bot, n: int, seed: int) -> Iterator[_Plan]:
+def _synthetic_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> Iterator[_Plan]:
     """What is said and by whom. One in five is the bot's words in random order: the acoustic model must not
-    learn the grammar, which is the decoder's part, and needs speech that is no request at all."""
+    learn the grammar, which is the decoder's part, and needs speech that is no request at all. ``others`` are
+    cut into pieces of up to eight words: phones in every order, so that other speech is heard as what it is."""
     grammar = Grammar(bot)
     words = grammar.words()
     voices = speakers()
     flite = [v for v in voices if v.engine == "flite"]
     rng = random.Random(f"synthetic|{seed}")
     for index in range(n):
-        if rng.random() < 0.2:
-            text, intent, slots = " ".join(rng.choices(words, k=rng.randint(1, 7))), "", {}
+        slots: dict[str, str] = {}
+        if others and rng.random() < 0.2:
+            text, intent = _piece(rng.choice(others).split(), rng), ""
+        elif rng.random() < 0.2:
+            text, intent = " ".join(rng.choices(words, k=rng.randint(1, 7))), ""
         else:
             drawn = grammar.sample(rng)
             text, intent, slots = drawn.text, drawn.intent, drawn.slots
@@ -179,6 +224,12 @@ def _synthetic_plans(bot: Bot, n: int, seed: int) -> Iterator[_Plan]:
         yield _Plan(
             f"syn-{index:06d}", text, intent, slots, vary(voice, rng), split_of(voice.speaker, seed, 0.05, 0.05)
         )
+
+
+def _piece(words: list[str], rng: random.Random) -> str:
+    length = min(len(words), rng.randint(2, 8))
+    start = rng.randint(0, len(words) - length)
+    return " ".join(words[start : start + length])
 
 
 def _synthetic_row(plan: _Plan, out: Path, seed: int) -> Row:
@@ -255,6 +306,21 @@ def read_recordings(manifest: Path) -> list[dict[str, Any]]:
                 raise ParleyError(f"{key}: expected {kind.__name__}", where=where, mend="see docs/data.md")
         entries.append(entry)
     return entries
+
+
+def read_sentences(path: Path) -> list[str]:
+    """Sentences of a text file, one a line: letters and apostrophes, lower case; others are left out.
+
+    Raises:
+        ParleyError: there is no such file, or no sentence in it.
+    """
+    if not path.is_file():
+        raise ParleyError("no such file", where=str(path), mend="give a text file, a sentence a line")
+    allowed = set("abcdefghijklmnopqrstuvwxyz' ")
+    found = [line for line in map(str.strip, path.read_text().splitlines()) if line and set(line) <= allowed]
+    if not found:
+        raise ParleyError("no sentence in it", where=str(path), mend="a sentence a line, lower case, no digits")
+    return found
 
 
 def speech_bounds(pcm: Pcm) -> tuple[float, float]:

@@ -5,10 +5,13 @@ The phones are looked up when a dataset or bundle is made and stored in it; serv
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 from models.callers import require
+from parley.files import write_json
 
 PHONES: tuple[str, ...] = (
     "aa", "ae", "ah", "ao", "aw", "ay", "b", "ch", "d", "dh", "eh", "er", "ey", "f", "g", "hh", "ih", "iy", "jh",
@@ -48,18 +51,27 @@ def fold(phones: str) -> str:
     return " ".join("ah" if p == "ax" else p for p in phones.split() if p != "pau")
 
 
-def pronunciations(words: Iterable[str]) -> dict[str, list[str]]:
+def pronunciations(words: Iterable[str], cache: Path | None = None) -> dict[str, list[str]]:
     """Phone strings of each word, the most usual first.
+
+    Args:
+        words: lower case.
+        cache: file that keeps what flite said: asking for thousands of words takes a minute.
 
     Raises:
         ParleyError: flite is missing; names the package.
     """
     flite = require("flite")
-    lexicon: dict[str, list[str]] = {}
+    asked: dict[str, str] = json.loads(cache.read_text()) if cache and cache.is_file() else {}
+    known, lexicon = len(asked), {}
     for word in sorted(set(words)):
         if word in VARIANTS:
             lexicon[word] = list(VARIANTS[word])
             continue
-        said = subprocess.run([flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, check=True)
-        lexicon[word] = [fold(said.stdout)]
+        if word not in asked:
+            said = subprocess.run([flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, check=True)
+            asked[word] = fold(said.stdout)
+        lexicon[word] = [asked[word]]
+    if cache and len(asked) > known:
+        write_json(cache, asked)
     return lexicon

@@ -30,7 +30,7 @@ from parley.utterances import read_utterances
 from registry.versions.inspection import inspect_bundle
 
 ROOT = Path(__file__).parent.parent
-SMALL = SttConfig(channels=16, blocks=((1, 2), (2, 2), (1, 0)))
+SMALL = SttConfig(channels=16, blocks=((1, 2), (2, 2), (1, 0)), gate=4)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def _train(dataset: Dataset, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> Run:
-    monkeypatch.setattr(train, "SttConfig", lambda: SMALL)
+    monkeypatch.setattr(train, "SttConfig", lambda gate: SMALL)
     monkeypatch.setattr(train, "_LOOK_EVERY", 4)
     monkeypatch.setattr(train, "recalibrate", lambda network, batches: _RECALIBRATE(network, batches, count=3))
     args = argparse.Namespace(
@@ -51,6 +51,10 @@ def _train(dataset: Dataset, out: Path, steps: int, monkeypatch: pytest.MonkeyPa
         steps=steps,
         batch=4,
         lr=2e-3,
+        fold="none",
+        init=None,
+        gate=4,
+        average=0.9995,
         freeze_at=0.5,
         patience=99,
         resume=resume,
@@ -84,17 +88,17 @@ def test_a_run_that_was_interrupted_ends_where_a_straight_one_ends(
 ) -> None:
     straight = _train(dataset, tmp_path / "straight", 8, monkeypatch)
     looks: list[int] = []
-    original = train._look
+    original = train.Training._look
 
-    def dying_look(*args: object) -> None:
-        original(*args)  # type: ignore[arg-type]
+    def dying_look(training: train.Training, loss: float) -> None:
+        original(training, loss)
         looks.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_look", dying_look)
+    monkeypatch.setattr(train.Training, "_look", dying_look)
     with pytest.raises(KeyboardInterrupt):
         _train(dataset, tmp_path / "stopped", 8, monkeypatch)
-    monkeypatch.setattr(train, "_look", original)
+    monkeypatch.setattr(train.Training, "_look", original)
     resumed = _train(dataset, tmp_path / "stopped", 8, monkeypatch, resume=True)
 
     mine, theirs = SttNetwork(SMALL), SttNetwork(SMALL)

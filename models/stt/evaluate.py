@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.channel import through_codec
-from models.dataset import Dataset, Row, load_dataset
+from models.dataset import Dataset, Row, load_split
 from models.stt.client import SttClient, Transcript
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import SlotSpec, load_bot
@@ -90,7 +90,7 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row], slots: dict[s
 
 async def evaluate(run: Run) -> dict[str, Any]:
     """Measure RUN/bundle on its dataset's test split and write the figures into run and manifest."""
-    dataset = load_dataset(run.params["data"])
+    dataset = load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
     slots = load_bot(run.params["bot"]).slots
     figures: dict[str, Any] = {}
     for source in ("recording", "synthetic"):

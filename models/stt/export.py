@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import exporting
-from models.dataset import Dataset, Row, load_dataset
+from models.dataset import Dataset, load_split
 from models.pronunciation import pronunciations
-from models.stt.client import SttClient, save_graph
-from models.stt.evaluate import decode_row
+from models.stt.client import save_graph
+from models.stt.confidence import calibrate
 from models.stt.network import HOP, LABELS, STRIDE, SttConfig, SttNetwork
 from models.training import environment, git_lineage, load_checkpoint
 from parley.audio import Pcm
@@ -29,7 +29,6 @@ from parley.bot.grammar import Grammar
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.runs import Run
-from parley.serving.onnx_engine import OnnxEngine
 from parley.utterances import Utterance, Utterances
 
 _TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "int8": 2.5}
@@ -60,13 +59,18 @@ def load_network(run: Run) -> SttNetwork:
     return network.eval()
 
 
+def split_as_trained(run: Run) -> Dataset:
+    """The run's dataset, split as the run split it."""
+    return load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
+
+
 def export(run: Run, precision: str, *, tensorrt: bool = False) -> Path:
     """Write RUN/bundle.
 
     Raises:
         ParleyError: parity is off, or a TensorRT plan is asked for without a GPU.
     """
-    network, dataset = load_network(run), load_dataset(run.params["data"])
+    network, dataset = load_network(run), split_as_trained(run)
     with exporting.staged(run.bundle_path) as bundle:
         manifest = _export_into(bundle, run, network, dataset, precision, tensorrt=tensorrt)
     size = (run.bundle_path / "model.onnx").stat().st_size
@@ -162,57 +166,6 @@ def _real_chunks(step: Step, network: SttNetwork, dataset: Dataset, utterances: 
 
 def _padded(pcm: Pcm, size: int) -> Pcm:
     return np.pad(pcm, (0, size - len(pcm)))
-
-
-async def calibrate(bundle: Path, dataset: Dataset) -> dict[str, float]:
-    """Fit the confidence on dev: the margin of right transcripts against wrong ones and speech outside the grammar.
-
-    Below the threshold the bot asks again. It leans to accepting: the dialogue confirms an order before it is placed.
-    """
-    rows = [r for r in dataset.split("dev", "recording") if r.text][:80] + dataset.split("dev", "synthetic")[:150]
-    async with OnnxEngine.from_bundle(bundle) as engine:
-        client = SttClient(bundle, engine, "", 1)
-        points = [await _margin(client, dataset, row) for row in rows]
-    margins, right = np.array([m for m, _ in points]), np.array([r for _, r in points], dtype=np.float64)
-    offset, slope = fit_logistic(margins, right)
-    return {
-        "offset": round(offset, 4), "slope": round(slope, 4), "threshold": 0.3,
-        "fitted_on": len(points), "right": int(right.sum()),
-    }  # fmt: skip
-
-
-def fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Offset and slope of P(y = 1) over one variable, by penalised Newton steps on the standardised variable.
-
-    Two pseudo-observations, one of each kind (Platt's targets), keep separable data from an infinite slope.
-    """
-    mean, scale = float(np.mean(x)), float(np.std(x)) or 1.0
-    z = (x - mean) / scale
-    design = np.stack([np.ones_like(z), z], axis=1)
-    target = np.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
-    weights = np.zeros(2)
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (target - p) - 0.05 * weights
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + 0.05 * np.eye(2)
-        move = np.linalg.solve(hessian, gradient)
-        weights += move * min(1.0, 2.0 / (float(np.max(np.abs(move))) + 1e-12))
-    return float(weights[0] - weights[1] * mean / scale), float(weights[1] / scale)
-
-
-async def _margin(client: SttClient, dataset: Dataset, row: Row) -> tuple[float, bool]:
-    transcript = await decode_row(client, dataset, row)
-    in_grammar = row.source == "recording" or bool(row.intent)
-    return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "")
-
-
-def words_agree(heard: str, said: str) -> bool:
-    """Equal but for the articles, which the recordings' labels do not settle."""
-
-    def content(text: str) -> list[str]:
-        return [w for w in text.split() if w not in ("a", "an")]
-
-    return content(heard) == content(said)
 
 
 def main(argv: list[str] | None = None) -> None:

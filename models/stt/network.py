@@ -2,7 +2,9 @@
 
 Log-mel features (inside the graph) with a slow running mean beside them, a strided convolution to 30 ms frames, and
 residual blocks of depthwise-separable convolutions (QuartzNet, Kriman et al. 2019, with the inverted bottleneck of
-MobileNetV2), trained with CTC (Graves et al. 2006) and an intermediate CTC loss (Lee & Watanabe 2021).
+MobileNetV2). Every second block is scaled by what the call sounded like so far, speaker, room and noise (squeeze and
+excitation, Hu et al. 2018, over the mean since the utterance began, so that it streams). Trained with CTC (Graves et
+al. 2006) and an intermediate CTC loss (Lee & Watanabe 2021).
 
 Every layer is written as ``step(x, state) -> (y, state)``. Look-ahead is a delay: a block that sees ``right`` future
 frames emits ``right`` frames late, so a whole utterance and any chunking of it give the same numbers.
@@ -42,6 +44,12 @@ class SttConfig:
     """(dilation, right) of each block, in frames of 30 ms."""
     chunk_ms: int = 240
     dropout: float = 0.1
+    gate: int = 0
+    """Width of the squeezed mean that scales every second block; 0 leaves the gates out."""
+
+    def gated(self) -> list[int]:
+        """The blocks that have a gate."""
+        return list(range(1, len(self.blocks), 2)) if self.gate else []
 
     @property
     def lookahead_frames(self) -> int:
@@ -63,7 +71,9 @@ class SttConfig:
 
     def state_size(self) -> int:
         """Numbers in the state of one call."""
-        return (WINDOW - HOP) + N_MELS + 2 * N_MELS * (FRONT_KERNEL - STRIDE) + self.channels * sum(self.cache_frames())
+        front = (WINDOW - HOP) + N_MELS + 2 * N_MELS * (FRONT_KERNEL - STRIDE)
+        gates = len(self.gated())
+        return front + self.channels * (sum(self.cache_frames()) + gates) + (1 if gates else 0)
 
 
 @dataclass
@@ -74,10 +84,14 @@ class State:
     mean: Tensor  # [batch, N_MELS] running mean of the features
     features: Tensor  # [batch, 2 * N_MELS, FRONT_KERNEL - STRIDE] the last feature frames
     blocks: list[Tensor] = field(default_factory=list)  # each [batch, channels, cache]
+    sums: list[Tensor] = field(default_factory=list)  # of the gated blocks, each [batch, channels]
+    age: Tensor | None = None  # [batch, 1] frames in the sums; only with gates
 
     def pack(self) -> Tensor:
         """One row of numbers a stream, shape ``[batch, state_size]``."""
-        parts = [self.samples, self.mean, self.features, *self.blocks]
+        parts = [self.samples, self.mean, self.features, *self.blocks, *self.sums]
+        if self.age is not None:
+            parts.append(self.age)
         return torch.cat([p.flatten(1) for p in parts], dim=1)
 
     @classmethod
@@ -85,9 +99,12 @@ class State:
         """The inverse of :meth:`pack`."""
         keep = FRONT_KERNEL - STRIDE
         sizes = [WINDOW - HOP, N_MELS, 2 * N_MELS * keep, *(config.channels * n for n in config.cache_frames())]
-        parts = flat.split(sizes, dim=1)
-        blocks = [p.reshape(-1, config.channels, n) for p, n in zip(parts[3:], config.cache_frames(), strict=True)]
-        return cls(parts[0], parts[1], parts[2].reshape(-1, 2 * N_MELS, keep), blocks)
+        gates, count = len(config.gated()), len(config.blocks)
+        parts = flat.split([*sizes, *([config.channels] * gates), *([1] if gates else [])], dim=1)
+        caches = zip(parts[3 : 3 + count], config.cache_frames(), strict=True)
+        blocks = [p.reshape(-1, config.channels, n) for p, n in caches]
+        sums, age = list(parts[3 + count : 3 + count + gates]), parts[-1] if gates else None
+        return cls(parts[0], parts[1], parts[2].reshape(-1, 2 * N_MELS, keep), blocks, sums, age)
 
 
 def mel_filters(warp: float = 1.0) -> Tensor:
@@ -163,11 +180,31 @@ class Pointwise(nn.Module):
         return torch.baddbmm(self.linear.bias[:, None], weight, x)
 
 
+class Gate(nn.Module):
+    """Scales channels by a function of their mean since the utterance began."""
+
+    PRIOR_FRAMES = 10.0
+    """The mean begins as if so many frames of zero had been seen."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.squeeze, self.excite = Pointwise(channels, width), Pointwise(width, channels)
+
+    def forward(self, x: Tensor, total: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
+        """``x`` ``[batch, channels, frames]``, ``total`` ``[batch, channels]``, ``age`` ``[batch, 1]``; x and total."""
+        sums = total[:, :, None] + torch.cumsum(x, dim=2)
+        count = torch.arange(1, x.shape[2] + 1, device=x.device, dtype=torch.float32)
+        mean = sums / (age[:, :, None] + count + self.PRIOR_FRAMES)
+        scale = torch.sigmoid(self.excite(F.silu(self.squeeze(mean))))
+        return x * (2.0 * scale), sums[:, :, -1]
+
+
 class Block(nn.Module):
     """Depthwise convolution over time, then a pointwise bottleneck, around a delayed residual."""
 
-    def __init__(self, config: SttConfig, dilation: int, right: int) -> None:
+    def __init__(self, config: SttConfig, dilation: int, right: int, *, gated: bool = False) -> None:
         super().__init__()
+        self.gate = Gate(config.channels, config.gate) if gated else None
         channels, hidden = config.channels, config.channels * config.expansion
         self.right, self.cache = right, (config.kernel - 1) * dilation
         self.depthwise = nn.Conv1d(channels, channels, config.kernel, dilation=dilation, groups=channels, bias=False)
@@ -178,13 +215,28 @@ class Block(nn.Module):
         # Whole channels of an utterance: as strong a regulariser here, and a mask of C numbers instead of C x T.
         self.dropout = nn.Dropout1d(config.dropout)
 
-    def forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """``x`` ``[batch, channels, frames]``, ``cache`` ``[batch, channels, cache]``; the same shapes out."""
+    def forward(
+        self, x: Tensor, cache: Tensor, total: Tensor | None, age: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """One stretch of frames.
+
+        Args:
+            x: ``[batch, channels, frames]``.
+            cache: ``[batch, channels, cache]``, the frames before.
+            total: ``[batch, channels]``, what the gate has summed; None without one.
+            age: ``[batch, 1]``, frames in that sum.
+
+        Returns:
+            Output, new cache and new total, of the same shapes.
+        """
         seen = torch.cat([cache, x], dim=2)
-        y = self.narrow(F.silu(self.widen(self.norm_in(self.depthwise(seen)))))
+        y = self.norm_in(self.depthwise(seen))
+        if self.gate is not None and total is not None and age is not None:
+            y, total = self.gate(y, total, age)
+        y = self.narrow(F.silu(self.widen(y)))
         first = self.cache - self.right
         residual = seen[:, :, first : first + x.shape[2]]
-        return residual + self.dropout(self.norm_out(y)), seen[:, :, -self.cache :]
+        return residual + self.dropout(self.norm_out(y)), seen[:, :, -self.cache :], total
 
 
 class SttNetwork(nn.Module):
@@ -196,7 +248,9 @@ class SttNetwork(nn.Module):
         self.features = Features()
         self.front = nn.Conv1d(2 * N_MELS, config.channels, FRONT_KERNEL, stride=STRIDE)
         self.front_norm = nn.BatchNorm1d(config.channels)
-        self.blocks = nn.ModuleList(Block(config, d, r) for d, r in config.blocks)
+        self.blocks = nn.ModuleList(
+            Block(config, d, r, gated=i in config.gated()) for i, (d, r) in enumerate(config.blocks)
+        )
         self.output = Pointwise(config.channels, len(LABELS))
         self.middle_output = Pointwise(config.channels, len(LABELS))
 
@@ -226,15 +280,20 @@ class SttNetwork(nn.Module):
             features = features * mask
         seen = torch.cat([state.features, features.transpose(1, 2)], dim=2)
         y = F.silu(self.front_norm(self.front(seen)))
-        caches = []
+        gated = self.config.gated()
+        caches: list[Tensor] = []
+        sums: list[Tensor] = []
         middle = y
         for index, (block, cache) in enumerate(zip(self.blocks, state.blocks, strict=True)):
-            y, cache = block(y, cache)
+            y, cache, total = block(y, cache, state.sums[len(sums)] if index in gated else None, state.age)
             caches.append(cache)
+            if total is not None:
+                sums.append(total)
             if index == len(self.blocks) // 2:
                 middle = y
         keep = FRONT_KERNEL - STRIDE
-        new = State(samples[:, -(WINDOW - HOP) :], mean[:, -1], seen[:, :, -keep:], caches)
+        age = state.age + torch.full_like(state.age, y.shape[2]) if state.age is not None else None
+        new = State(samples[:, -(WINDOW - HOP) :], mean[:, -1], seen[:, :, -keep:], caches, sums, age)
         return self.output(y), middle, new
 
     def forward(self, pcm: Tensor, mel: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

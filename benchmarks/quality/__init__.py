@@ -1,0 +1,1 @@
+"""What the models are worth on real data, with the peers beside them, a module a family."""

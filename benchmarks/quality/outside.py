@@ -1,0 +1,94 @@
+"""Speech that is no request of the bot, as a manifest: ``python -m benchmarks.quality.outside --out DIR``.
+
+``--digits DIR``: strings of three to eight spoken digits, from single digits named ``<digit>_<speaker>_<take>.flac``,
+put together with natural gaps. ``--sentences FILE``: sentences of other domains, a line each, by synthetic voices.
+Understanding anything in them is a false acceptance (``parley evaluate slu --manifest DIR/manifest.jsonl``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from models.callers import SAME_SPEAKER, speakers, synthesise, vary
+from models.dataset import read_sentences, split_of
+from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.command import exit_with
+from parley.errors import ParleyError
+from parley.files import write_atomic
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, str, Pcm]]:
+    """``count`` strings: speaker, text and audio with a second of silence on both sides.
+
+    Raises:
+        ParleyError: no digits in ``folder``.
+    """
+    takes: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.glob("[0-9]_*_*.flac")):
+        takes[path.stem.split("_")[1]].append(path)
+    if not takes:
+        raise ParleyError("no digits here", where=str(folder), mend="files named <digit>_<speaker>_<take>.flac")
+    rng = random.Random(f"digits|{seed}")
+    for index in range(count):
+        speaker = sorted(takes)[index % len(takes)]
+        chosen = rng.choices(takes[speaker], k=rng.randint(3, 8))
+        parts = [np.zeros(SAMPLE_RATE, np.int16)]
+        for path in chosen:
+            parts += [read_audio(path), np.zeros(int(rng.uniform(0.02, 0.25) * SAMPLE_RATE), np.int16)]
+        text = " ".join(_WORDS[int(p.stem[0])] for p in chosen)
+        yield f"digits:{speaker}", text, np.concatenate([*parts, np.zeros(SAMPLE_RATE, np.int16)])
+
+
+def other_sentences(path: Path, count: int, seed: int) -> Iterator[tuple[str, str, Pcm]]:
+    """``count`` drawn sentences by synthetic voices that no training with this seed hears."""
+    sentences, rng = read_sentences(path), random.Random(f"others|{seed}")
+    voices = [v for v in speakers() if v.name not in SAME_SPEAKER and split_of(v.speaker, seed, 0.05, 0.05) == "test"]
+    for _ in range(count):
+        voice, text = vary(rng.choice(voices), rng), rng.choice(sentences)
+        silence = np.zeros(SAMPLE_RATE, np.int16)
+        yield voice.speaker, text, np.concatenate([silence, synthesise(text, voice), silence])
+
+
+def write_manifest(out: Path, utterances: Iterator[tuple[str, str, Pcm]], prefix: str) -> list[dict[str, Any]]:
+    """Write each utterance's audio into ``out`` and return its rows."""
+    rows = []
+    for index, (speaker, text, pcm) in enumerate(utterances):
+        name = f"{prefix}-{index:04d}.flac"
+        soundfile.write(str(out / name), pcm, SAMPLE_RATE, subtype="PCM_16")
+        ends = {"speech_start": 1.0, "speech_end": round(len(pcm) / SAMPLE_RATE - 1.0, 2)}
+        rows.append({"audio": name, "speaker": speaker, "text": text, "intent": "", "slots": {}, **ends})
+    return rows
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and write the manifest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", type=Path)
+    parser.add_argument("--sentences", type=Path)
+    parser.add_argument("--count", type=int, default=200, help="utterances of each kind")
+    parser.add_argument("--seed", type=int, default=7, help="of the training whose test voices speak")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    if args.digits:
+        rows += write_manifest(args.out, digit_strings(args.digits, args.count, args.seed), "digits")
+    if args.sentences:
+        rows += write_manifest(args.out, other_sentences(args.sentences, args.count, args.seed), "sentence")
+    write_atomic(args.out / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    print(f"{len(rows)} utterances in {args.out / 'manifest.jsonl'}")
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,97 @@
+"""How sure an STT version is of what it heard, fitted on people and noises that it was not trained on.
+
+The confidence is a logistic function of the decoder's margin: how much worse than any sounds at all the grammar's best
+sentence explains the audio. The threshold below which the bot asks again is the highest that refuses at most one in
+a hundred of the right transcripts: what it refuses of other speech is then as much as comes for free.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.channel import through_codec
+from models.dataset import Dataset, Row
+from models.noises import NoiseBank
+from models.stt.augment import Disturbance, disturb
+from models.stt.client import SttClient
+from models.stt.evaluate import decode
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.serving.onnx_engine import OnnxEngine
+
+_LOST_SHARE = 0.01
+_THRESHOLDS = (0.1, 0.7)
+_CALLS = Disturbance(noisy=1.0, snr_db=(5.0, 30.0))
+
+
+async def calibrate(bundle: Path, dataset: Dataset, seed: int = 7) -> dict[str, float]:
+    """Fit on dev: right transcripts against wrong ones and speech outside the grammar, clean and in noise."""
+    rows = dataset.split("dev", "recording")
+    rows = [r for r in rows if r.text][:80] + dataset.split("dev", "synthetic")[:150]
+    async with OnnxEngine.from_bundle(bundle) as engine:
+        client = SttClient(bundle, engine, "", 1)
+        points = [await _margin(client, row, pcm) for row, pcm in _heard(dataset, rows, seed)]
+    margins, right = np.array([m for m, _ in points]), np.array([r for _, r in points], dtype=np.float64)
+    offset, slope = fit_logistic(margins, right)
+    return {
+        "offset": round(offset, 4), "slope": round(slope, 4),
+        "threshold": choose_threshold(1 / (1 + np.exp(-np.clip(offset + slope * margins, -30, 30))), right > 0),
+        "fitted_on": len(points), "right": int(right.sum()),
+    }  # fmt: skip
+
+
+def _heard(dataset: Dataset, rows: list[Row], seed: int) -> list[tuple[Row, Pcm]]:
+    """Recordings over a clean line and in a drawn noisy call, synthetic callers over their own line."""
+    rng, talkers = random.Random(f"confidence|{seed}"), [dataset.dry(r) for r in rows]
+    bank = NoiseBank.make(seed, talkers)
+    heard = []
+    for row, dry in zip(rows, talkers, strict=True):
+        recorded = row.source == "recording"
+        heard.append((row, through_codec(dry if recorded else dataset.heard(row), "ulaw")))
+        if recorded:
+            heard.append((row, disturb(dry, rng, bank, _CALLS)))
+    return heard
+
+
+async def _margin(client: SttClient, row: Row, pcm: Pcm) -> tuple[float, bool]:
+    start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
+    transcript = await decode(client, pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)])
+    in_grammar = row.source == "recording" or bool(row.intent)
+    return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "")
+
+
+def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """The highest threshold that loses at most one in a hundred of the right ones, 0.1 to 0.7."""
+    lowest = float(np.quantile(sure[right], _LOST_SHARE)) if right.any() else _THRESHOLDS[0]
+    return round(float(np.clip(lowest, *_THRESHOLDS)), 4)
+
+
+def fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Offset and slope of P(y = 1) over one variable, by penalised Newton steps on the standardised variable.
+
+    Two pseudo-observations, one of each kind (Platt's targets), keep separable data from an infinite slope.
+    """
+    mean, scale = float(np.mean(x)), float(np.std(x)) or 1.0
+    z = (x - mean) / scale
+    design = np.stack([np.ones_like(z), z], axis=1)
+    target = np.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
+    weights = np.zeros(2)
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (target - p) - 0.05 * weights
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + 0.05 * np.eye(2)
+        move = np.linalg.solve(hessian, gradient)
+        weights += move * min(1.0, 2.0 / (float(np.max(np.abs(move))) + 1e-12))
+    return float(weights[0] - weights[1] * mean / scale), float(weights[1] / scale)
+
+
+def words_agree(heard: str, said: str) -> bool:
+    """Equal but for the articles, which the recordings' labels do not settle."""
+
+    def content(text: str) -> list[str]:
+        return [w for w in text.split() if w not in ("a", "an")]
+
+    return content(heard) == content(said)

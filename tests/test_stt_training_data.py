@@ -1,0 +1,103 @@
+"""What the STT trains on: noises, disturbed calls, spliced recordings, folds and realigned words."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from models.channel import active_rms, lose_packets
+from models.dataset import Row, fold_of, fold_split
+from models.noises import NoiseBank
+from models.stt.augment import Disturbance, disturb
+from models.stt.confidence import choose_threshold
+from models.stt.network import LABELS
+from models.stt.realign import best_forms
+from models.stt.splice import Splicer
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+
+_TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def bank() -> NoiseBank:
+    return NoiseBank.make(1, [_TONE], variants=1)
+
+
+def test_every_noise_has_unit_level_and_the_seed_decides_it(bank: NoiseBank) -> None:
+    first, again = (bank.draw(5000, np.random.default_rng(3)) for _ in range(2))
+
+    assert np.array_equal(first, again)
+    assert all(np.sqrt(np.mean(n**2)) == pytest.approx(1, abs=0.01) for group in bank.kinds.values() for n in group)
+
+
+def test_a_noisy_call_has_the_level_and_the_ratio_that_were_drawn(bank: NoiseBank) -> None:
+    quiet = Disturbance(noisy=0.0, room=0.0, lost=0.0, overloaded=0.0, level_dbfs=(-23.0, -23.0))
+
+    heard = disturb(_TONE, random.Random(1), bank, quiet)
+
+    assert len(heard) == len(_TONE)
+    assert 20 * np.log10(active_rms(heard) / 32768) == pytest.approx(-23, abs=0.5)
+
+
+def test_silence_becomes_noise_alone(bank: NoiseBank) -> None:
+    assert disturb(np.zeros(8000, np.int16), random.Random(2), bank).any()
+
+
+def test_lost_packets_are_silent_or_concealed_and_about_as_many_as_asked() -> None:
+    pcm = np.tile(_TONE, 60)
+
+    silent = lose_packets(pcm, 0.1, np.random.default_rng(1), conceal=False)
+    concealed = lose_packets(pcm, 0.1, np.random.default_rng(1), conceal=True)
+
+    lost = (silent.reshape(-1, FRAME_SAMPLES) == 0).all(axis=1)
+    assert 0.07 < lost.mean() < 0.13
+    assert (concealed.reshape(-1, FRAME_SAMPLES)[lost] != 0).any(axis=1).mean() > 0.9
+    assert np.array_equal(concealed.reshape(-1, FRAME_SAMPLES)[~lost], pcm.reshape(-1, FRAME_SAMPLES)[~lost])
+
+
+def test_folds_share_no_speaker_and_every_speaker_is_tested_once() -> None:
+    names = [f"person {n}" for n in range(200)]
+    for name in names:
+        splits = [fold_split(name, 7, fold) for fold in range(5)]
+        assert splits.count("test") == 1 and splits[fold_of(name, 7)] == "test"
+    assert all(20 < sum(fold_of(n, 7) == f for n in names) < 60 for f in range(5))
+
+
+def _recording(name: str) -> Row:
+    return Row(name, "", "", 2.0, "anna", "train", "recording", "one two three", "", {}, 0.2, 1.8)
+
+
+def test_spliced_pieces_are_one_speakers_whole_words() -> None:
+    rows = [_recording("r1"), _recording("r2")]
+    words = {r.id: [["one", 0.2, 0.7], ["two", 0.7, 1.2], ["three", 1.2, 1.8]] for r in rows}
+    splicer = Splicer(rows, {r.id: np.tile(_TONE, 2) for r in rows}, words)
+    rng = random.Random(4)
+
+    pieces = splicer.draw(rows[0], rng)
+    joined = splicer.join(pieces, rng)
+
+    assert 2 <= len(pieces) <= 5 and all(p.row.speaker == "anna" and 0 <= p.first < p.last <= 3 for p in pieces)
+    spoken = sum(p.end - p.start for p in pieces)
+    assert spoken - 400 <= len(joined) <= spoken + 5 * 0.36 * SAMPLE_RATE + 900
+
+
+def test_realignment_takes_the_form_that_was_said() -> None:
+    said = ["", "ah", "n", "", "ae", "p", ""]
+    log_probs = np.full((len(said), len(LABELS)), -9.0, dtype=np.float32)
+    for frame, phone in enumerate(said):
+        log_probs[frame, LABELS.index(phone)] = -0.1
+
+    assert best_forms(log_probs, [["ah", "ah n"], ["ae p", "ey p"]]) == ["ah n", "ae p"]
+    assert best_forms(log_probs[:1], [["ah", "ah n"], ["ae p"]]) == []
+
+
+def test_the_threshold_loses_at_most_one_in_a_hundred_of_what_was_right() -> None:
+    sure = np.linspace(0, 1, 1001)
+
+    threshold = choose_threshold(sure, sure > 0.3)
+
+    assert 0.29 < threshold < 0.32
+    assert choose_threshold(sure, sure > 0.95) == 0.7
+    assert choose_threshold(sure, np.zeros(1001, dtype=bool)) == 0.1
