@@ -146,8 +146,10 @@ def test_viterbi_finds_the_best_path_bio_allows() -> None:
     rng = np.random.default_rng(3)
     for _ in range(20):
         scores = rng.normal(size=(4, 5)).astype(np.float32)
-        paths = {p: start[p[0]] + sum(scores[i, t] for i, t in enumerate(p)) + sum(pairs[a, b] for a, b in zip(p, p[1:], strict=False))
-                 for p in itertools.product(range(5), repeat=4)}  # fmt: skip
+        paths = {}
+        for path in itertools.product(range(5), repeat=4):
+            steps = sum(pairs[before, after] for before, after in itertools.pairwise(path))
+            paths[path] = start[path[0]] + sum(scores[at, tag] for at, tag in enumerate(path)) + steps
         assert tuple(viterbi(scores, start, pairs)) == max(paths, key=lambda p: paths[p])
     assert viterbi(np.zeros((0, 5)), start, pairs) == []
 
@@ -160,13 +162,50 @@ def test_the_chain_sums_over_all_paths() -> None:
     scores, mask = torch.randn(2, 4, 3), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     total = 0.0
     for path in itertools.product(range(3), repeat=4):
-        total += float(torch.exp(-chain.loss(scores, torch.tensor([path, path]), mask))[0])
+        total += float(torch.exp(-chain.loss(scores, torch.tensor([path, path]), mask).detach())[0])
     assert total == pytest.approx(1.0, abs=1e-5)
     short = sum(
-        float(torch.exp(-chain.loss(scores[1:], torch.tensor([[*p, 0, 0]]), mask[1:]))[0])
+        float(torch.exp(-chain.loss(scores[1:], torch.tensor([[*p, 0, 0]]), mask[1:]).detach())[0])
         for p in itertools.product(range(3), repeat=2)
     )
     assert short == pytest.approx(1.0, abs=1e-5)
+
+
+def test_expectations_are_those_of_all_paths_counted_one_by_one() -> None:
+    torch.manual_seed(2)
+    chain = Chain(3)
+    torch.nn.init.normal_(chain.pairs)
+    torch.nn.init.normal_(chain.start)
+    scores, mask = torch.randn(1, 3, 3), torch.ones(1, 3, dtype=torch.int64)
+    words, starts, pairs = chain.expected(scores, mask)
+    counted, follows, entropy = torch.zeros(3, 3), torch.zeros(3, 3), 0.0
+    for path in itertools.product(range(3), repeat=3):
+        surprise = float(chain.loss(scores, torch.tensor([path]), mask).detach())
+        share = np.exp(-surprise)
+        entropy += share * surprise
+        for at, tag in enumerate(path):
+            counted[at, tag] += share
+        for before, after in itertools.pairwise(path):
+            follows[before, after] += share
+    assert torch.allclose(words[0], counted, atol=1e-5)
+    assert torch.allclose(starts, counted[0], atol=1e-5)
+    assert torch.allclose(pairs, follows, atol=1e-5)
+    own = chain.divergence(scores, mask, (words, starts, pairs))  # to itself: the entropy
+    assert float(own.detach()) == pytest.approx(entropy, abs=1e-4)
+
+
+def test_a_taught_run_reads_the_words_of_its_teachers(corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "teacher", 1, TINY)
+    run = fit(corpus, tmp_path / "taught", 2, replace(TINY, teaching=0.5), [tmp_path / "teacher"])
+    assert run.params["teachers"] == ["teacher"]
+    with pytest.raises(ParleyError, match="other words"):
+        fit(corpus, tmp_path / "other", 2, replace(TINY, grams=32), [tmp_path / "teacher"])
+
+
+@pytest.mark.parametrize("knobs", [{"consistency": 1.0}, {"mixup": 0.5}, {"transitions": False}])
+def test_every_way_of_learning_runs(knobs: dict[str, float], corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1, **knobs))
+    assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
 
 
 def test_padding_changes_no_answer(corpus: Path, tmp_path: Path) -> None:
@@ -188,7 +227,7 @@ def test_a_stopped_fit_continues_to_the_same_weights(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "log", _interrupt)
         fit(corpus, tmp_path / "cut", 1, TINY)
-    (tmp_path / "cut" / "best").exists()
+    assert not (tmp_path / "cut" / "best").exists()
     fit(corpus, tmp_path / "cut", 1, TINY)
     whole, cut = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

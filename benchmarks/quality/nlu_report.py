@@ -41,7 +41,9 @@ def markdown(report: dict[str, Any]) -> str:
         for part, summary in corpus["summary"].items():
             if part == "test" and "test_best_overall" in corpus["summary"]:
                 continue  # the same figures under the name of their threshold
-            lines.append(f"| Parley, {part.replace('_', ' ')} | " + " | ".join(_cell(summary[c]) for c in columns) + " |")
+            lines.append(
+                f"| Parley, {part.replace('_', ' ')} | " + " | ".join(_cell(summary[c]) for c in columns) + " |"
+            )
         for peer, values in PUBLISHED[name]:
             cells = [f"{values[c]:.1f}" if c in values else "" for c in columns]
             lines.append(f"| {peer}, published | " + " | ".join(cells) + " |")

@@ -60,7 +60,9 @@ class Corpus:
     @property
     def digest(self) -> str:
         """SHA-256 over every row: names the dataset."""
-        return sha256_json([[(r.words, r.tags, r.intent) for r in part] for part in (self.train, self.valid, self.test)])
+        return sha256_json(
+            [[(r.words, r.tags, r.intent) for r in part] for part in (self.train, self.valid, self.test)]
+        )
 
 
 def read_corpus(folder: Path) -> Corpus:

@@ -58,6 +58,4 @@ class CorpusClient:
         intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, words))
         path = viterbi(tags[0], self._start, self._pairs) if len(self.tags) > 1 else [0] * len(words)
         best = int(intents[0].argmax())
-        return Answer(
-            self.intents[best], tuple(self.tags[i] for i in path), float(np.logaddexp.reduce(intents[0]))
-        )
+        return Answer(self.intents[best], tuple(self.tags[i] for i in path), float(np.logaddexp.reduce(intents[0])))

@@ -56,9 +56,7 @@ def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> 
     return parity
 
 
-def _parity(
-    network: NluNetwork, encoder: Encoder, rows: list[Sentence], model: Path, precision: str
-) -> dict[str, Any]:
+def _parity(network: NluNetwork, encoder: Encoder, rows: list[Sentence], model: Path, precision: str) -> dict[str, Any]:
     mixed = encoder.batch(rows[:8])
     batch = dict(zip(INPUTS, (t.numpy() for t in (mixed.ids, mixed.mask, mixed.grams)), strict=True))
 

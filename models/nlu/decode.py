@@ -36,12 +36,12 @@ def viterbi(scores: NDArray[Any], start: NDArray[Any], pairs: NDArray[Any]) -> l
     """
     if not len(scores):
         return []
+    into = np.ascontiguousarray(pairs.T)  # [tag, tag before]: the search runs along memory
     best, back = start + scores[0], []
     for row in scores[1:]:
-        paths = best[:, None] + pairs
-        came = paths.argmax(0)
-        back.append(came)
-        best = paths[came, np.arange(len(came))] + row
+        paths = into + best
+        back.append(paths.argmax(1))
+        best = paths.max(1) + row
     path = [int(best.argmax())]
     for came in reversed(back):
         path.append(int(came[path[-1]]))

@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.corpora import Corpus, Sentence, read_corpus
 from models.nlu.decode import allowed, viterbi
 from models.nlu.judge import Answer, figures
+from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.words import GRAMS_PER_WORD, WORDS, WordTable
 from models.training import (
@@ -74,19 +74,10 @@ class FitParams:
     """Decay of the moving average of the weights, a step."""
     consistency: float = 0.0
     """Weight of R-Drop (Liang et al. 2021): two passes, two dropouts, one answer."""
+    teaching: float = 0.0
+    """Weight of the teachers' answers against the labels; their runs are given beside the knobs."""
     mixup: float = 0.0
     """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows as tensors: ids, mask, tags int64 [batch, words]; grams int64 [batch, words, grams]; intents [batch]."""
-
-    ids: Tensor
-    mask: Tensor
-    grams: Tensor
-    tags: Tensor
-    intents: Tensor
 
 
 class Encoder:
@@ -97,7 +88,7 @@ class Encoder:
         self._intent = {name: i for i, name in enumerate(intents)}
         self._tag = {name: i for i, name in enumerate(tags)}
 
-    def batch(self, rows: Sequence[Sentence], dropper: WordDropper | None = None, rng: Any = None) -> Batch:
+    def batch(self, rows: Sequence[Sentence]) -> Batch:
         """Tensors of rows, padded to the longest."""
         width = max(len(row.words) for row in rows)
         ids, mask, tags = (np.zeros((len(rows), width), np.int64) for _ in range(3))
@@ -106,8 +97,6 @@ class Encoder:
             n = len(row.words)
             ids[i, :n], mask[i, :n], grams[i, :n] = self.table.ids(row.words), 1, self.table.grams(row.words)
             tags[i, :n] = [self._tag.get(tag, 0) for tag in row.tags]
-        if dropper:
-            ids, grams = dropper.drop(ids, grams, rng)
         intents = torch.tensor([self._intent.get(row.intent, 0) for row in rows])
         return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(grams),
                      torch.from_numpy(tags), intents)  # fmt: skip
@@ -130,49 +119,47 @@ class Fit(nn.Module):
         average.update(self.network)
 
 
-def loss_of(network: NluNetwork, batch: Batch, params: FitParams) -> Tensor:
-    """Smoothed cross-entropy of the intent plus the chain's (or each tag's) negative log-likelihood."""
-    intents, tags = network(batch.ids, batch.mask, batch.grams)
-    loss = F.cross_entropy(intents, batch.intents, label_smoothing=params.smoothing)
-    if network.config.tags < 2:
-        return loss
-    if network.config.transitions:
-        return loss + params.tag_weight * network.chain.loss(tags, batch.tags, batch.mask).mean()
-    each = F.cross_entropy(tags.flatten(0, 1), batch.tags.flatten(), reduction="none") * batch.mask.flatten()
-    return loss + params.tag_weight * each.sum() / len(batch.ids)
+class Lesson:
+    """The loss of a batch, by a run's knobs."""
+
+    def __init__(self, params: FitParams, teachers: Sequence[NluNetwork]) -> None:
+        self.params, self.teachers = params, teachers
+
+    def loss(self, network: NluNetwork, batch: Batch, clean: Batch, rng: np.random.Generator) -> Tensor:
+        """Of a batch with words dropped; teachers read it ``clean``."""
+        params = self.params
+        if params.mixup and rng.random() < params.mixup:
+            return mixed_loss(network, batch, params.smoothing, rng)
+        targets = teach(self.teachers, clean) if self.teachers else None
+        if params.consistency:
+            batch = batch.twice()
+        scores = network(batch.ids, batch.mask, batch.grams)
+        loss = label_loss(network, scores, batch, params.smoothing, params.tag_weight)
+        if params.consistency:
+            loss = loss + params.consistency * disagreement(scores, batch.mask)
+        if targets is None:
+            return loss
+        taught = taught_loss(network, scores, batch, targets, params.tag_weight)
+        return params.teaching * taught + (1 - params.teaching) * loss
 
 
-def consistent_loss(network: NluNetwork, batch: Batch, params: FitParams) -> Tensor:
-    """R-Drop for a corpus without slots: the same batch twice, and the divergence of the two answers."""
-    twice = Batch(*(torch.cat([t, t]) for t in (batch.ids, batch.mask, batch.grams, batch.tags, batch.intents)))
-    intents, _ = network(twice.ids, twice.mask, twice.grams)
-    loss = F.cross_entropy(intents, twice.intents, label_smoothing=params.smoothing)
-    one, other = torch.log_softmax(intents, -1).chunk(2)
-    apart = F.kl_div(one, other, reduction="batchmean", log_target=True) + F.kl_div(
-        other, one, reduction="batchmean", log_target=True
-    )
-    return loss + params.consistency * apart / 2
-
-
-def mixed_loss(network: NluNetwork, batch: Batch, params: FitParams, rng: np.random.Generator) -> Tensor:
-    """Mixup of sentence summaries: a sentence and another in a random proportion, to be told in that proportion."""
-    x = network.encode(network.dropout(network.embed(batch.ids, batch.grams)), batch.mask)
-    summary = network.summary(x, batch.mask)
-    part, other = float(rng.beta(0.5, 0.5)), torch.from_numpy(rng.permutation(len(batch.ids)))
-    intents = network.intent(network.dropout(part * summary + (1 - part) * summary[other]))
-    loss = part * F.cross_entropy(intents, batch.intents, label_smoothing=params.smoothing)
-    return loss + (1 - part) * F.cross_entropy(intents, batch.intents[other], label_smoothing=params.smoothing)
-
-
-def fit(folder: Path, out: Path, seed: int, params: FitParams) -> Run:
+def fit(folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequence[Path] = ()) -> Run:
     """Train on a corpus, or continue where the run in ``out`` was stopped.
 
+    Args:
+        folder: the corpus.
+        out: the run directory.
+        seed: of the weights, the order of rows and what is drawn.
+        params: the knobs.
+        teachers: finished runs on the same corpus with the same words, whose mean answer is learnt from.
+
     Raises:
-        ParleyError: ``out`` holds a run with other parameters.
+        ParleyError: ``out`` holds a run with other parameters, or a teacher reads other words.
     """
     corpus = read_corpus(folder)
     seed_everything(seed)
-    asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest}
+    asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest,
+             "teachers": [path.name for path in teachers]}  # fmt: skip
     if (out / "params.json").exists():
         _same_run(out, {**asked, "seed": seed})
     run = Run.create(out, "nlu-corpus", corpus.name, asked, seed)
@@ -183,12 +170,25 @@ def fit(folder: Path, out: Path, seed: int, params: FitParams) -> Run:
     run.write_json("config.json", asdict(whole.network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
     run.figures(parameters=parameter_count(whole.network))
-    _epochs(run, whole, encoder, corpus, seed, params)
+    lesson = Lesson(params, _teachers(teachers, encoder))
+    _epochs(run, whole, encoder, corpus, seed, lesson)
     answers = answer(whole.averaged, encoder, corpus.valid)
     run.figures(valid=figures(corpus.valid, answers))
     save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
     run.finish()
     return run
+
+
+def _teachers(paths: Sequence[Path], encoder: Encoder) -> list[NluNetwork]:
+    found = []
+    for path in paths:
+        _, other, network = open_fit(path)
+        if (other.table.words, other.table.buckets) != (encoder.table.words, encoder.table.buckets):
+            raise ParleyError(
+                "a teacher reads other words", where=str(path), mend="train it on this corpus, same words"
+            )
+        found.append(network)
+    return found
 
 
 def _config(encoder: Encoder, params: FitParams) -> NluConfig:
@@ -207,7 +207,8 @@ def _same_run(out: Path, asked: dict[str, Any]) -> None:
                               where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
 
 
-def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, params: FitParams) -> None:
+def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, lesson: Lesson) -> None:
+    params = lesson.params
     optimizer = torch.optim.AdamW(
         whole.network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
     )
@@ -223,7 +224,7 @@ def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, p
             # What an epoch draws depends on seed and epoch alone: a resumed run sees what it would have seen.
             rng = random.Random(f"{seed}/{epoch}")
             rows = [swapper.swap(row, rng, params.swap) for row in corpus.train]
-            loss = _epoch(whole, optimizer, encoder, _batches(rows, params.batch, rng), dropper, epoch, params)
+            loss = _epoch(whole, optimizer, encoder, _batches(rows, params.batch, rng), dropper, epoch, lesson)
             epoch += 1
             bar.advance()
             save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
@@ -244,23 +245,23 @@ def _batches(rows: list[Sentence], size: int, rng: random.Random) -> list[list[S
     return batches
 
 
+def _dropped(clean: Batch, dropper: WordDropper, rng: np.random.Generator) -> Batch:
+    ids, grams = dropper.drop(clean.ids.numpy(), clean.grams.numpy(), rng)
+    return replace(clean, ids=torch.from_numpy(ids), grams=torch.from_numpy(grams))
+
+
 def _epoch(
     whole: Fit, optimizer: torch.optim.Optimizer, encoder: Encoder, batches: list[list[Sentence]],
-    dropper: WordDropper, epoch: int, params: FitParams,
+    dropper: WordDropper, epoch: int, lesson: Lesson,
 ) -> float:  # fmt: skip
-    rng = np.random.default_rng([epoch, len(batches)])
+    rng, params = np.random.default_rng([epoch, len(batches)]), lesson.params
     network, total, steps = whole.network.train(), 0.0, params.epochs * len(batches)
     for i, rows in enumerate(batches):
         step = epoch * len(batches) + i
         for group in optimizer.param_groups:
             group["lr"] = params.lr * warm_up_then_cosine(step, steps, 0.05)
-        batch = encoder.batch(rows, dropper, rng)
-        if params.mixup and rng.random() < params.mixup:
-            loss = mixed_loss(network, batch, params, rng)
-        elif params.consistency:
-            loss = consistent_loss(network, batch, params)
-        else:
-            loss = loss_of(network, batch, params)
+        clean = encoder.batch(rows)
+        loss = lesson.loss(network, _dropped(clean, dropper, rng), clean, rng)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -273,10 +274,12 @@ def _epoch(
 @torch.no_grad()
 def valid_loss(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> float:
     """Negative log-likelihood of intent and tags, a sentence: tells configurations apart that figures do not."""
-    hard = FitParams(smoothing=0.0, tag_weight=1.0)
-    parts = [rows[i : i + 64] for i in range(0, len(rows), 64)]
-    losses = [float(loss_of(network, encoder.batch(part), hard)) * len(part) for part in parts]
-    return round(sum(losses) / len(rows), 5)
+    total = 0.0
+    for start in range(0, len(rows), 64):
+        batch = encoder.batch(rows[start : start + 64])
+        loss = label_loss(network, network(batch.ids, batch.mask, batch.grams), batch, 0.0, 1.0)
+        total += float(loss) * len(batch.ids)
+    return round(total / len(rows), 5)
 
 
 @torch.no_grad()
@@ -336,12 +339,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--corpus", required=True, type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--teachers", nargs="*", type=Path, default=[], help="finished runs to learn from as well")
     for knob in fields(FitParams):
         kind: Any = {"int": int, "float": float, "bool": lambda text: text == "true"}[str(knob.type)]
         parser.add_argument(f"--{knob.name.replace('_', '-')}", type=kind, default=knob.default)
     args = vars(parser.parse_args(argv))
     params = FitParams(**{knob.name: args[knob.name] for knob in fields(FitParams)})
-    fit(args["corpus"], args["out"], args["seed"], params)
+    fit(args["corpus"], args["out"], args["seed"], params, args["teachers"])
     return 0
 
 
