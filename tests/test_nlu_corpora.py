@@ -17,6 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from models.nlu.augment import ValueSwapper, WordDropper  # noqa: E402
 from models.nlu.chain import Chain  # noqa: E402
+from models.nlu.cooccurrence import word_vectors  # noqa: E402
 from models.nlu.corpora import Sentence, read_corpus, split_words  # noqa: E402
 from models.nlu.corpus_client import CorpusClient  # noqa: E402
 from models.nlu.corpus_export import export_corpus  # noqa: E402
@@ -256,3 +257,27 @@ def test_a_word_never_seen_shares_its_parts() -> None:
     assert table.ids(["singing", "sings"]).tolist() == [2, UNKNOWN]
     first, other, far = (set(table.grams([word])[0]) for word in ("singing", "singer", "oxcart"))
     assert len(first & other) > len(first & far)
+
+
+def test_words_in_like_places_get_like_vectors() -> None:
+    sentences = [("fly", "to", city, "on", day) for city in ("paris", "rome", "oslo") for day in ("monday", "friday")]
+    words = ["fly", "to", "on", "paris", "rome", "oslo", "monday", "friday"]
+    vectors = dict(zip(words, word_vectors(sentences, words, 6, window=2), strict=True))
+
+    def alike(one: str, other: str) -> float:
+        a, b = vectors[one], vectors[other]
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    assert alike("paris", "rome") > 0.9 > alike("paris", "monday")
+    assert (word_vectors(sentences, words, 6) == word_vectors(sentences, words, 6)).all()
+
+
+def test_other_texts_bring_words_and_no_labels(corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for split in ("train", "test"):
+        (other / f"{split}.jsonl").write_text('{"text": "sing the moon", "intent": "sing"}\n' * 3)
+    run = fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1), texts=[other])
+    _, encoder, _ = open_fit(run.path)
+    assert "sing" in encoder.table.words
+    assert "sing" not in encoder.intents

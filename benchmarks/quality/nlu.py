@@ -1,9 +1,10 @@
 """The NLU on public corpora: `python -m benchmarks.quality.nlu --data DIR --runs runs/nlu --json OUT [--png FILE]`.
 
 ``--data`` holds the folders ``snips``, ``atis``, ``banking77``, ``clinc150``; ``--runs`` the finished trainings
-``<corpus>-<seed>`` of `models.nlu.fit`, all of one configuration a corpus. Each is exported, its test split is answered
-by ONNX Runtime on one thread, sentence by sentence, and timed. Means over the runs, the spread between them, and the
-95 % interval over sentences of the middle run are printed beside published figures, which are not measured here.
+``<corpus>-<seed>`` of `models.nlu.fit` or `models.nlu.pretrained_fit`, all of one configuration a corpus. Each is
+exported, its test split is answered by ONNX Runtime on one thread, sentence by sentence, and timed. Means over the
+runs, the spread between them, and the 95 % interval over sentences of the middle run are printed beside published
+figures, which are not measured here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from models.nlu.corpus_client import CorpusClient
 from models.nlu.corpus_export import bundle_of, export_corpus
 from models.nlu.judge import Answer, figures, out_of_scope_figures
 from models.nlu.out_of_scope import Threshold, choose_thresholds
+from models.nlu.pretrained_export import PretrainedClient, export_tuned
 from models.training import environment, git_lineage
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -35,6 +37,12 @@ from parley.runs import Run
 
 CORPORA = ("snips", "atis", "banking77", "clinc150")
 PRECISIONS = ("fp32", "fp16", "int8")
+
+
+class Parser(Protocol):
+    """What answers a sentence."""
+
+    def parse(self, words: Sequence[str]) -> Answer: ...
 
 
 def runs_of(folder: Path, corpus: str) -> list[Path]:
@@ -51,7 +59,20 @@ def runs_of(folder: Path, corpus: str) -> list[Path]:
     return found
 
 
-def answer_all(client: CorpusClient, rows: Sequence[Sentence]) -> tuple[list[Answer], list[float]]:
+def exported(path: Path, corpus: Corpus, precision: str) -> tuple[Parser, dict[str, Any]]:
+    """A run's export at a precision, opened, and how far it is from torch.
+
+    Raises:
+        ParleyError: it is too far.
+    """
+    if Run.open(path).params["family"] == "nlu-pretrained":
+        parity = export_tuned(path, corpus.valid, precision)
+        return PretrainedClient(bundle_of(path, precision), corpus.intents), parity
+    parity = export_corpus(path, corpus.valid, precision)
+    return CorpusClient(bundle_of(path, precision)), parity
+
+
+def answer_all(client: Parser, rows: Sequence[Sentence]) -> tuple[list[Answer], list[float]]:
     """Answers one by one, and the milliseconds each took from words to answer."""
     for row in rows[:20]:
         client.parse(row.words)
@@ -76,11 +97,10 @@ def measure_run(path: Path, corpus: Corpus, precisions: Sequence[str]) -> dict[s
     found: dict[str, Any] = {"run": path.name, "parameters": Run.open(path).figures()["parameters"]}
     for precision in precisions:
         try:
-            parity = export_corpus(path, corpus.valid, precision)
+            client, parity = exported(path, corpus, precision)
         except ParleyError as error:
             found[precision] = {"refused": str(error)}
             continue
-        client = CorpusClient(bundle_of(path, precision))
         valid, _ = answer_all(client, corpus.valid)
         thresholds = choose_thresholds(corpus.valid, valid)
         answers, took_ms = answer_all(client, corpus.test)

@@ -1,8 +1,8 @@
 """Train the NLU network on a corpus: `python -m models.nlu.fit --corpus DIR/snips --out runs/nlu-snips-1 --seed 1`.
 
-From scratch: nothing but the corpus's own training split is learnt from. The weights kept are the moving average at
-the end of the schedule; figures are those of the validation split. The test split is not read into any figure here:
-`benchmarks.quality.nlu` does that, once the configuration is chosen.
+From scratch: nothing but training splits is learnt from, the corpus's own and, with ``--texts``, the bare words of
+others. The weights kept are the moving average at the end of the schedule; figures are those of the validation split.
+The test split is not read into any figure here: `benchmarks.quality.nlu` does that, once the configuration is chosen.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.nlu.augment import ValueSwapper, WordDropper
+from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
 from models.nlu.decode import allowed, viterbi
 from models.nlu.judge import Answer, figures
@@ -112,6 +113,12 @@ class Fit(nn.Module):
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
 
+    def start_words(self, vectors: NDArray[np.float32]) -> None:
+        """Start the word embedding from vectors [words, width], scaled to what random ones would be."""
+        for network in (self.network, self.averaged):
+            with torch.no_grad():
+                network.pieces.weight[2:] = torch.from_numpy(vectors / vectors.std() * 0.1)
+
     def update(self, decay: float) -> None:
         """Move the average towards the network."""
         average = Average.__new__(Average)
@@ -143,7 +150,9 @@ class Lesson:
         return params.teaching * taught + (1 - params.teaching) * loss
 
 
-def fit(folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequence[Path] = ()) -> Run:
+def fit(
+    folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequence[Path] = (), texts: Sequence[Path] = ()
+) -> Run:
     """Train on a corpus, or continue where the run in ``out`` was stopped.
 
     Args:
@@ -152,6 +161,7 @@ def fit(folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequenc
         seed: of the weights, the order of rows and what is drawn.
         params: the knobs.
         teachers: finished runs on the same corpus with the same words, whose mean answer is learnt from.
+        texts: other corpora; the words of their training splits, without labels, start the word embedding.
 
     Raises:
         ParleyError: ``out`` holds a run with other parameters, or a teacher reads other words.
@@ -159,14 +169,18 @@ def fit(folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequenc
     corpus = read_corpus(folder)
     seed_everything(seed)
     asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest,
-             "teachers": [path.name for path in teachers]}  # fmt: skip
+             "teachers": [path.name for path in teachers], "texts": [path.name for path in texts]}  # fmt: skip
     if (out / "params.json").exists():
         _same_run(out, {**asked, "seed": seed})
     run = Run.create(out, "nlu-corpus", corpus.name, asked, seed)
-    table = WordTable.learn((row.words for row in corpus.train), params.grams, params.least)
+    said = [row.words for row in corpus.train]
+    more = [row.words for path in texts for row in read_corpus(path).train]
+    table = WordTable.learn([*said, *more], params.grams, params.least)
     table.write(out / WORDS)
     encoder = Encoder(table, corpus.intents, corpus.tags)
     whole = Fit(_config(encoder, params))
+    if texts:
+        whole.start_words(word_vectors([*said, *more], table.words, params.width))
     run.write_json("config.json", asdict(whole.network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
     run.figures(parameters=parameter_count(whole.network))
@@ -340,12 +354,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--teachers", nargs="*", type=Path, default=[], help="finished runs to learn from as well")
+    parser.add_argument("--texts", nargs="*", type=Path, default=[], help="corpora whose words are read, not labels")
     for knob in fields(FitParams):
         kind: Any = {"int": int, "float": float, "bool": lambda text: text == "true"}[str(knob.type)]
         parser.add_argument(f"--{knob.name.replace('_', '-')}", type=kind, default=knob.default)
     args = vars(parser.parse_args(argv))
     params = FitParams(**{knob.name: args[knob.name] for knob in fields(FitParams)})
-    fit(args["corpus"], args["out"], args["seed"], params, args["teachers"])
+    fit(args["corpus"], args["out"], args["seed"], params, args["teachers"], args["texts"])
     return 0
 
 

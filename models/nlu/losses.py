@@ -30,7 +30,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Targets:
-    """What teachers make of a batch: intent probabilities [batch, intents], and `Chain.expected` of the tags or none."""
+    """What teachers make of a batch: intent probabilities [batch, intents]; `Chain.expected` of the tags, or none."""
 
     intents: Tensor
     tags: tuple[Tensor, Tensor, Tensor] | None
