@@ -26,7 +26,7 @@ from models.nlu.corpora import CLINC_OUT_OF_SCOPE, Corpus, Sentence, read_corpus
 from models.nlu.corpus_client import CorpusClient
 from models.nlu.corpus_export import bundle_of, export_corpus
 from models.nlu.judge import Answer, figures, out_of_scope_figures
-from models.nlu.out_of_scope import Threshold, choose_thresholds
+from models.nlu.out_of_scope import PLAIN, Threshold, choose_thresholds
 from models.nlu.pretrained_export import PretrainedClient, export_tuned
 from models.training import environment, git_lineage
 from parley.command import exit_with
@@ -115,7 +115,7 @@ def measure_run(path: Path, corpus: Corpus, precisions: Sequence[str]) -> dict[s
             entry[f"test_{name}"] = judged(corpus.test, answers, threshold) | {"threshold": threshold.value}
         found[precision] = entry
         if precision == "fp32":
-            found["errors"] = errors(corpus.valid, valid)
+            found["errors"] = errors(corpus.valid, PLAIN.apply(valid))
     return found
 
 

@@ -1,7 +1,7 @@
 """The torch-free side of a model of a corpus: a sentence's words to intent and tags. Reads only its bundle.
 
 >>> CorpusClient(Path("runs/nlu-snips-1/bundle")).parse(("play", "some", "jazz"))
-Answer(intent='PlayMusic', tags=('O', 'O', 'B-genre'), in_scope=9.1)
+Answer(intent='PlayMusic', tags=('O', 'O', 'B-genre'), in_scope=inf)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.nlu.decode import viterbi
 from models.nlu.judge import Answer
+from models.nlu.out_of_scope import best_intent
 from models.nlu.words import WORDS, WordTable
 from parley.errors import ParleyError
 
@@ -57,5 +58,5 @@ class CorpusClient:
         """Understand one sentence of at least one word."""
         intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, words))
         path = viterbi(tags[0], self._start, self._pairs) if len(self.tags) > 1 else [0] * len(words)
-        best = int(intents[0].argmax())
-        return Answer(self.intents[best], tuple(self.tags[i] for i in path), float(np.logaddexp.reduce(intents[0])))
+        intent, in_scope = best_intent(intents[0], self.intents)
+        return Answer(intent, tuple(self.tags[i] for i in path), in_scope)

@@ -27,6 +27,7 @@ from models.nlu.decode import allowed, viterbi
 from models.nlu.judge import Answer, figures
 from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
 from models.nlu.network import NluConfig, NluNetwork
+from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.words import GRAMS_PER_WORD, WORDS, WordTable
 from models.training import (
     Average,
@@ -186,7 +187,7 @@ def fit(
     run.figures(parameters=parameter_count(whole.network))
     lesson = Lesson(params, _teachers(teachers, encoder))
     _epochs(run, whole, encoder, corpus, seed, lesson)
-    answers = answer(whole.averaged, encoder, corpus.valid)
+    answers = PLAIN.apply(answer(whole.averaged, encoder, corpus.valid))
     run.figures(valid=figures(corpus.valid, answers))
     save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
     run.finish()
@@ -243,7 +244,7 @@ def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, l
             bar.advance()
             save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
             if epoch % 2 == 0:
-                found = figures(corpus.valid, answer(whole.averaged, encoder, corpus.valid), draws=1)
+                found = figures(corpus.valid, PLAIN.apply(answer(whole.averaged, encoder, corpus.valid)), draws=1)
                 found["valid_loss"] = valid_loss(whole.averaged, encoder, corpus.valid)
                 run.log(epoch, train_loss=round(loss, 4), **{k: v for k, v in found.items() if isinstance(v, float)})
 
@@ -321,13 +322,13 @@ def chain_scores(network: NluNetwork, tags: Sequence[str]) -> tuple[NDArray[Any]
 
 
 def answer(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> list[Answer]:
-    """The most probable intent and tag sequence of each row; in-scope score: log of the sum of exponentials."""
+    """The most probable intent and tag sequence of each row; the intent is the best in scope."""
     start, pairs = chain_scores(network, encoder.tags)
     answers = []
     for intents, tags in scores(network, encoder, rows):
         path = viterbi(tags, start, pairs)
-        energy = float(np.logaddexp.reduce(intents))  # Liu et al. 2020, "Energy-based Out-of-distribution Detection"
-        answers.append(Answer(encoder.intents[int(intents.argmax())], tuple(encoder.tags[i] for i in path), energy))
+        intent, in_scope = best_intent(intents, encoder.intents)
+        answers.append(Answer(intent, tuple(encoder.tags[i] for i in path), in_scope))
     return answers
 
 

@@ -23,8 +23,8 @@ class Answer:
 
     intent: str
     tags: tuple[str, ...]
-    in_scope: float = 1.0
-    """Score of being in scope, higher is surer; only its order counts."""
+    in_scope: float = float("inf")
+    """Score of being in scope, higher is surer; `models.nlu.out_of_scope` compares it with a threshold."""
 
 
 def span_counts(wanted: Sequence[str], got: Sequence[str]) -> tuple[int, int, int]:

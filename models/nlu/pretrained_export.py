@@ -16,6 +16,7 @@ from models.nlu.corpora import OUTSIDE, Sentence
 from models.nlu.corpus_export import bundle_of
 from models.nlu.export import TOLERANCE
 from models.nlu.judge import Answer
+from models.nlu.out_of_scope import best_intent
 from models.nlu.pretrained_fit import open_tuned, pieces_of
 from models.tokenizer import read_tokenizer
 from parley.files import write_json
@@ -65,5 +66,5 @@ class PretrainedClient:
         """The intent of one sentence; no slots."""
         encoded = self._tokenizer.encode(" ".join(words))
         logits = self._session.run(None, _feeds(encoded.ids))[0][0]
-        energy = float(np.logaddexp.reduce(logits))
-        return Answer(self._intents[int(logits.argmax())], (OUTSIDE,) * len(words), energy)
+        intent, in_scope = best_intent(logits, self._intents)
+        return Answer(intent, (OUTSIDE,) * len(words), in_scope)

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from models.nlu.client import TOKENIZER
 from models.nlu.corpora import OUTSIDE, Corpus, Sentence, read_corpus
 from models.nlu.judge import Answer, figures
+from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.pretrained import PretrainedNetwork, SentenceConfig, package_folder, read_sentence_encoder
 from models.training import load_checkpoint, parameter_count, save_checkpoint, seed_everything, warm_up_then_cosine
 from parley.command import exit_with
@@ -204,10 +205,10 @@ def scores(network: PretrainedNetwork, hidden: Hidden, first: int) -> Tensor:
 
 
 def answers_of(logits: Tensor, intents: Sequence[str], rows: Sequence[Sentence]) -> list[Answer]:
-    """The most probable intent of each row, its in-scope score as in `models.nlu.fit`, no slots."""
-    energy = torch.logsumexp(logits, -1).tolist()
-    best = logits.argmax(-1).tolist()
-    return [Answer(intents[b], (OUTSIDE,) * len(r.words), e) for b, e, r in zip(best, energy, rows, strict=True)]
+    """The most probable label of each row, no slots."""
+    best = [best_intent(row, intents) for row in logits.numpy()]
+    outside = ((OUTSIDE,) * len(row.words) for row in rows)
+    return PLAIN.apply([Answer(name, tags, score) for (name, score), tags in zip(best, outside, strict=True)])
 
 
 def open_tuned(path: Path) -> tuple[Run, PretrainedNetwork, Tokenizer, list[str]]:
