@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from safetensors.torch import save_file  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
-from benchmarks.quality import nlu  # noqa: E402
+from benchmarks.quality import nlu, nlu_train  # noqa: E402
 from benchmarks.quality.nlu_errors import span_errors  # noqa: E402
 from models.nlu.fit import FitParams, fit  # noqa: E402
 from models.nlu.pretrained import SentenceEncoder, pooled, read_sentence_encoder  # noqa: E402
@@ -143,3 +143,17 @@ def test_a_folder_without_runs_is_refused(data: Path, tmp_path: Path) -> None:
 )
 def test_slot_errors_have_kinds(wanted: str, got: str, kinds: list[tuple[str, str]]) -> None:
     assert span_errors(wanted.split(), got.split()) == kinds
+
+
+def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nlu_train, "RECIPES", {"banking77": TINY})
+    monkeypatch.setattr(nlu_train, "TEACHERS", (101,))
+    arguments = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--corpora", "banking77", "--seeds", "1"]
+    nlu_train.main(arguments)
+    params = json.loads((tmp_path / "runs" / "banking77-1" / "params.json").read_text())
+    assert (params["teachers"], params["teaching"], params["texts"]) == (["banking77-101"], 0.7, ["banking77"])
+    monkeypatch.setattr(nlu_train, "fit", None)
+    nlu_train.main(arguments)
+    assert [p.name for p in nlu.runs_of(tmp_path / "runs", "banking77")] == ["banking77-1"]
