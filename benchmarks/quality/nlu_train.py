@@ -24,7 +24,7 @@ RECIPES = {
     "banking77": _INTENTS,
     "clinc150": _INTENTS,
 }
-"""Chosen on the validation splits: see docs/quality-nlu.md."""
+"""A first choice: docs/quality-nlu.md says which knobs were measured on validation and which were not yet."""
 TEACHERS = (101, 102, 103)
 TEACHING = 0.7
 
