@@ -1,1 +1,1 @@
-"""What the models are worth on real data, with the peers beside them, a module a family."""
+"""How well the models do, beside the field: real recordings and public corpora, each with its peers in the same run."""

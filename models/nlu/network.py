@@ -1,4 +1,8 @@
-"""The NLU network: a small Transformer encoder over word pieces, one head for the intent, one for each piece's tag."""
+"""The NLU network: a small encoder over word pieces or words, one head for the intent, one for each piece's tag.
+
+The bots' models are a Transformer over word pieces. Models of larger corpora read whole words with letter n-grams
+(`models.nlu.words`) and put recurrent or convolutional layers under the attention: one network, other sizes.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.nlu.chain import Chain
+
 
 @dataclass(frozen=True)
 class NluConfig:
-    """Sizes; the first three come from the bot."""
+    """Sizes; the first three come from the bot or corpus."""
 
     vocabulary: int
     intents: int
@@ -21,6 +27,57 @@ class NluConfig:
     heads: int = 4
     max_tokens: int = 64
     dropout: float = 0.1
+    grams: int = 0
+    """Hash buckets of letter n-grams that a word's embedding adds; 0: the network takes no ``gram_ids``."""
+    recurrent: int = 0
+    """Bidirectional LSTM layers under the attention; with them, or with convolutions, positions are not embedded."""
+    convolutions: int = 0
+    """Gated convolutions under the attention."""
+    window: int = 5
+    """Words that a gated convolution sees."""
+    feedback: bool = False
+    """Whether the tags are told the intent's probabilities (Qin et al. 2019, "Stack-Propagation")."""
+    transitions: bool = False
+    """Whether tags are scored as a chain (Lafferty et al. 2001); see `models.nlu.chain`."""
+
+
+class Recurrent(nn.Module):
+    """A bidirectional LSTM layer that skips padding: the backward half reads each sentence from its own end."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(width, width // 2, batch_first=True)
+        self.backwards = nn.LSTM(width, width // 2, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``x`` [batch, tokens, width]; ``mask`` int64 [batch, tokens]. Returns a new ``x``."""
+        order = torch.cumsum(torch.ones_like(mask), 1) - 1
+        mirror = (mask.sum(1, keepdim=True) - 1 - order).clamp(min=0)[:, :, None].expand(-1, -1, x.shape[-1])
+        inner = self.norm(x)
+        ahead, _ = self.forwards(inner)
+        back, _ = self.backwards(inner.gather(1, mirror))
+        return x + self.dropout(torch.cat([ahead, back.gather(1, mirror[:, :, : back.shape[-1]])], -1))
+
+
+class Convolution(nn.Module):
+    """A gated convolution over a few words, as a residual (Dauphin et al. 2017)."""
+
+    def __init__(self, width: int, window: int, dropout: float) -> None:
+        super().__init__()
+        self.window = window
+        self.norm = nn.LayerNorm(width)
+        self.mix = nn.Linear(window * width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``x`` [batch, tokens, width]; ``mask`` int64 [batch, tokens]. Returns a new ``x``."""
+        side = self.window // 2
+        padded = F.pad(self.norm(x) * mask[:, :, None], (0, 0, side, side))
+        tokens = x.shape[1]
+        seen = torch.cat([padded[:, i : i + tokens] for i in range(self.window)], -1)
+        return x + self.dropout(F.glu(self.mix(seen), -1))
 
 
 class Block(nn.Module):
@@ -59,39 +116,79 @@ class NluNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.pieces = nn.Embedding(config.vocabulary, config.width, padding_idx=0)
-        self.positions = nn.Embedding(config.max_tokens, config.width)
+        if not (config.recurrent or config.convolutions):
+            self.positions = nn.Embedding(config.max_tokens, config.width)
+        if config.grams:
+            self.grams = nn.Embedding(config.grams + 1, config.width, padding_idx=0)
+            for table in (self.pieces, self.grams):  # small, so that what the layers add is heard from the start
+                nn.init.normal_(table.weight, std=0.1)
+                nn.init.zeros_(table.weight[0])
         self.dropout = nn.Dropout(config.dropout)
+        self.local = nn.ModuleList(
+            [Recurrent(config.width, config.dropout) for _ in range(config.recurrent)]
+            + [Convolution(config.width, config.window, config.dropout) for _ in range(config.convolutions)]
+        )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.intent = nn.Sequential(
             nn.Linear(2 * config.width, config.width), nn.GELU(), nn.Linear(config.width, config.intents)
         )
         self.tag = nn.Linear(config.width, config.tags)
+        if config.feedback:
+            self.intent_to_tag = nn.Linear(config.intents, config.width)
+        if config.transitions:
+            self.chain = Chain(config.tags)
         self.register_buffer("intent_temperature", torch.ones(()))
         self.register_buffer("tag_temperature", torch.ones(()))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, gram_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Score a batch.
 
         Args:
             input_ids: int64 [batch, tokens].
             attention_mask: int64 [batch, tokens], 1 at pieces, 0 at padding.
+            gram_ids: int64 [batch, tokens, grams], 0 at none; only with ``config.grams``.
 
         Returns:
             Calibrated intent logits [batch, intents] and tag logits [batch, tokens, tags].
         """
-        mask = attention_mask.to(torch.float32)
-        bias = ((1 - mask) * -1e4)[:, None, None, :]
+        x = self.encode(self.dropout(self.embed(input_ids, gram_ids)), attention_mask)
+        summary = self.summary(x, attention_mask)
+        intent = self.intent(self.dropout(summary))
+        if self.config.feedback:
+            x = x + self.intent_to_tag(torch.softmax(intent, -1))[:, None]
+        if self.config.transitions:
+            x = self.dropout(x)
+        return intent / self.intent_temperature, self.tag(x) / self.tag_temperature
+
+    def embed(self, input_ids: Tensor, gram_ids: Tensor | None) -> Tensor:
+        """What each piece is by itself, [batch, tokens, width]."""
+        x = self.pieces(input_ids)
+        if gram_ids is not None:
+            there = (gram_ids > 0).sum(-1, keepdim=True).clamp(min=1)
+            x = x + self.grams(gram_ids).sum(-2) / there.to(x.dtype).sqrt()
+        if self.config.recurrent or self.config.convolutions:
+            return x
         order = torch.cumsum(torch.ones_like(input_ids), 1) - 1
-        x = self.dropout(self.pieces(input_ids) + self.positions(order))
+        return x + self.positions(order)
+
+    def encode(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pieces in their sentence, [batch, tokens, width]."""
+        for layer in self.local:
+            x = layer(x, attention_mask)
+        bias = ((1 - attention_mask.to(torch.float32)) * -1e4)[:, None, None, :]
         for block in self.blocks:
             x = block(x, bias)
-        x = self.norm(x)
-        weight = mask[:, :, None]
+        return self.norm(x)
+
+    def summary(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean and peak of a sentence's pieces, [batch, 2 * width]."""
+        weight = attention_mask.to(torch.float32)[:, :, None]
         mean = (x * weight).sum(1) / weight.sum(1).clamp(min=1)
         peak = (x - (1 - weight) * 1e4).amax(1).clamp(min=-1e2)
-        intent = self.intent(self.dropout(torch.cat([mean, peak], -1)))
-        return intent / self.intent_temperature, self.tag(x) / self.tag_temperature
+        return torch.cat([mean, peak], -1)
 
 
 def joint_loss(intent_logits: Tensor, tag_logits: Tensor, intents: Tensor, tags: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+"""Train what `benchmarks.quality.nlu` measures: `python -m benchmarks.quality.nlu_train --data DIR --runs runs/nlu`.
+
+For each corpus first the teachers, runs of their own seeds under ``RUNS/teachers``; then, for each of ``--seeds``, a
+run that learns from the labels and from the teachers' mean answer. Stopped, it continues where it was; a finished run
+is left alone. One thread; hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from models.nlu.fit import FitParams, fit
+from parley.command import exit_with
+from parley.errors import ParleyError
+
+_SLOTS = FitParams(epochs=24, width=128, swap=0.2, blank=0.3, dropout=0.4, word_drop=1.0, batch=48, lr=3e-3)
+_INTENTS = FitParams(epochs=24, width=128, recurrent=0, dropout=0.4, batch=48, consistency=1.0)
+RECIPES = {
+    "snips": _SLOTS,
+    "atis": replace(_SLOTS, epochs=30, word_drop=0.5, tag_weight=0.3, batch=32, lr=2e-3),
+    "banking77": _INTENTS,
+    "clinc150": _INTENTS,
+}
+"""A first choice: docs/quality-nlu.md says which knobs were measured on validation and which were not yet."""
+TEACHERS = (101, 102, 103)
+TEACHING = 0.7
+
+
+def train_corpus(data: Path, runs: Path, corpus: str, seeds: Sequence[int]) -> list[Path]:
+    """The runs of a corpus, trained or finished."""
+    texts = [data / name for name in RECIPES if (data / name).is_dir()]
+    params = RECIPES[corpus]
+    teachers = [runs / "teachers" / f"{corpus}-{seed}" for seed in TEACHERS]
+    for seed, path in zip(TEACHERS, teachers, strict=True):
+        if not (path / "best").is_dir():
+            fit(data / corpus, path, seed, params, texts=texts)
+    paths = [runs / f"{corpus}-{seed}" for seed in seeds]
+    for seed, path in zip(seeds, paths, strict=True):
+        if not (path / "best").is_dir():
+            fit(data / corpus, path, seed, replace(params, teaching=TEACHING), teachers, texts)
+    return paths
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
+    parser.add_argument("--runs", type=Path, default=Path("runs/nlu"))
+    parser.add_argument("--corpora", nargs="+", choices=sorted(RECIPES), default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    args = parser.parse_args(argv)
+    if set(args.seeds) & set(TEACHERS):
+        raise ParleyError("a seed is a teacher's", mend=f"any but {', '.join(map(str, TEACHERS))}")
+    for corpus in args.corpora:
+        train_corpus(args.data, args.runs, corpus, args.seeds)
+    return 0
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,62 @@
+"""The torch-free side of a model of a corpus: a sentence's words to intent and tags. Reads only its bundle.
+
+>>> CorpusClient(Path("runs/nlu-snips-1/bundle")).parse(("play", "some", "jazz"))
+Answer(intent='PlayMusic', tags=('O', 'O', 'B-genre'), in_scope=inf)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.nlu.decode import viterbi
+from models.nlu.judge import Answer
+from models.nlu.out_of_scope import best_intent
+from models.nlu.words import WORDS, WordTable
+from parley.errors import ParleyError
+
+INPUTS = ("input_ids", "attention_mask", "gram_ids")
+OUTPUTS = ("intent_logits", "tag_logits")
+CHAIN = "chain.json"
+
+
+def feeds(table: WordTable, words: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The network's inputs for one sentence: int64 [1, words] twice and [1, words, grams]."""
+    ids = table.ids(words)[None]
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "gram_ids": table.grams(words)[None]}
+
+
+class CorpusClient:
+    """Understands sentences with an exported model, in this process, on one thread.
+
+    Raises:
+        ParleyError: the bundle lacks a file or a file is damaged.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        import onnxruntime
+
+        self.table = WordTable.read(bundle / WORDS)
+        try:
+            content = json.loads((bundle / CHAIN).read_text())
+            self.intents, self.tags = content["intents"], content["tags"]
+            self._start, self._pairs = (np.array(content[name], np.float32) for name in ("start", "pairs"))
+        except (FileNotFoundError, ValueError, KeyError):
+            raise ParleyError("the chain is missing or damaged", where=str(bundle), mend="export again") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        graph = str(bundle / "model.onnx")
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def parse(self, words: Sequence[str]) -> Answer:
+        """Understand one sentence of at least one word."""
+        intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, words))
+        path = viterbi(tags[0], self._start, self._pairs) if len(self.tags) > 1 else [0] * len(words)
+        intent, in_scope = best_intent(intents[0], self.intents)
+        return Answer(intent, tuple(self.tags[i] for i in path), in_scope)

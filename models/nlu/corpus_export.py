@@ -1,0 +1,86 @@
+"""Export a run on a corpus: `python -m models.nlu.corpus_export RUN [--precision int8]`, into ``RUN/bundle``.
+
+fp16 and int8 go to ``RUN/bundle-fp16`` and ``RUN/bundle-int8``, beside the fp32 one that they are measured against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
+from models.nlu.corpora import Sentence
+from models.nlu.corpus_client import CHAIN, INPUTS, OUTPUTS, feeds
+from models.nlu.export import TOLERANCE
+from models.nlu.fit import Encoder, chain_scores, open_fit
+from models.nlu.network import NluNetwork
+from models.nlu.words import WORDS
+from parley.command import exit_with
+from parley.files import write_json
+
+
+def bundle_of(run: Path, precision: str) -> Path:
+    """Where a run's export of a precision lies."""
+    return run / ("bundle" if precision == "fp32" else f"bundle-{precision}")
+
+
+def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> dict[str, Any]:
+    """Write a run's graph, words and chain; returns the parity figures.
+
+    Args:
+        path: the run.
+        rows: real sentences that torch and the graph must agree on.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+
+    Raises:
+        ParleyError: the run is not whole, or the exported graph does not agree with torch.
+    """
+    run, encoder, network = open_fit(path)
+    with staged(bundle_of(path, precision)) as bundle:
+        shutil.copyfile(path / WORDS, bundle / WORDS)
+        start, pairs = chain_scores(network, encoder.tags)
+        write_json(bundle / CHAIN, {"intents": encoder.intents, "tags": encoder.tags,
+                                    "start": start.tolist(), "pairs": pairs.tolist()})  # fmt: skip
+        model = bundle / "model.onnx"
+        batch = encoder.batch([rows[0]] * 2)
+        axes = {name: {0: "batch", 1: "words"} for name in (*INPUTS, "tag_logits")} | {"intent_logits": {0: "batch"}}
+        to_onnx(network, (batch.ids, batch.mask, batch.grams), INPUTS, OUTPUTS, model, axes)
+        convert(model, precision)
+        parity = _parity(network, encoder, rows, model, precision)
+    run.figures(**{f"parity_{precision}": parity})
+    return parity
+
+
+def _parity(network: NluNetwork, encoder: Encoder, rows: list[Sentence], model: Path, precision: str) -> dict[str, Any]:
+    mixed = encoder.batch(rows[:8])
+    batch = dict(zip(INPUTS, (t.numpy() for t in (mixed.ids, mixed.mask, mixed.grams)), strict=True))
+
+    def run_torch(feed: Feeds) -> list[Any]:
+        with torch.no_grad():
+            intents, tags = network(*(torch.from_numpy(feed[name]) for name in INPUTS))
+        return [intents.numpy(), tags.numpy()]
+
+    checked = [*(feeds(encoder.table, row.words) for row in rows[:64]), batch]
+    return check_parity(run_torch, model, checked, TOLERANCE[precision])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export. Returns the exit status."""
+    from models.nlu.corpora import read_corpus
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run directory of models.nlu.fit")
+    parser.add_argument("--corpus", required=True, type=Path, help="the corpus it was trained on")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    args = parser.parse_args(argv)
+    print(json.dumps(export_corpus(args.run, read_corpus(args.corpus).valid, args.precision)))
+    return 0
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,369 @@
+"""Train the NLU network on a corpus: `python -m models.nlu.fit --corpus DIR/snips --out runs/nlu-snips-1 --seed 1`.
+
+From scratch: nothing but training splits is learnt from, the corpus's own and, with ``--texts``, the bare words of
+others. The weights kept are the moving average at the end of the schedule; figures are those of the validation split.
+The test split is not read into any figure here: `benchmarks.quality.nlu` does that, once the configuration is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.nlu.augment import ValueSwapper, WordDropper
+from models.nlu.cooccurrence import word_vectors
+from models.nlu.corpora import Corpus, Sentence, read_corpus
+from models.nlu.decode import allowed, viterbi
+from models.nlu.judge import Answer, figures
+from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
+from models.nlu.network import NluConfig, NluNetwork
+from models.nlu.out_of_scope import PLAIN, best_intent
+from models.nlu.words import GRAMS_PER_WORD, WORDS, WordTable
+from models.training import (
+    Average,
+    load_checkpoint,
+    parameter_count,
+    save_checkpoint,
+    seed_everything,
+    warm_up_then_cosine,
+)
+from parley.command import exit_with
+from parley.errors import ParleyError
+from parley.progress import progress
+from parley.runs import Run
+
+_POOL = 16
+"""Batches that are sorted by length together."""
+
+
+@dataclass(frozen=True)
+class FitParams:
+    """The knobs of a run on a corpus."""
+
+    epochs: int = 14
+    batch: int = 32
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.3
+    width: int = 192
+    recurrent: int = 1
+    convolutions: int = 1
+    layers: int = 1
+    grams: int = 8192
+    feedback: bool = True
+    transitions: bool = True
+    least: int = 2
+    """A word said less often has no number of its own."""
+    word_drop: float = 0.5
+    blank: float = 0.0
+    """Share of the words made unknown in training that lose their n-grams too."""
+    swap: float = 0.3
+    """Share of slot values replaced by others of the slot."""
+    mix_open: float = 0.0
+    smoothing: float = 0.1
+    tag_weight: float = 0.5
+    average: float = 0.998
+    """Decay of the moving average of the weights, a step."""
+    consistency: float = 0.0
+    """Weight of R-Drop (Liang et al. 2021): two passes, two dropouts, one answer."""
+    teaching: float = 0.0
+    """Weight of the teachers' answers against the labels; their runs are given beside the knobs."""
+    mixup: float = 0.0
+    """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
+
+
+class Encoder:
+    """Sentences to tensors with the words and labels of one run."""
+
+    def __init__(self, table: WordTable, intents: Sequence[str], tags: Sequence[str]) -> None:
+        self.table, self.intents, self.tags = table, list(intents), list(tags)
+        self._intent = {name: i for i, name in enumerate(intents)}
+        self._tag = {name: i for i, name in enumerate(tags)}
+
+    def batch(self, rows: Sequence[Sentence]) -> Batch:
+        """Tensors of rows, padded to the longest."""
+        width = max(len(row.words) for row in rows)
+        ids, mask, tags = (np.zeros((len(rows), width), np.int64) for _ in range(3))
+        grams = np.zeros((len(rows), width, GRAMS_PER_WORD), np.int64)
+        for i, row in enumerate(rows):
+            n = len(row.words)
+            ids[i, :n], mask[i, :n], grams[i, :n] = self.table.ids(row.words), 1, self.table.grams(row.words)
+            tags[i, :n] = [self._tag.get(tag, 0) for tag in row.tags]
+        intents = torch.tensor([self._intent.get(row.intent, 0) for row in rows])
+        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(grams),
+                     torch.from_numpy(tags), intents)  # fmt: skip
+
+
+class Fit(nn.Module):
+    """The network in training and its moving average, so that one checkpoint holds both."""
+
+    def __init__(self, config: NluConfig) -> None:
+        super().__init__()
+        self.network = NluNetwork(config)
+        self.averaged = NluNetwork(config).requires_grad_(False)
+        self.averaged.load_state_dict(self.network.state_dict())
+        self.averaged.eval()
+
+    def start_words(self, vectors: NDArray[np.float32]) -> None:
+        """Start the word embedding from vectors [words, width], scaled to what random ones would be."""
+        for network in (self.network, self.averaged):
+            with torch.no_grad():
+                network.pieces.weight[2:] = torch.from_numpy(vectors / vectors.std() * 0.1)
+
+    def update(self, decay: float) -> None:
+        """Move the average towards the network."""
+        average = Average.__new__(Average)
+        average.decay, average.tensors = decay, self.averaged.state_dict()
+        average.update(self.network)
+
+
+class Lesson:
+    """The loss of a batch, by a run's knobs."""
+
+    def __init__(self, params: FitParams, teachers: Sequence[NluNetwork]) -> None:
+        self.params, self.teachers = params, teachers
+
+    def loss(self, network: NluNetwork, batch: Batch, clean: Batch, rng: np.random.Generator) -> Tensor:
+        """Of a batch with words dropped; teachers read it ``clean``."""
+        params = self.params
+        if params.mixup and rng.random() < params.mixup:
+            return mixed_loss(network, batch, params.smoothing, rng)
+        targets = teach(self.teachers, clean) if self.teachers else None
+        if params.consistency:
+            batch = batch.twice()
+        scores = network(batch.ids, batch.mask, batch.grams)
+        loss = label_loss(network, scores, batch, params.smoothing, params.tag_weight)
+        if params.consistency:
+            loss = loss + params.consistency * disagreement(scores, batch.mask)
+        if targets is None:
+            return loss
+        taught = taught_loss(network, scores, batch, targets, params.tag_weight)
+        return params.teaching * taught + (1 - params.teaching) * loss
+
+
+def fit(
+    folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequence[Path] = (), texts: Sequence[Path] = ()
+) -> Run:
+    """Train on a corpus, or continue where the run in ``out`` was stopped.
+
+    Args:
+        folder: the corpus.
+        out: the run directory.
+        seed: of the weights, the order of rows and what is drawn.
+        params: the knobs.
+        teachers: finished runs on the same corpus with the same words, whose mean answer is learnt from.
+        texts: other corpora; the words of their training splits, without labels, start the word embedding.
+
+    Raises:
+        ParleyError: ``out`` holds a run with other parameters, or a teacher reads other words.
+    """
+    corpus = read_corpus(folder)
+    seed_everything(seed)
+    asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest,
+             "teachers": [path.name for path in teachers], "texts": [path.name for path in texts]}  # fmt: skip
+    if (out / "params.json").exists():
+        _same_run(out, {**asked, "seed": seed})
+    run = Run.create(out, "nlu-corpus", corpus.name, asked, seed)
+    said = [row.words for row in corpus.train]
+    more = [row.words for path in texts for row in read_corpus(path).train]
+    table = WordTable.learn([*said, *more], params.grams, params.least)
+    table.write(out / WORDS)
+    encoder = Encoder(table, corpus.intents, corpus.tags)
+    whole = Fit(_config(encoder, params))
+    if texts:
+        whole.start_words(word_vectors([*said, *more], table.words, params.width))
+    run.write_json("config.json", asdict(whole.network.config))
+    run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
+    run.figures(parameters=parameter_count(whole.network))
+    lesson = Lesson(params, _teachers(teachers, encoder))
+    _epochs(run, whole, encoder, corpus, seed, lesson)
+    answers = PLAIN.apply(answer(whole.averaged, encoder, corpus.valid))
+    run.figures(valid=figures(corpus.valid, answers))
+    save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
+    run.finish()
+    return run
+
+
+def _teachers(paths: Sequence[Path], encoder: Encoder) -> list[NluNetwork]:
+    found = []
+    for path in paths:
+        _, other, network = open_fit(path)
+        if (other.table.words, other.table.buckets) != (encoder.table.words, encoder.table.buckets):
+            raise ParleyError(
+                "a teacher reads other words", where=str(path), mend="train it on this corpus, same words"
+            )
+        found.append(network)
+    return found
+
+
+def _config(encoder: Encoder, params: FitParams) -> NluConfig:
+    return NluConfig(
+        encoder.table.size, len(encoder.intents), len(encoder.tags), params.width, params.layers, 4, 64,
+        params.dropout, params.grams, params.recurrent, params.convolutions, 5,
+        params.feedback and len(encoder.tags) > 1, params.transitions and len(encoder.tags) > 1,
+    )  # fmt: skip
+
+
+def _same_run(out: Path, asked: dict[str, Any]) -> None:
+    before = Run.open(out).params
+    for name, value in asked.items():
+        if before.get(name) != value:
+            raise ParleyError(f"the run was started with {name} = {before.get(name)}, not {value}",
+                              where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
+
+
+def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, lesson: Lesson) -> None:
+    params = lesson.params
+    optimizer = torch.optim.AdamW(
+        whole.network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
+    )
+    epoch = 0
+    if run.checkpoint_path.exists():
+        epoch = load_checkpoint(run.checkpoint_path, whole, optimizer)["epoch"]
+    swapper = ValueSwapper(corpus.train, params.mix_open)
+    numbers = [encoder.table.ids(row.words) for row in corpus.train]
+    dropper = WordDropper(numbers, encoder.table.size, params.word_drop, params.blank)
+    with progress(run.path.name, params.epochs) as bar:
+        bar.advance(epoch)
+        while epoch < params.epochs:
+            # What an epoch draws depends on seed and epoch alone: a resumed run sees what it would have seen.
+            rng = random.Random(f"{seed}/{epoch}")
+            rows = [swapper.swap(row, rng, params.swap) for row in corpus.train]
+            loss = _epoch(whole, optimizer, encoder, _batches(rows, params.batch, rng), dropper, epoch, lesson)
+            epoch += 1
+            bar.advance()
+            save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
+            if epoch % 2 == 0:
+                found = figures(corpus.valid, PLAIN.apply(answer(whole.averaged, encoder, corpus.valid)), draws=1)
+                found["valid_loss"] = valid_loss(whole.averaged, encoder, corpus.valid)
+                run.log(epoch, train_loss=round(loss, 4), **{k: v for k, v in found.items() if isinstance(v, float)})
+
+
+def _batches(rows: list[Sentence], size: int, rng: random.Random) -> list[list[Sentence]]:
+    """Shuffled batches of sentences of like lengths."""
+    rng.shuffle(rows)
+    batches = []
+    for start in range(0, len(rows), size * _POOL):
+        pool = sorted(rows[start : start + size * _POOL], key=lambda row: len(row.words))
+        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def _dropped(clean: Batch, dropper: WordDropper, rng: np.random.Generator) -> Batch:
+    ids, grams = dropper.drop(clean.ids.numpy(), clean.grams.numpy(), rng)
+    return replace(clean, ids=torch.from_numpy(ids), grams=torch.from_numpy(grams))
+
+
+def _epoch(
+    whole: Fit, optimizer: torch.optim.Optimizer, encoder: Encoder, batches: list[list[Sentence]],
+    dropper: WordDropper, epoch: int, lesson: Lesson,
+) -> float:  # fmt: skip
+    rng, params = np.random.default_rng([epoch, len(batches)]), lesson.params
+    network, total, steps = whole.network.train(), 0.0, params.epochs * len(batches)
+    for i, rows in enumerate(batches):
+        step = epoch * len(batches) + i
+        for group in optimizer.param_groups:
+            group["lr"] = params.lr * warm_up_then_cosine(step, steps, 0.05)
+        clean = encoder.batch(rows)
+        loss = lesson.loss(network, _dropped(clean, dropper, rng), clean, rng)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        whole.update(min(params.average, (1 + step) / (10 + step)))
+        total += loss.item()
+    return total / len(batches)
+
+
+@torch.no_grad()
+def valid_loss(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> float:
+    """Negative log-likelihood of intent and tags, a sentence: tells configurations apart that figures do not."""
+    total = 0.0
+    for start in range(0, len(rows), 64):
+        batch = encoder.batch(rows[start : start + 64])
+        loss = label_loss(network, network(batch.ids, batch.mask, batch.grams), batch, 0.0, 1.0)
+        total += float(loss) * len(batch.ids)
+    return round(total / len(rows), 5)
+
+
+@torch.no_grad()
+def scores(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """For each row: intent logits [intents] and tag scores [words, tags]."""
+    network.eval()
+    found: list[Any] = [None] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].words))
+    for start in range(0, len(rows), 64):
+        places = order[start : start + 64]
+        batch = encoder.batch([rows[i] for i in places])
+        intents, tags = network(batch.ids, batch.mask, batch.grams)
+        for at, i in enumerate(places):
+            found[i] = intents[at].numpy(), tags[at, : len(rows[i].words)].numpy()
+    return found
+
+
+def chain_scores(network: NluNetwork, tags: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What the decoder needs: learnt start and pair scores (zeros without a chain) plus what BIO forbids."""
+    start, pairs = allowed(tags)
+    if network.config.transitions:
+        start = start + network.chain.start.detach().numpy()
+        pairs = pairs + network.chain.pairs.detach().numpy()
+    return start, pairs
+
+
+def answer(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> list[Answer]:
+    """The most probable intent and tag sequence of each row; the intent is the best in scope."""
+    start, pairs = chain_scores(network, encoder.tags)
+    answers = []
+    for intents, tags in scores(network, encoder, rows):
+        path = viterbi(tags, start, pairs)
+        intent, in_scope = best_intent(intents, encoder.intents)
+        answers.append(Answer(intent, tuple(encoder.tags[i] for i in path), in_scope))
+    return answers
+
+
+def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
+    """A finished run on a corpus: its encoder and averaged weights.
+
+    Raises:
+        ParleyError: no such run, or it is not finished.
+    """
+    run = Run.open(path)
+    if run.params.get("family") != "nlu-corpus" or not (path / "best" / "model.safetensors").is_file():
+        raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlu.fit to its end")
+    labels = json.loads((path / "labels.json").read_text())
+    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"])
+    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text())))
+    load_checkpoint(path / "best", network)
+    return run, encoder, network.eval()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True, type=Path, help="folder with train.jsonl and test.jsonl")
+    parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--teachers", nargs="*", type=Path, default=[], help="finished runs to learn from as well")
+    parser.add_argument("--texts", nargs="*", type=Path, default=[], help="corpora whose words are read, not labels")
+    for knob in fields(FitParams):
+        kind: Any = {"int": int, "float": float, "bool": lambda text: text == "true"}[str(knob.type)]
+        parser.add_argument(f"--{knob.name.replace('_', '-')}", type=kind, default=knob.default)
+    args = vars(parser.parse_args(argv))
+    params = FitParams(**{knob.name: args[knob.name] for knob in fields(FitParams)})
+    fit(args["corpus"], args["out"], args["seed"], params, args["teachers"], args["texts"])
+    return 0
+
+
+if __name__ == "__main__":
+    exit_with(main)

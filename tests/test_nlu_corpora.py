@@ -1,0 +1,283 @@
+"""Models of public corpora: reading, judging, decoding, training that resumes, export. No corpus is needed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from models.nlu.augment import ValueSwapper, WordDropper  # noqa: E402
+from models.nlu.chain import Chain  # noqa: E402
+from models.nlu.cooccurrence import word_vectors  # noqa: E402
+from models.nlu.corpora import Sentence, read_corpus, split_words  # noqa: E402
+from models.nlu.corpus_client import CorpusClient  # noqa: E402
+from models.nlu.corpus_export import export_corpus  # noqa: E402
+from models.nlu.decode import allowed, viterbi  # noqa: E402
+from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
+from models.nlu.judge import Answer, area, figures, out_of_scope_figures, span_counts  # noqa: E402
+from models.nlu.out_of_scope import choose_thresholds  # noqa: E402
+from models.nlu.words import UNKNOWN, WordTable  # noqa: E402
+from parley.errors import ParleyError  # noqa: E402
+from parley.runs import Run  # noqa: E402
+
+TINY = FitParams(epochs=2, batch=8, width=16, grams=64, recurrent=1, convolutions=1, layers=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    for split, first, n in (("train", 0, 60), ("valid", 60, 16), ("test", 76, 16)):
+        rows = [_row(random.Random(i)) for i in range(first, first + n)]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def _row(rng: random.Random) -> dict[str, object]:
+    name = [rng.choice(["blue", "moon", "rain", "river"]) for _ in range(rng.randint(1, 3))]
+    tags = ["B-title", *["I-title"] * (len(name) - 1)]
+    if rng.random() < 0.5:
+        return {"tokens": ["play", *name], "tags": ["O", *tags], "intent": "play"}
+    return {"tokens": ["read", "me", *name, "now"], "tags": ["O", "O", *tags, "O"], "intent": "read"}
+
+
+# The example of conlleval's own documentation style, and the corner cases on which implementations differ.
+@pytest.mark.parametrize(
+    ("wanted", "got", "counts"),
+    [
+        ("O O O B-MISC I-MISC I-MISC O", "O O B-MISC I-MISC I-MISC I-MISC O", (0, 1, 1)),
+        ("B-PER I-PER O", "B-PER I-PER O", (1, 1, 1)),
+        ("B-a B-a", "B-a I-a", (0, 1, 2)),
+        ("B-a I-a", "I-a I-a", (1, 1, 1)),  # an I without its B opens a span
+        ("B-a I-b", "B-a B-b", (2, 2, 2)),  # so does an I of another slot
+        ("O O", "O B-a", (0, 1, 0)),
+    ],
+)
+def test_spans_are_counted_as_conlleval_counts_them(wanted: str, got: str, counts: tuple[int, int, int]) -> None:
+    assert span_counts(wanted.split(), got.split()) == counts
+
+
+def test_f1_of_the_seqeval_documentation() -> None:
+    wanted = ["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O"]
+    got = ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O"]
+    rows = [Sentence(("w",) * len(w.split()), tuple(w.split()), "x") for w in wanted]
+    found = figures(rows, [Answer("x", tuple(g.split())) for g in got])
+    assert found["slot_f1"] == 0.5
+    assert found["sentence_accuracy"] == 0.5
+    assert found["intent_accuracy"] == 1.0
+
+
+def test_a_sentence_is_right_only_when_intent_and_every_tag_are() -> None:
+    row = Sentence(("a", "b"), ("B-x", "O"), "one")
+    assert figures([row], [Answer("two", row.tags)])["sentence_accuracy"] == 0.0
+    assert figures([row], [Answer("one", ("B-x", "I-x"))])["sentence_accuracy"] == 0.0
+
+
+def test_area_counts_ties_as_half() -> None:
+    assert area(np.array([2.0, 3.0]), np.array([1.0])) == 1.0
+    assert area(np.array([1.0]), np.array([1.0])) == 0.5
+    assert area(np.array([0.0]), np.array([1.0])) == 0.0
+
+
+def test_thresholds_trade_accuracy_for_recall() -> None:
+    rows = [Sentence(("w",), ("O",), name) for name in ("a", "a", "a", "a", "oos", "oos")]
+    scores = [5.0, 4.0, 3.0, 1.0, 2.0, 0.5]
+    answers = [Answer("a", ("O",), score) for score in scores]
+    points = choose_thresholds(rows, answers)
+    found = out_of_scope_figures(rows, points["balanced"].apply(answers))
+    assert (found["in_scope_accuracy"], found["out_of_scope_recall"]) == (0.75, 1.0)
+    assert choose_thresholds(rows[:4], answers[:4]) == {}
+
+
+def test_a_corpus_without_validation_gets_one_that_training_lacks(corpus: Path) -> None:
+    (corpus / "valid.jsonl").unlink()
+    found = read_corpus(corpus)
+    assert 0 < len(found.valid) < len(found.train)
+    assert not {r.words for r in found.valid} & {r.words for r in found.train}
+
+
+@pytest.mark.parametrize("line", ["{", '{"text": "a"}', '{"tokens": ["a"], "tags": [], "intent": "x"}', "[]"])
+def test_a_damaged_line_is_named(corpus: Path, line: str) -> None:
+    (corpus / "test.jsonl").write_text("\n" + line)
+    with pytest.raises(ParleyError, match=r"not a row"):
+        read_corpus(corpus)
+
+
+def test_words_are_split_from_marks_and_numbers() -> None:
+    assert split_words("What’s $5.20, please?") == ("what's", "$", "5", ".", "20", ",", "please", "?")
+
+
+def test_swapped_values_keep_their_slots() -> None:
+    rows = [Sentence(("play", w), ("O", "B-title"), "play") for w in "abcdef"]
+    swapper = ValueSwapper([*rows, Sentence(("x", "y"), ("B-title", "I-title"), "play")])
+    seen = {swapper.swap(rows[0], random.Random(i), 1.0) for i in range(50)}
+    assert Sentence(("play", "x", "y"), ("O", "B-title", "I-title"), "play") in seen
+    assert all(len(row.words) == len(row.tags) for row in seen)
+    assert swapper.swap(rows[0], random.Random(1), 0.0) == rows[0]
+
+
+def test_rare_words_are_dropped_more_often_and_padding_never() -> None:
+    dropper = WordDropper([np.array([2] * 99 + [3])], 4, 1.0, blank=1.0)
+    ids = np.tile(np.array([2, 3, 0]), (2000, 1))
+    dropped, grams = dropper.drop(ids, np.ones((2000, 3, 2), np.int64), np.random.default_rng(1))
+    shares = (dropped == UNKNOWN).mean(0)
+    assert shares[0] == pytest.approx(0.01, abs=0.01)
+    assert shares[1] == pytest.approx(0.5, abs=0.05)
+    assert shares[2] == 0
+    assert ((grams == 0).all(-1) == (dropped == UNKNOWN)).all()
+
+
+def test_viterbi_finds_the_best_path_bio_allows() -> None:
+    tags = ["O", "B-a", "I-a", "B-b", "I-b"]
+    start, pairs = allowed(tags)
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        scores = rng.normal(size=(4, 5)).astype(np.float32)
+        paths = {}
+        for path in itertools.product(range(5), repeat=4):
+            steps = sum(pairs[before, after] for before, after in itertools.pairwise(path))
+            paths[path] = start[path[0]] + sum(scores[at, tag] for at, tag in enumerate(path)) + steps
+        assert tuple(viterbi(scores, start, pairs)) == max(paths, key=lambda p: paths[p])
+    assert viterbi(np.zeros((0, 5)), start, pairs) == []
+
+
+def test_the_chain_sums_over_all_paths() -> None:
+    torch.manual_seed(1)
+    chain = Chain(3)
+    torch.nn.init.normal_(chain.pairs)
+    torch.nn.init.normal_(chain.start)
+    scores, mask = torch.randn(2, 4, 3), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    total = 0.0
+    for path in itertools.product(range(3), repeat=4):
+        total += float(torch.exp(-chain.loss(scores, torch.tensor([path, path]), mask).detach())[0])
+    assert total == pytest.approx(1.0, abs=1e-5)
+    short = sum(
+        float(torch.exp(-chain.loss(scores[1:], torch.tensor([[*p, 0, 0]]), mask[1:]).detach())[0])
+        for p in itertools.product(range(3), repeat=2)
+    )
+    assert short == pytest.approx(1.0, abs=1e-5)
+
+
+def test_expectations_are_those_of_all_paths_counted_one_by_one() -> None:
+    torch.manual_seed(2)
+    chain = Chain(3)
+    torch.nn.init.normal_(chain.pairs)
+    torch.nn.init.normal_(chain.start)
+    scores, mask = torch.randn(1, 3, 3), torch.ones(1, 3, dtype=torch.int64)
+    words, starts, pairs = chain.expected(scores, mask)
+    counted, follows, entropy = torch.zeros(3, 3), torch.zeros(3, 3), 0.0
+    for path in itertools.product(range(3), repeat=3):
+        surprise = float(chain.loss(scores, torch.tensor([path]), mask).detach())
+        share = np.exp(-surprise)
+        entropy += share * surprise
+        for at, tag in enumerate(path):
+            counted[at, tag] += share
+        for before, after in itertools.pairwise(path):
+            follows[before, after] += share
+    assert torch.allclose(words[0], counted, atol=1e-5)
+    assert torch.allclose(starts, counted[0], atol=1e-5)
+    assert torch.allclose(pairs, follows, atol=1e-5)
+    own = chain.divergence(scores, mask, (words, starts, pairs))  # to itself: the entropy
+    assert float(own.detach()) == pytest.approx(entropy, abs=1e-4)
+
+
+def test_a_taught_run_reads_the_words_of_its_teachers(corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "teacher", 1, TINY)
+    run = fit(corpus, tmp_path / "taught", 2, replace(TINY, teaching=0.5), [tmp_path / "teacher"])
+    assert run.params["teachers"] == ["teacher"]
+    with pytest.raises(ParleyError, match="other words"):
+        fit(corpus, tmp_path / "other", 2, replace(TINY, grams=32), [tmp_path / "teacher"])
+
+
+@pytest.mark.parametrize("knobs", [{"consistency": 1.0}, {"mixup": 0.5}, {"transitions": False}])
+def test_every_way_of_learning_runs(knobs: dict[str, float], corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1, **knobs))
+    assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
+
+
+def test_padding_changes_no_answer(corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", 1, TINY)
+    _, encoder, network = open_fit(tmp_path / "run")
+    rows = sorted(read_corpus(corpus).test, key=lambda row: len(row.words))
+    with torch.no_grad():
+        both = encoder.batch([rows[0], rows[-1]])
+        alone = encoder.batch([rows[0]])
+        many, one = network(both.ids, both.mask, both.grams), network(alone.ids, alone.mask, alone.grams)
+    assert torch.allclose(many[0][:1], one[0], atol=1e-5)
+    assert torch.allclose(many[1][:1, : len(rows[0].words)], one[1], atol=1e-5)
+
+
+def test_a_stopped_fit_continues_to_the_same_weights(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(corpus, tmp_path / "whole", 1, TINY)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "log", _interrupt)
+        fit(corpus, tmp_path / "cut", 1, TINY)
+    assert not (tmp_path / "cut" / "best").exists()
+    fit(corpus, tmp_path / "cut", 1, TINY)
+    whole, cut = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    with pytest.raises(ParleyError, match="width = 16, not 8"):
+        fit(corpus, tmp_path / "cut", 1, replace(TINY, width=8))
+
+
+def _interrupt(self: Run, step: int, **figures: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_client_answers_as_torch_does(corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2))
+    rows = read_corpus(corpus)
+    parity = export_corpus(tmp_path / "run", rows.valid)
+    assert max(parity["max_abs_error"].values()) < 1e-4
+    _, encoder, network = open_fit(tmp_path / "run")
+    client = CorpusClient(tmp_path / "run" / "bundle")
+    for row, mine in zip(rows.test, answer(network, encoder, rows.test), strict=True):
+        theirs = client.parse(row.words)
+        assert (theirs.intent, theirs.tags) == (mine.intent, mine.tags)
+
+
+def test_a_word_never_seen_shares_its_parts() -> None:
+    table = WordTable.learn([["singing", "singing", "song"]], 512)
+    assert table.ids(["singing", "sings"]).tolist() == [2, UNKNOWN]
+    first, other, far = (set(table.grams([word])[0]) for word in ("singing", "singer", "oxcart"))
+    assert len(first & other) > len(first & far)
+
+
+def test_words_in_like_places_get_like_vectors() -> None:
+    sentences = [("fly", "to", city, "on", day) for city in ("paris", "rome", "oslo") for day in ("monday", "friday")]
+    words = ["fly", "to", "on", "paris", "rome", "oslo", "monday", "friday"]
+    vectors = dict(zip(words, word_vectors(sentences, words, 6, window=2), strict=True))
+
+    def alike(one: str, other: str) -> float:
+        a, b = vectors[one], vectors[other]
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    assert alike("paris", "rome") > 0.9 > alike("paris", "monday")
+    assert (word_vectors(sentences, words, 6) == word_vectors(sentences, words, 6)).all()
+
+
+def test_other_texts_bring_words_and_no_labels(corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for split in ("train", "test"):
+        (other / f"{split}.jsonl").write_text('{"text": "sing the moon", "intent": "sing"}\n' * 3)
+    run = fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1), texts=[other])
+    _, encoder, _ = open_fit(run.path)
+    assert "sing" in encoder.table.words
+    assert "sing" not in encoder.intents
