@@ -43,8 +43,9 @@ lint: setup-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Files side by side, each in one process; those with slow tests first (tests/conftest.py).
 test: setup-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Train the starter versions again; docs/starters.md says what comes out. RECORDINGS=manifest.jsonl adds real speech.
 starters: setup-dev

@@ -24,6 +24,12 @@ RECORDINGS = Path(
 """Manifest of real recordings, where this machine has them."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: where files run side by side, none of them is what all others wait for."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def recordings() -> Path:
     """The manifest of real recordings; skips without it."""
