@@ -62,7 +62,7 @@ class Spoken:
         """Names the string: the takes in order."""
         return " ".join(t.path.stem for t in self.takes)
 
-    def audio(self, around_s: float = 0.3) -> Pcm:
+    def audio(self, around_s: float) -> Pcm:
         """int16 samples ``[n]`` at 8 kHz, silence before and after; the takes are as they were recorded."""
         silence = np.zeros(round(around_s * SAMPLE_RATE), np.int16)
         parts = [silence]

@@ -100,7 +100,7 @@ def test_the_report_holds_tables_plots_and_samples(folder: Path, tmp_path: Path)
             done[condition.name] = {"condition": {"snr_db": condition.snr_db}, **figures(heard)}
 
     write_report(report, tmp_path)
-    samples = asyncio.run(write_samples(_half_deaf, made, noise, tmp_path, 8))
+    samples = asyncio.run(write_samples(_half_deaf, made, noise, tmp_path, 8, 1.0))
 
     rows = [line for line in markdown(report).splitlines() if line.startswith("| Parley, digits |")]
     assert len(rows) == 2 and "| clean | 66 |" in rows[0] and "| SNR 12 dB | 6 |" in rows[1]

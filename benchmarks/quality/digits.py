@@ -2,10 +2,11 @@
 
 ``DIGITS`` holds single digits named ``<digit>_<speaker>_<take>.flac``; ``RUNS/digits-<speaker>`` is the exported run
 that never heard that speaker (docs/quality-digits.md). A speaker's strings are put together from his own takes with
-gaps of 50 to 400 ms, in a way that the seed fixes (`models.digits.strings`), and heard over mu-law with 300 ms around.
+gaps of 50 to 400 ms, in a way that the seed fixes (`models.digits.strings`), and heard over mu-law.
 
 Systems: ``loop`` and ``sphinx`` hear any row of digits, zero to nine and "oh"; ``bot`` hears whatever the digits bot
-understands, "double three", "yes" and "operator" included. Every system hears the same samples. Clean speech comes in
+understands, "double three", "yes" and "operator" included. They are given the string with 300 ms around; ``call`` is
+``bot`` with the voice activity and turn taking of a call. Every system hears the same samples. Clean speech comes in
 all lengths, the other conditions in strings of eight. The report is written after every condition; a run that was
 interrupted goes on where it stopped.
 """
@@ -25,12 +26,15 @@ from typing import Any
 from benchmarks.quality.conditions import CLEAN, GRID, Condition, read_noise
 from benchmarks.quality.digits_figures import Heard, figures
 from benchmarks.quality.digits_report import write_report, write_samples
+from benchmarks.quality.slu import RunPool
 from benchmarks.quality.sphinx import Sphinx
+from benchmarks.slu import Listener
 from models.digits import Spoken, read_takes, strings
 from models.stt.client import SttClient, load_graph
 from models.stt.evaluate import decode
 from models.training import environment, git_lineage
-from parley.audio import Pcm
+from orchestrator.stages import Stages
+from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import WordGraph
 from parley.bot.slots import DIGIT_WORDS, digits_of, spot
@@ -40,10 +44,13 @@ from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
+from parley.settings import settings
 
-SYSTEMS = ("loop", "bot", "sphinx")
+SYSTEMS = ("loop", "bot", "call", "sphinx")
 LENGTHS = tuple(range(1, 17))
 AIM_LENGTH = 8
+_SILENCE_S, _GIVEN_S = 1.0, 0.3
+"""Around a string, and what of it the systems keep that are given its ends."""
 LOOP = "#JSGF V1.0;\ngrammar digits;\npublic <said> = (" + " | ".join(DIGIT_WORDS) + ")+;\n"
 
 
@@ -90,17 +97,38 @@ async def make_ear(system: str, runs: Path, speakers: list[str], stack: AsyncExi
         peer = Sphinx(LOOP, DIGIT_WORDS)
 
         async def by_peer(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
-            return digits_of(peer.hear(pcm).split()) or "", True
+            return digits_of(peer.hear(given(pcm)).split()) or "", True
 
         return by_peer
     clients = {name: await _client(runs / f"digits-{name}", name, system, stack) for name in speakers}
     slots = load_bot("digits").slots
+    if system == "call":
+        listeners = {name: _listener(client) for name, client in clients.items()}
+
+        async def by_call(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
+            numbers = [spot(slots, turn.text).get("number", "") for turn in await listeners[spoken.speaker].listen(pcm)]
+            # What is said later replaces what was said before, as in the dialogue.
+            return next((n for n in reversed(numbers) if n), ""), any(numbers)
+
+        return by_call
 
     async def by_parley(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
-        transcript = await decode(clients[spoken.speaker], pcm)
+        transcript = await decode(clients[spoken.speaker], given(pcm))
         return spot(slots, transcript.text).get("number", ""), transcript.accepted
 
     return by_parley
+
+
+def given(pcm: Pcm) -> Pcm:
+    """The string with little silence around, of samples with much."""
+    edge = round((_SILENCE_S - _GIVEN_S) * SAMPLE_RATE)
+    return pcm[edge : len(pcm) - edge]
+
+
+def _listener(client: SttClient) -> Listener:
+    pool = RunPool(settings().repo_dir, client.engine, client)
+    stages = Stages(load_bot("digits"), pool, {"stt": client}, None)  # type: ignore[arg-type]  # nothing is spoken
+    return Listener(stages, settings().end_of_turn_ms)
 
 
 async def _client(run: Path, speaker: str, system: str, stack: AsyncExitStack) -> SttClient:
@@ -126,7 +154,7 @@ async def measure(ear: Ear, condition: Condition, made: list[Spoken], noise: Any
     heard = []
     with progress(label, len(chosen)) as bar:
         for spoken in chosen:
-            got, sure = await ear(spoken, condition.apply(spoken.audio(), noise, spoken.key))
+            got, sure = await ear(spoken, condition.apply(spoken.audio(_SILENCE_S), noise, spoken.key))
             heard.append(Heard(spoken.speaker, spoken.digits, got, sure))
             bar.advance()
     return heard
@@ -161,7 +189,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
                 write_json(path, report)
                 write_report(report, args.out)
             if system == "bot":
-                report["samples"] = await write_samples(ear, made, noise, args.out, AIM_LENGTH)
+                report["samples"] = await write_samples(ear, made, noise, args.out, AIM_LENGTH, _SILENCE_S)
                 write_json(path, report)
     return report
 

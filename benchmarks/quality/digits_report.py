@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 
 _TITLES = {
     "loop": "Parley, digits", "bot": "Parley, all that the digits bot understands",
-    "sphinx": "PocketSphinx, digits",
+    "call": "the same, as a call hears it", "sphinx": "PocketSphinx, digits",
 }  # fmt: skip
 _SYMBOLS = [*"0123456789", NOTHING]
 
@@ -148,14 +148,19 @@ def _plot_pairs(pairs: dict[str, int], title: str, path: Path) -> None:
 
 
 async def write_samples(
-    ear: Callable[[Spoken, Pcm], Awaitable[tuple[str, bool]]], made: Sequence[Spoken], noise: Any, out: Path, aim: int
+    ear: Callable[[Spoken, Pcm], Awaitable[tuple[str, bool]]],
+    made: Sequence[Spoken],
+    noise: Any,
+    out: Path,
+    aim: int,
+    around_s: float,
 ) -> list[dict[str, str]]:
     """Each speaker's first string of the aim's length, clean and in noise: audio, spectrogram and what was heard."""
     samples = []
     first = {s.speaker: s for s in reversed(made) if len(s.digits) == aim}
     for condition in (CLEAN, Condition(snr_db=12.0)) if noise is not None else (CLEAN,):
         for speaker, spoken in sorted(first.items()):
-            pcm = condition.apply(spoken.audio(), noise, spoken.key)
+            pcm = condition.apply(spoken.audio(around_s), noise, spoken.key)
             heard, _ = await ear(spoken, pcm)
             name = f"digits-{speaker}-{'clean' if condition == CLEAN else 'noise'}"
             soundfile.write(str(out / f"{name}.wav"), pcm, SAMPLE_RATE, subtype="PCM_16")

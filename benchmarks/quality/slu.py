@@ -52,7 +52,7 @@ _AROUND_S = 0.3
 Ear = Callable[[dict[str, Any], Pcm], Awaitable[Heard]]
 
 
-class _RunPool(ClientPool):
+class RunPool(ClientPool):
     """The repository's clients, but a run's own STT."""
 
     def __init__(self, repo: Path, engine: Engine, stt: SttClient) -> None:
@@ -104,7 +104,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
 
 
 def _ear(system: str, bot_name: str, release: Release, engine: Engine, client: SttClient) -> Ear:
-    listener = listener_of(bot_name, engine, release, _RunPool(settings().repo_dir, engine, client))
+    listener = listener_of(bot_name, engine, release, RunPool(settings().repo_dir, engine, client))
 
     async def by_call(entry: dict[str, Any], pcm: Pcm) -> Heard:
         return await listener.hear(pcm)
