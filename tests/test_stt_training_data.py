@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.stt.confidence import choose_threshold
 from models.stt.network import LABELS
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
+from models.stt.train import fold_name
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
 from parley.errors import ParleyError
 
@@ -119,6 +121,13 @@ def test_one_speaker_left_out_is_the_whole_test(tmp_path: Path) -> None:
     assert split.split("dev", "synthetic") == [voice]
     with pytest.raises(ParleyError, match="no recordings of 'dora'"):
         dataset.without_speaker("dora", 7)
+
+
+def test_a_fold_is_one_of_those_there_are_or_leaves_a_speaker_out() -> None:
+    assert [fold_name(n) for n in ("none", "4", "without:ann")] == ["none", "4", "without:ann"]
+    for wrong in ("5", "without:", "ann"):
+        with pytest.raises(argparse.ArgumentTypeError, match="without:SPEAKER"):
+            fold_name(wrong)
 
 
 def test_realignment_takes_the_form_that_was_said() -> None:
