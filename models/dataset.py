@@ -35,6 +35,8 @@ from parley.progress import progress
 MANIFEST = "dataset.jsonl"
 SUMMARY = "dataset.json"
 SPLITS = ("train", "dev", "test")
+WITHOUT = "without:"
+"""A fold of this and a recorded speaker's name: tested on that speaker, trained on all others."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,24 @@ class Dataset:
         )
         return replace(self, rows=rows)
 
+    def without_speaker(self, speaker: str, seed: int) -> Dataset:
+        """The same rows with one recorded speaker to test on; a tenth of everybody else's recordings is dev.
+
+        Raises:
+            ParleyError: nobody of that name was recorded.
+        """
+        known = sorted({r.speaker for r in self.rows if r.source == "recording"})
+        if speaker not in known:
+            mend = f"recorded speakers: {', '.join(known[:8]) or 'none'}"
+            raise ParleyError(f"no recordings of {speaker!r}", where=str(self.path), mend=mend)
+
+        def split(row: Row) -> str:
+            return "test" if row.speaker == speaker else "dev" if _draw(row.id, seed) < 0.1 else "train"
+
+        return replace(
+            self, rows=tuple(replace(r, split=split(r)) if r.source == "recording" else r for r in self.rows)
+        )
+
     def for_release(self) -> Dataset:
         """The same rows with every recorded speaker to train on: nothing is left to choose or to measure by."""
         return replace(self, rows=tuple(replace(r, split="train") if r.source == "recording" else r for r in self.rows))
@@ -113,13 +133,16 @@ def load_dataset(path: Path | str) -> Dataset:
 def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
     """A dataset as a run splits it.
 
-    ``none`` as its manifest says, ``all`` for a release, ``synthetic`` without recordings, else a fold's number.
+    ``none`` as its manifest says, ``all`` for a release, ``synthetic`` without recordings, ``without:NAME`` to test
+    on one speaker, else a fold's number.
     """
     dataset = load_dataset(path)
     if fold == "synthetic":
         return replace(dataset, rows=tuple(r for r in dataset.rows if r.source == "synthetic"))
     if fold == "all":
         return dataset.for_release()
+    if fold.startswith(WITHOUT):
+        return dataset.without_speaker(fold.removeprefix(WITHOUT), seed)
     return dataset if fold == "none" else dataset.for_fold(int(fold), seed)
 
 

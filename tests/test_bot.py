@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.bot import Bot, SlotSpec, load_bot, replies
+from parley.bot import Bot, IntentSpec, SlotSpec, load_bot, replies
 from parley.bot.grammar import Grammar
 from parley.bot.slots import canonicalise, draw_value, spoken_form, spot
 from parley.errors import ParleyError
@@ -24,8 +24,8 @@ def bot(request: pytest.FixtureRequest) -> Bot:
     return load_bot(ROOT / "bots" / request.param)
 
 
-def test_both_bots_are_there() -> None:
-    assert BOTS == ["bank", "barista"]
+def test_the_bots_are_there() -> None:
+    assert BOTS == ["bank", "barista", "digits"]
 
 
 def test_every_drawn_utterance_is_in_the_word_graph_and_means_its_slots(bot: Bot) -> None:
@@ -87,6 +87,44 @@ def test_barista_covers_the_recorded_orders(recordings: Path) -> None:
 def test_digits_survive_being_spoken(digits: str, rng: random.Random) -> None:
     spec = SlotSpec(type="digits", digits_min=4, digits_max=8)
     assert canonicalise(spec, spoken_form(spec, digits, rng)) == digits
+    assert canonicalise(spec, spoken_form(spec, digits)) == digits
+
+
+@pytest.mark.parametrize(
+    ("said", "digits"),
+    [
+        ("oh double three", "033"),
+        ("triple oh seven", "0007"),
+        ("double double three", None),
+        ("three double", None),
+        ("double", None),
+        ("4 0 double 2", "4022"),
+        ("double 22", None),
+        ("four apples", None),
+        ("", None),
+    ],
+)
+def test_digits_are_said_one_by_one_or_repeated(said: str, digits: str | None) -> None:
+    assert canonicalise(SlotSpec(type="digits", digits_min=1, digits_max=16), said) == digits
+
+
+def _only_digits(fewest: int, most: int) -> Grammar:
+    digits = load_bot(ROOT / "bots" / "digits")
+    slot = SlotSpec(type="digits", digits_min=fewest, digits_max=most)
+    intents = {**digits.intents, "giveNumber": IntentSpec(phrases=["{number}"])}
+    return Grammar(digits.model_copy(update={"slots": {"number": slot}, "intents": intents}), ["giveNumber"])
+
+
+@given(st.lists(st.sampled_from(["zero", "oh", "one", "nine", "double", "triple"]), max_size=8))
+def test_the_word_graph_accepts_exactly_the_words_that_are_a_value(words: list[str]) -> None:
+    grammar = _only_digits(2, 5)
+    value = canonicalise(grammar.bot.slots["number"], " ".join(words))
+    assert grammar.accepts(" ".join(words)) == (value is not None)
+
+
+def test_the_word_graph_of_digits_grows_with_their_number_not_with_their_strings() -> None:
+    arcs = [len(_only_digits(1, most).network().arcs) for most in (8, 16, 32)]
+    assert arcs[2] < 4.5 * arcs[0] and arcs[1] < 600
 
 
 def test_the_digest_names_the_content_not_the_layout(tmp_path: Path) -> None:
@@ -167,7 +205,7 @@ def test_no_yaml_at_all_makes_anything_but_a_parley_error(
 
 
 def test_an_unknown_bot_is_told_the_known_ones() -> None:
-    with pytest.raises(ParleyError, match="known bots: bank, barista"):
+    with pytest.raises(ParleyError, match="known bots: bank, barista, digits"):
         load_bot("nobody")
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import random
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.channel import active_rms, lose_packets
-from models.dataset import Row, fold_of, fold_split
+from models.dataset import Dataset, Row, fold_of, fold_split
 from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
 from models.stt.confidence import choose_threshold
 from models.stt.network import LABELS
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
+from models.stt.train import fold_name
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.errors import ParleyError
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
 
@@ -81,6 +86,48 @@ def test_spliced_pieces_are_one_speakers_whole_words() -> None:
     assert 2 <= len(pieces) <= 5 and all(p.row.speaker == "anna" and 0 <= p.first < p.last <= 3 for p in pieces)
     spoken = sum(p.end - p.start for p in pieces)
     assert spoken - 400 <= len(joined) <= spoken + 5 * 0.36 * SAMPLE_RATE + 900
+
+
+def test_isolated_words_are_heard_in_strings_with_pauses() -> None:
+    take = Row("t1", "", "", 1.0, "ben", "train", "recording", "one", "", {}, 0.0, 1.0)
+    rows = [take, replace(take, id="t2", text="two"), _recording("r1")]
+    words = {"t1": [["one", 0.1, 0.9]], "t2": [["two", 0.0, 1.03]], "r1": [["one", 0.2, 0.7], ["two", 0.7, 1.8]]}
+    splicer = Splicer(rows, {"t1": _TONE, "t2": _TONE, "r1": np.tile(_TONE, 2)}, words)
+    rng = random.Random(4)
+
+    drawn = [splicer.draw(take, rng) for _ in range(200)]
+    joined = splicer.join(drawn[0], rng)
+
+    assert splicer.isolated(take) and not splicer.isolated(rows[2])
+    assert {len(pieces) for pieces in drawn} >= {1, 2, 3, 4} and max(map(len, drawn)) <= 16
+    assert {(p.start, p.end) for pieces in drawn for p in pieces} == {(800, 7200), (0, 8000)}  # whole, never recut
+    assert len(joined) > sum((p.end - p.start) / 1.09 + 0.04 * SAMPLE_RATE for p in drawn[0])
+
+
+def test_one_speaker_left_out_is_the_whole_test(tmp_path: Path) -> None:
+    takes = [
+        Row(f"{who}{n}", "", "", 1.0, who, "train", "recording", "one", "", {}, 0.0, 1.0)
+        for who in ("ann", "ben", "cy")
+        for n in range(50)
+    ]
+    voice = replace(takes[0], id="v", speaker="flite:slt", split="dev", source="synthetic")
+    dataset = Dataset(tmp_path, "", (*takes, voice))
+
+    split = dataset.without_speaker("ben", 7)
+
+    assert {r.speaker for r in split.split("test", "recording")} == {"ben"}
+    assert len(split.split("test")) == 50
+    assert {r.speaker for r in split.split("dev", "recording")} == {"ann", "cy"}
+    assert split.split("dev", "synthetic") == [voice]
+    with pytest.raises(ParleyError, match="no recordings of 'dora'"):
+        dataset.without_speaker("dora", 7)
+
+
+def test_a_fold_is_one_of_those_there_are_or_leaves_a_speaker_out() -> None:
+    assert [fold_name(n) for n in ("none", "4", "without:ann")] == ["none", "4", "without:ann"]
+    for wrong in ("5", "without:", "ann"):
+        with pytest.raises(argparse.ArgumentTypeError, match="without:SPEAKER"):
+            fold_name(wrong)
 
 
 def test_realignment_takes_the_form_that_was_said() -> None:

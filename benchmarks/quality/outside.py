@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ import soundfile
 
 from models.callers import SAME_SPEAKER, speakers, synthesise, vary
 from models.dataset import read_sentences, split_of
+from models.digits import read_takes
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.bot.slots import words_of
 from parley.command import exit_with
-from parley.errors import ParleyError
 from parley.files import write_atomic
-
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, str, Pcm]]:
@@ -34,19 +32,15 @@ def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, st
     Raises:
         ParleyError: no digits in ``folder``.
     """
-    takes: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.glob("[0-9]_*_*.flac")):
-        takes[path.stem.split("_")[1]].append(path)
-    if not takes:
-        raise ParleyError("no digits here", where=str(folder), mend="files named <digit>_<speaker>_<take>.flac")
+    takes = read_takes(folder)
     rng = random.Random(f"digits|{seed}")
     for index in range(count):
         speaker = sorted(takes)[index % len(takes)]
         chosen = rng.choices(takes[speaker], k=rng.randint(3, 8))
         parts = [np.zeros(SAMPLE_RATE, np.int16)]
-        for path in chosen:
-            parts += [read_audio(path), np.zeros(int(rng.uniform(0.02, 0.25) * SAMPLE_RATE), np.int16)]
-        text = " ".join(_WORDS[int(p.stem[0])] for p in chosen)
+        for take in chosen:
+            parts += [read_audio(take.path), np.zeros(int(rng.uniform(0.02, 0.25) * SAMPLE_RATE), np.int16)]
+        text = " ".join(words_of("".join(take.digit for take in chosen)))
         yield f"digits:{speaker}", text, np.concatenate([*parts, np.zeros(SAMPLE_RATE, np.int16)])
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.quality.conditions import CLEAN, GRID, NOISY, Condition, read_noise
 from benchmarks.quality.report import write_report
-from benchmarks.quality.sphinx import Sphinx
+from benchmarks.quality.sphinx import Sphinx, jsgf
 from benchmarks.slu import Heard, figures, listener_of, misses
 from models.dataset import fold_of, read_recordings
 from models.stt.client import SttClient
@@ -34,6 +34,7 @@ from models.training import environment, git_lineage
 from orchestrator.stages import ClientPool
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import load_bot
+from parley.bot.grammar import Grammar
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -51,7 +52,7 @@ _AROUND_S = 0.3
 Ear = Callable[[dict[str, Any], Pcm], Awaitable[Heard]]
 
 
-class _RunPool(ClientPool):
+class RunPool(ClientPool):
     """The repository's clients, but a run's own STT."""
 
     def __init__(self, repo: Path, engine: Engine, stt: SttClient) -> None:
@@ -80,7 +81,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
     release = champion_of(site, bot.name)
     engine = await stack.enter_async_context(OnnxEngine(site.repo_dir, Trust.of(site)))
     if system == "sphinx":
-        peer = Sphinx(bot)
+        peer = Sphinx(jsgf(bot), Grammar(bot).words())
 
         async def by_peer(entry: dict[str, Any], pcm: Pcm) -> Heard:
             return await _understood(stages, peer.hear(cut(entry, pcm)))
@@ -103,7 +104,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
 
 
 def _ear(system: str, bot_name: str, release: Release, engine: Engine, client: SttClient) -> Ear:
-    listener = listener_of(bot_name, engine, release, _RunPool(settings().repo_dir, engine, client))
+    listener = listener_of(bot_name, engine, release, RunPool(settings().repo_dir, engine, client))
 
     async def by_call(entry: dict[str, Any], pcm: Pcm) -> Heard:
         return await listener.hear(pcm)

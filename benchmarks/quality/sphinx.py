@@ -7,6 +7,7 @@ team gets without training anything.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import soxr
 
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import Bot
-from parley.bot.slots import DIGIT_WORDS
+from parley.bot.slots import DIGIT_WORDS, REPEATS
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
 
@@ -28,12 +29,20 @@ def jsgf(bot: Bot) -> str:
         if spec.type == "values":
             said = " | ".join(variant for variants in spec.values.values() for variant in variants)
         else:
-            digit = "(" + " | ".join(DIGIT_WORDS) + ")"
-            said = " | ".join(" ".join([digit] * n) for n in range(spec.digits_min, spec.digits_max + 1))
+            said = _digits(spec.digits_min, spec.digits_max)
         rules.append(f"<slot_{name}> = {said};")
     phrases = [_expression(node) for nodes in bot.phrase_nodes.values() for node in nodes]
     public = "public <said> = " + " | ".join(phrases) + ";"
     return "\n".join(["#JSGF V1.0;", f"grammar {bot.name};", *rules, public, ""])
+
+
+def _digits(fewest: int, most: int) -> str:
+    """So many digits; "double three" counts as one, or the rule would hold every split of every length."""
+    digit = f"[{' | '.join(REPEATS)}] ({' | '.join(DIGIT_WORDS)})"
+    more = ""
+    for _ in range(most - fewest):
+        more = f"[{digit} {more}]"
+    return " ".join([*[digit] * fewest, more])
 
 
 def _expression(node: Node) -> str:
@@ -61,22 +70,22 @@ def _any_order(node: AnyOrder) -> str:
 class Sphinx:
     """One decoder."""
 
-    def __init__(self, bot: Bot) -> None:
-        """Load the model and the grammar.
+    def __init__(self, grammar: str, words: Iterable[str]) -> None:
+        """Load the model and a JSGF grammar of ``words``.
 
         Raises:
-            ParleyError: PocketSphinx is not installed, or lacks a word of the bot.
+            ParleyError: PocketSphinx is not installed, or lacks a word.
         """
         try:
             from pocketsphinx import Decoder
         except ModuleNotFoundError:
             raise ParleyError("pocketsphinx is not installed", where="peer", mend="pip install -e '.[train]'") from None
         self._decoder: Any = Decoder(samprate=_RATE, lm=None, loglevel="FATAL")
-        missing = [w for w in _words(bot) if self._decoder.lookup_word(w) is None]
+        missing = [w for w in words if self._decoder.lookup_word(w) is None]
         if missing:
-            raise ParleyError(f"PocketSphinx lacks {', '.join(missing)}", where=bot.name, mend="add to its dictionary")
-        self._decoder.add_jsgf_string("bot", jsgf(bot))
-        self._decoder.activate_search("bot")
+            raise ParleyError(f"PocketSphinx lacks {', '.join(missing)}", where="peer", mend="add to its dictionary")
+        self._decoder.add_jsgf_string("peer", grammar)
+        self._decoder.activate_search("peer")
 
     def hear(self, pcm: Pcm) -> str:
         """The sentence in int16 samples ``[n]`` at 8 kHz; empty when none was found."""
@@ -86,9 +95,3 @@ class Sphinx:
         self._decoder.end_utt()
         found = self._decoder.hyp()
         return str(found.hypstr) if found else ""
-
-
-def _words(bot: Bot) -> list[str]:
-    from parley.bot.grammar import Grammar
-
-    return Grammar(bot).words()

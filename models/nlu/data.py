@@ -18,6 +18,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from parley.bot.grammar import Grammar, Span, Utterance
+from parley.bot.slots import DIGIT_WORDS, REPEATS
 from parley.bot.spec import Bot
 from parley.files import sha256_json
 
@@ -196,6 +197,8 @@ class OutOfScope:
         spoken = {
             word for spec in bot.slots.values() for said in spec.values.values() for s in said for word in s.split()
         }
+        if any(spec.type == "digits" for spec in bot.slots.values()):
+            spoken |= {*DIGIT_WORDS, *REPEATS}
         # Words that carry a request but no value: shuffled, they sound like the bot's domain and say nothing.
         self._carriers = sorted(set(grammar.words()) - spoken)
 

@@ -152,8 +152,13 @@ def save_graph(directory: Path, graph: WordGraph, lexicon: dict[str, list[str]])
     (directory / LEXICON).write_text(json.dumps(lexicon, indent=0, sort_keys=True) + "\n")
 
 
-def load_graph(directory: Path, labels: list[str]) -> PhoneGraph:
+def load_graph(directory: Path, labels: list[str], instead: WordGraph | None = None) -> PhoneGraph:
     """Read the decoder's assets of a bundle.
+
+    Args:
+        directory: the bundle.
+        labels: CTC labels.
+        instead: of the bundle's grammar, another one of its words.
 
     Raises:
         ParleyError: an asset is missing or damaged.
@@ -168,4 +173,4 @@ def load_graph(directory: Path, labels: list[str]) -> PhoneGraph:
             f"decoder assets are missing or damaged ({type(error).__name__})",
             where=str(directory), mend="publish the version again",
         ) from None  # fmt: skip
-    return PhoneGraph.compile(graph, lexicon, labels)
+    return PhoneGraph.compile(instead or graph, lexicon, labels)

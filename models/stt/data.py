@@ -108,7 +108,8 @@ class Batches:
         if draw.random() >= self.recorded_share:
             return _Item(draw.choice(self.synthetic))
         row = draw.choice(self.recorded)
-        pieces = self.splicer.draw(row, draw) if draw.random() < self.mix.spliced else []
+        spliced = draw.random() < self.mix.spliced or self.splicer.isolated(row)
+        pieces = self.splicer.draw(row, draw) if spliced else []
         return _Item(row, tuple(pieces))
 
     def _hear(self, item: _Item, rng: random.Random) -> Pcm:

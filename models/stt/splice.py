@@ -34,8 +34,31 @@ WORDS = "words.json"
 _RATE = 16000
 _FADE = 80
 """Samples over which two pieces cross: 10 ms."""
+_ALONE_S = 0.03
+"""Kept around a word that was recorded alone, whose soft ends the energy misses."""
 _SEEK = 240
 """A cut moves to the quietest point within 30 ms of the aligned one."""
+
+
+@dataclass(frozen=True)
+class Joining:
+    """How pieces become an utterance. Pairs are the lowest and the highest drawn."""
+
+    pieces: tuple[int, int]
+    words: tuple[int, int]
+    """Of a piece."""
+    paused: float
+    """Share of the pieces that a pause stands before."""
+    pause_s: tuple[float, float]
+    level_db: float = 0.0
+    """Pieces differ in level by as much up or down."""
+    speed: float = 0.0
+    """Pieces are played faster or slower by as great a share."""
+
+
+SENTENCES = Joining(pieces=(2, 5), words=(1, 4), paused=0.25, pause_s=(0.03, 0.35))
+STRINGS = Joining(pieces=(1, 16), words=(1, 1), paused=1.0, pause_s=(0.05, 0.4), level_db=4.0, speed=0.08)
+"""Of isolated words, which are recordings of one word each: strings of digits or letters as people read them out."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +83,43 @@ class Splicer:
             if row.id in self._cuts and len(self._cuts[row.id]) > 1:
                 by_speaker[row.speaker].append(row)
         self._by_speaker = dict(by_speaker)
+        self._isolated = {s for s, pool in by_speaker.items() if all(len(self._cuts[r.id]) == 2 for r in pool)}
+
+    def isolated(self, row: Row) -> bool:
+        """Whether the speaker of ``row`` recorded words one by one: callers say such words in strings."""
+        return row.speaker in self._isolated
+
+    def _joining(self, row: Row) -> Joining:
+        return STRINGS if self.isolated(row) else SENTENCES
 
     def draw(self, row: Row, rng: random.Random) -> list[Piece]:
-        """Two to five pieces of one to four words each by the speaker of ``row``; none if nothing is aligned."""
-        pool = self._by_speaker.get(row.speaker, [])
-        return [self._piece(rng.choice(pool), rng) for _ in range(rng.randint(2, 5))] if pool else []
+        """Pieces by the speaker of ``row``, as many as :class:`Joining` says; none if nothing is aligned.
 
-    def _piece(self, row: Row, rng: random.Random) -> Piece:
+        Of a string's lengths the short ones are drawn more often: as much is learnt from a second of any.
+        """
+        pool, how = self._by_speaker.get(row.speaker, []), self._joining(row)
+        if not pool:
+            return []
+        count = rng.randint(*how.pieces)
+        if self.isolated(row):
+            count = rng.randint(how.pieces[0], count)
+        return [self._piece(rng.choice(pool), how, rng) for _ in range(count)]
+
+    def _piece(self, row: Row, how: Joining, rng: random.Random) -> Piece:
         cuts = self._cuts[row.id]
-        length = min(rng.randint(1, 4), len(cuts) - 1)
+        length = min(rng.randint(*how.words), len(cuts) - 1)
         first = rng.randint(0, len(cuts) - 1 - length)
         return Piece(row, first, first + length, cuts[first], cuts[first + length])
 
     def join(self, pieces: Sequence[Piece], rng: random.Random) -> Pcm:
-        """The pieces one after the other, int16; now and then with a pause between."""
+        """The pieces one after the other, int16, with the pauses, levels and speeds of their :class:`Joining`."""
         out = np.zeros(_FADE, dtype=np.float32)
+        how = self._joining(pieces[0].row)
         for piece in pieces:
-            pause = round(rng.uniform(0.03, 0.35) * SAMPLE_RATE) if rng.random() < 0.25 else 0
+            pause = round(rng.uniform(*how.pause_s) * SAMPLE_RATE) if rng.random() < how.paused else 0
             out = _crossed(out, np.zeros(pause + _FADE, dtype=np.float32)) if pause else out
-            out = _crossed(out, self._audio[piece.row.id][max(0, piece.start - _FADE // 2) : piece.end + _FADE // 2])
+            said = self._audio[piece.row.id][max(0, piece.start - _FADE // 2) : piece.end + _FADE // 2]
+            out = _crossed(out, _varied(said, how, rng))
         return np.clip(np.round(out), -32768, 32767).astype(np.int16)
 
 
@@ -88,6 +129,16 @@ def _levelled(pcm: Pcm) -> NDArray[np.float32]:
     return pcm.astype(np.float32) * np.float32(32768 * 10 ** (-23 / 20) / level if level else 1.0)
 
 
+def _varied(said: NDArray[np.float32], how: Joining, rng: random.Random) -> NDArray[np.float32]:
+    """At a level and a speed of its own."""
+    if how.level_db:
+        said = said * np.float32(10 ** (rng.uniform(-how.level_db, how.level_db) / 20))
+    if how.speed:
+        speed = 1 + rng.uniform(-how.speed, how.speed)
+        said = np.interp(np.arange(int(len(said) / speed)) * speed, np.arange(len(said)), said).astype(np.float32)
+    return said
+
+
 def _crossed(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
     n = min(_FADE, len(left), len(right))
     ramp = np.linspace(0, 1, n, dtype=np.float32)
@@ -95,8 +146,13 @@ def _crossed(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[n
 
 
 def _cuts(audio: NDArray[np.float32], words: list[list[Any]], end_s: float) -> list[int]:
-    """Where each word begins, and the last ends: the quietest 10 ms near the aligned time."""
+    """Where each word begins, and the last ends: the quietest 10 ms near the aligned time.
+
+    A word that was recorded alone is cut nowhere: its ends are its own.
+    """
     times = [float(start) for _, start, _ in words] + [min(float(words[-1][2]), end_s)]
+    if len(words) == 1:
+        return [int(times[0] * SAMPLE_RATE), min(len(audio), int(times[1] * SAMPLE_RATE))]
     energy = np.convolve(audio**2, np.ones(_FADE, dtype=np.float32), mode="same")
     cuts = []
     for time in times:
@@ -128,6 +184,9 @@ def align(dataset: Dataset) -> dict[str, list[list[Any]]]:
     with progress("align", len(rows)) as bar:
         for row in rows:
             bar.advance()
+            if row.text and len(row.text.split()) == 1:  # alone in its recording: its ends are the speech's
+                found[row.id] = [[row.text, max(0.0, row.speech_start_s - _ALONE_S), row.speech_end_s + _ALONE_S]]
+                continue
             try:
                 decoder.set_align_text(row.text)
                 words = _align_one(decoder, dataset.dry(row), row)

@@ -7,7 +7,8 @@ exponential average of the weights is what is kept.
 ``--fold 0`` to ``4`` trains for the cross-validation: that fold's recorded speakers are kept for testing. ``--fold
 all`` trains on every recorded speaker and keeps the end of the run: the recipe for a release, once folds have shown
 what it is worth. ``--fold synthetic`` hears no recorded speaker at all: its weights may be where every fold begins
-(``--init RUN --freeze-at 0``), which saves each of them the first half.
+(``--init RUN --freeze-at 0``), which saves each of them the first half. ``--fold without:NAME`` leaves one recorded
+speaker out: for data of few speakers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.channel import through_codec
-from models.dataset import Dataset, Row, load_split
+from models.dataset import WITHOUT, Dataset, Row, load_split
 from models.stt.augment import disturb
 from models.stt.data import Batch, Batches
 from models.stt.network import SttConfig, SttNetwork
@@ -111,12 +112,22 @@ def dev_loss(network: SttNetwork, batches: Batches, rows: list[tuple[Row, Pcm]])
     return total / max(1, phones)
 
 
-def dev_set(dataset: Dataset, batches: Batches) -> list[tuple[Row, Pcm]]:
+def fold_name(text: str) -> str:
+    """The ``--fold`` of a command line."""
+    if text in FOLDS or (text.startswith(WITHOUT) and text != WITHOUT):
+        return text
+    raise argparse.ArgumentTypeError(f"choose from {', '.join(FOLDS)}, {WITHOUT}SPEAKER")
+
+
+def dev_set(dataset: Dataset, batches: Batches, fold: str) -> list[tuple[Row, Pcm]]:
     """Every dev recording twice: over a clean mu-law line and in a noisy call drawn once.
 
-    Recordings where there are any, else synthetic voices: those say little about people.
+    Recordings where there are any, else synthetic voices: those say little about people. Both where one speaker is
+    left out: then the recordings are of speakers that training knows.
     """
-    rows = [r for r in dataset.split("dev", "recording") if r.text] or [r for r in dataset.split("dev") if r.text][:60]
+    voices = [r for r in dataset.split("dev", "synthetic") if r.text][:60]
+    rows = [r for r in dataset.split("dev", "recording") if r.text]
+    rows = rows + voices if fold.startswith(WITHOUT) else rows or voices
     clean = [(row, _cut(through_codec(dataset.heard(row), "ulaw"), row)) for row in rows]
     rng = random.Random("dev")
     return clean + [(row, disturb(_cut(dataset.dry(row), row), rng, batches.bank, batches.calls)) for row in rows]
@@ -142,7 +153,7 @@ class Training:
              "init": str(args.init or ""), "config": asdict(config)}, args.seed,
         )  # fmt: skip
         self.batches = Batches(dataset, config, seed=args.seed, size=args.batch)
-        self.dev = dev_set(dataset, self.batches)
+        self.dev = dev_set(dataset, self.batches, args.fold)
         self.network = SttNetwork(config)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=args.lr, weight_decay=1e-3, betas=(0.9, 0.98))
         self.stopping = EarlyStopping(patience=args.patience)
@@ -242,7 +253,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
-    parser.add_argument("--fold", choices=FOLDS, default="none", help="recorded speakers kept for testing")
+    parser.add_argument("--fold", type=fold_name, default="none", help="recorded speakers kept for testing")
     parser.add_argument("--init", type=Path, help="begin with the weights of this run instead of random ones")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, default=16000)

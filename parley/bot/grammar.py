@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from parley.bot.slots import DIGIT_WORDS, draw_value, spoken_form
+from parley.bot.slots import DIGIT_WORDS, REPEATS, draw_value, spoken_form
 from parley.bot.spec import Bot
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
 
@@ -159,14 +159,22 @@ class _Builder:
             for variants in spec.values.values():
                 for variant in variants:
                     self._add_words(variant.split(), source, target)
-            return
-        for done in range(1, spec.digits_max + 1):
-            following = self.state()
-            for word in DIGIT_WORDS:
-                self.arcs[source].append((word, following))
-            if done >= spec.digits_min:
-                self.arcs[following].append((None, target))
-            source = following
+        else:
+            self._add_digits(spec.digits_min, spec.digits_max, source, target)
+
+    def _add_digits(self, fewest: int, most: int, source: int, target: int) -> None:
+        # A state per number of digits said: the loop is counted, and grows with its length, not with its strings.
+        said = [source, *(self.state() for _ in range(most))]
+        for count_said, state in enumerate(said):
+            if count_said >= fewest:
+                self.arcs[state].append((None, target))
+            for word, times in (("", 1), *REPEATS.items()):
+                if count_said + times > most:
+                    continue
+                before = self.state() if word else state
+                if word:
+                    self.arcs[state].append((word, before))
+                self.arcs[before] += [(digit, said[count_said + times]) for digit in DIGIT_WORDS]
 
     def _add_any_order(self, node: AnyOrder, source: int, target: int) -> None:
         # One state per subset already said: 2^n of them, which is why the file allows six items at most.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from parley.bot.spec import SlotSpec
 
@@ -10,7 +11,43 @@ DIGIT_WORDS: dict[str, str] = {
     "zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
     "seven": "7", "eight": "8", "nine": "9",
 }  # fmt: skip
+REPEATS: dict[str, int] = {"double": 2, "triple": 3}
+"""Words before a digit that say it several times: "double three" is 33."""
 _WORD_OF_DIGIT = {digit: word for word, digit in reversed(DIGIT_WORDS.items())}
+
+
+def digits_of(words: Sequence[str]) -> str | None:
+    """The digits that words say, or None when a word is none. Figures count as what they show.
+
+    >>> digits_of(["four", "oh", "double", "three"])
+    '4033'
+    """
+    said, times = "", 1
+    for word in words:
+        if word in REPEATS and times == 1:
+            times = REPEATS[word]
+            continue
+        digits = DIGIT_WORDS.get(word, word if word.isascii() and word.isdigit() else "")
+        if not digits or (times > 1 and len(digits) > 1):
+            return None
+        said, times = said + digits * times, 1
+    return said if said and times == 1 else None
+
+
+def words_of(digits: str, rng: random.Random | None = None) -> list[str]:
+    """Words that say digits one by one; with ``rng`` also "oh" for zero, and "double" and "triple" as callers do."""
+    words: list[str] = []
+    at = 0
+    while at < len(digits):
+        run = len(digits) - at - len(digits[at:].lstrip(digits[at]))
+        possible = [word for word, times in REPEATS.items() if times <= run]
+        repeat = rng.choice(possible) if rng and possible and rng.random() < 0.5 else ""
+        said = _WORD_OF_DIGIT[digits[at]]
+        if rng and said == "zero" and rng.random() < 0.5:
+            said = "oh"
+        words += [repeat, said] if repeat else [said]
+        at += REPEATS.get(repeat, 1)
+    return words
 
 
 def canonicalise(spec: SlotSpec, spoken: str) -> str | None:
@@ -21,11 +58,8 @@ def canonicalise(spec: SlotSpec, spoken: str) -> str | None:
     """
     spoken = " ".join(spoken.lower().split())
     if spec.type == "digits":
-        digits = [DIGIT_WORDS.get(word, word if word.isdigit() else None) for word in spoken.split()]
-        if not digits or None in digits:
-            return None
-        joined = "".join(d for d in digits if d)
-        return joined if spec.digits_min <= len(joined) <= spec.digits_max else None
+        digits = digits_of(spoken.split())
+        return digits if digits and spec.digits_min <= len(digits) <= spec.digits_max else None
     if spoken in spec.values:
         return spoken
     return next((value for value, variants in spec.values.items() if spoken in variants), None)
@@ -34,10 +68,7 @@ def canonicalise(spec: SlotSpec, spoken: str) -> str | None:
 def spoken_form(spec: SlotSpec, value: str, rng: random.Random | None = None) -> str:
     """Words that say a canonical value: a drawn variant, the first one without ``rng``."""
     if spec.type == "digits":
-        words = [_WORD_OF_DIGIT[d] for d in value]
-        if rng:
-            words = ["oh" if w == "zero" and rng.random() < 0.5 else w for w in words]
-        return " ".join(words)
+        return " ".join(words_of(value, rng))
     variants = spec.values.get(value) or [value]
     return rng.choice(variants) if rng else variants[0]
 

@@ -1,0 +1,129 @@
+"""The digits benchmark: errors are counted as they should be, and only runs that never heard a speaker judge him."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.quality import digits
+from benchmarks.quality.conditions import Condition
+from benchmarks.quality.digits_figures import NOTHING, Heard, aligned, figures
+from benchmarks.quality.digits_report import markdown, write_report, write_samples
+from models.digits import Spoken
+from models.stt.evaluate import edit_distance
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.bundle import Lineage, Manifest, write_bundle
+from parley.errors import ParleyError
+
+_TONE = (8000 * np.sin(np.arange(SAMPLE_RATE // 8) * 0.3)).astype(np.int16)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    data.mkdir()
+    for speaker in ("ann", "ben"):
+        for digit in "0123456789":
+            soundfile.write(str(data / f"{digit}_{speaker}_0.flac"), _TONE, SAMPLE_RATE)
+    return data
+
+
+@given(st.text("012", max_size=8), st.text("012", max_size=8))
+def test_an_alignment_has_the_fewest_edits_and_spells_both_strings(said: str, heard: str) -> None:
+    pairs = aligned(said, heard)
+
+    assert "".join(a for a, _ in pairs if a != NOTHING) == said
+    assert "".join(b for _, b in pairs if b != NOTHING) == heard
+    assert sum(a != b for a, b in pairs) == edit_distance([*said], [*heard])
+
+
+def test_figures_count_digits_strings_and_what_was_acted_on() -> None:
+    heard = [
+        Heard("ann", "1234", "1234", True),
+        Heard("ann", "1234", "1294", True),
+        Heard("ben", "12", "", False),
+        Heard("ben", "55", "555", False),
+    ]
+
+    found = figures(heard)
+
+    assert found["digit_error"] == pytest.approx(4 / 12, abs=1e-4)
+    assert (found["substitutions"], found["deletions"], found["insertions"]) == (1, 2, 1)
+    assert found["string_error"] == 0.75 and found["asked_again"] == 0.5 and found["wrong_and_accepted"] == 0.25
+    assert found["by_length"]["4"]["string_error"] == 0.5 and found["by_speaker"]["ben"]["string_error"] == 1
+    assert found["pairs"]["3 9"] == 1 and found["misses"][0] == ["ann", "1234", "1294"]
+    low, high = found["string_error_by_string"]
+    assert 0 <= low < 0.75 < high <= 1
+
+
+def test_no_error_at_all_still_has_an_upper_bound() -> None:
+    found = figures([Heard("ann", "12", "12", True)] * 100)
+
+    assert found["string_error_by_string"] == [0.0, 0.03] and found["string_error_by_speaker"] == [0.0, 1.0]
+
+
+def test_the_digit_loop_takes_one_to_sixteen_digits() -> None:
+    loop = digits.digit_loop()
+
+    assert loop.accepts(["oh"]) and loop.accepts(["nine"] * 16)
+    assert not loop.accepts([]) and not loop.accepts(["nine"] * 17) and not loop.accepts(["double", "nine"])
+
+
+def test_the_aims_length_has_its_own_count_and_every_speaker_the_same(folder: Path) -> None:
+    made = digits.strings_of(folder, digits.Recipe(per_length=2, at_aim=5, seed=1))
+
+    for speaker in ("ann", "ben"):
+        lengths = [len(s.digits) for s in made if s.speaker == speaker]
+        assert all(lengths.count(n) == (5 if n == digits.AIM_LENGTH else 2) for n in range(1, 17))
+
+
+async def _half_deaf(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
+    rng = random.Random(spoken.key)
+    return "".join(d if rng.random() < 0.9 else rng.choice("0123456789") for d in spoken.digits), True
+
+
+def test_the_report_holds_tables_plots_and_samples(folder: Path, tmp_path: Path) -> None:
+    made = digits.strings_of(folder, digits.Recipe(per_length=2, at_aim=3, seed=1))
+    noise = np.random.default_rng(1).normal(0, 1000, SAMPLE_RATE).astype(np.float32)
+    report: dict = {"command": "c", "aim_length": 8, "results": {"loop": {}, "sphinx": {}}}
+    for done in report["results"].values():
+        for condition in (Condition(), Condition(snr_db=12.0)):
+            heard = asyncio.run(digits.measure(_half_deaf, condition, made, noise, "test"))
+            done[condition.name] = {"condition": {"snr_db": condition.snr_db}, **figures(heard)}
+
+    write_report(report, tmp_path)
+    samples = asyncio.run(write_samples(_half_deaf, made, noise, tmp_path, 8, 1.0))
+
+    rows = [line for line in markdown(report).splitlines() if line.startswith("| Parley, digits |")]
+    assert len(rows) == 2 and "| clean | 66 |" in rows[0] and "| SNR 12 dB | 6 |" in rows[1]
+    assert len(samples) == 4
+    for name in ["digits.png", "digits-confusion.png", "digits-noise.png", *(s["audio"] for s in samples)]:
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("fold", ["none", "without:ben"])
+def test_a_run_that_may_have_heard_the_speaker_judges_nobody(tmp_path: Path, fold: str) -> None:
+    bundle = tmp_path / "digits-ann" / "bundle"
+    with pytest.raises(ParleyError, match="no exported run without ann"):
+        asyncio.run(_ear(tmp_path))
+    bundle.mkdir(parents=True)
+    lineage = Lineage(params={"fold": fold})
+    write_bundle(
+        bundle, Manifest(family="stt", bot="digits", model="digits_stt", inputs=[], outputs=[], lineage=lineage)
+    )
+
+    with pytest.raises(ParleyError, match="may have heard ann"):
+        asyncio.run(_ear(tmp_path))
+
+
+async def _ear(runs: Path) -> None:
+    async with AsyncExitStack() as stack:
+        await digits.make_ear("loop", runs, ["ann"], stack)
