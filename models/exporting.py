@@ -115,7 +115,7 @@ def convert(path: Path, precision: str, keep_fp32: Sequence[str] = ()) -> None:
         out = path.with_suffix(".int8.onnx")
         quantize_dynamic(
             str(path), str(out), weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=list(keep_fp32),
-            op_types_to_quantize=["MatMul", "Gemm"],
+            op_types_to_quantize=["MatMul", "Gemm"], extra_options={"EnableSubgraph": True},
         )  # fmt: skip
         shutil.move(out, path)
     else:
