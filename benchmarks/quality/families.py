@@ -89,7 +89,10 @@ def _slu(place: Place) -> list[Step]:
 
 def _digits(place: Place) -> list[Step]:
     data = place.data_at("digits/audio")
-    return [["benchmarks.quality.digits", "--data", str(data), "--runs", str(place.runs), "--out", str(place.out)]]
+    place.runs_at("digits-*", "train and export a run for each speaker left out (docs/quality-digits.md)")
+    command = ["benchmarks.quality.digits", "--data", str(data), "--runs", str(place.runs), "--out", str(place.out)]
+    noise = place.data / "barista" / "noise_kitchen.flac"
+    return [[*command, "--noise", str(noise)] if noise.is_file() else command]
 
 
 def _nlu(place: Place) -> list[Step]:
@@ -104,8 +107,12 @@ def _nlg(place: Place) -> list[Step]:
 
 
 def _tts(place: Place) -> list[Step]:
-    runs = place.runs_at("tts-*", "parley train tts --bot barista --out runs/tts-barista")
-    return [["benchmarks.quality.tts", str(runs[0]), "--out", str(place.out)]]
+    found = place.runs_at("tts-*/corpus", "parley train tts --bot barista --out runs/tts-barista, and export it")
+    corpus = next((path for path in found if (path.parent / "bundle").is_dir()), None)
+    if corpus is None:
+        raise ParleyError("not exported", where=str(found[0].parent), mend=f"parley export tts {found[0].parent}")
+    bundle = corpus.parent / "bundle"
+    return [["benchmarks.quality.tts", "--bundle", str(bundle), "--corpus", str(corpus), "--out", str(place.out)]]
 
 
 FAMILIES = (
