@@ -109,7 +109,7 @@ def test_an_unknown_family_is_refused() -> None:
 
 
 def test_every_family_names_what_it_lacks(tmp_path: Path) -> None:
-    for family in FAMILIES:
+    for family in (family for family in FAMILIES if family.name != "speed"):  # falls back on the release
         with pytest.raises(ParleyError):
             family.steps(Place(tmp_path, tmp_path, tmp_path / family.name))
 

@@ -126,7 +126,7 @@ def test_every_table_has_a_caption_and_headings_do_not_skip_a_level(results: Pat
 
 def test_two_tables_under_one_heading_have_captions_of_their_own() -> None:
     text = rendered("## Speed\n\n| a |\n|---|\n| 1 |\n\ntext\n\n| b |\n|---|\n| 2 |\n", "Voices")
-    assert "<caption>Speed</caption>" in text and "<caption>Speed (2)</caption>" in text
+    assert "<caption class='same'>Speed</caption>" in text and "<caption>Speed (2)</caption>" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")

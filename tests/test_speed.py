@@ -17,7 +17,7 @@ from benchmarks.speed import losses, timing, variants
 from benchmarks.speed.__main__ import main, real_time_factor
 from benchmarks.speed.losses import Material, Scored
 from benchmarks.speed.report import draw, markdown
-from models.exporting import session
+from models.exporting import PRECISIONS, session
 from parley.bundle import Manifest, TensorSpec, read_manifest, verify_files, write_bundle
 from parley.errors import ParleyError
 from parley.files import sha256_file
@@ -55,7 +55,7 @@ def _requests(count: int) -> list[losses.Feeds]:
     return [{"x": rng.normal(0, 10.0 ** (n % 3), (1, WIDTH)).astype(np.float32)} for n in range(count)]
 
 
-@pytest.mark.parametrize("precision", variants.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_is_a_whole_bundle_and_leaves_its_source_alone(
     precision: str, bundle: Path, tmp_path: Path
 ) -> None:

@@ -103,7 +103,11 @@ def _nlu(place: Place) -> list[Step]:
 
 def _nlg(place: Place) -> list[Step]:
     data = place.data_at("nlg/e2e")
-    return [["benchmarks.quality.nlg", "--data", str(data), "--runs", str(place.runs), "--out", str(place.out)]]
+    runs = place.runs_at(
+        "nlg-e2e-*", f"python -m models.nlg.fit --corpus {data}/devel.csv --out runs/nlg-e2e-1 --seed 1"
+    )
+    return [["benchmarks.quality.nlg", "--data", str(data), "--split", "test", "--out", str(place.out),
+             "--runs", *map(str, runs)]]  # fmt: skip
 
 
 def _tts(place: Place) -> list[Step]:
@@ -115,12 +119,19 @@ def _tts(place: Place) -> list[Step]:
     return [["benchmarks.quality.tts", "--bundle", str(bundle), "--corpus", str(corpus), "--out", str(place.out)]]
 
 
+def _speed(place: Place) -> list[Step]:
+    command = ["benchmarks.speed", "--runs", str(place.runs), "--out", str(place.out)]
+    recordings = place.data / "barista" / "manifest.jsonl"
+    return [[*command, "--manifest", str(recordings)] if recordings.is_file() else command]
+
+
 FAMILIES = (
     Family("slu", "STT and NLU on real callers", "benchmarks.quality.slu", _slu),
     Family("digits", "Strings of digits", "benchmarks.quality.digits", _digits),
     Family("nlu", "NLU on public corpora", "benchmarks.quality.nlu", _nlu),
     Family("nlg", "NLG on cleaned E2E", "benchmarks.quality.nlg", _nlg),
     Family("tts", "TTS on sentences never trained on", "benchmarks.quality.tts", _tts),
+    Family("speed", "Precision, size and speed", "benchmarks.speed", _speed),
 )
 
 

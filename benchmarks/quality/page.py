@@ -26,6 +26,7 @@ _AUDIO = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3
 _STYLE = """
 h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; } h2 { border-top: 1px solid var(--line); padding-top: 1.5rem; }
 code { font-size: .85rem; overflow-wrap: anywhere; } p, li, figcaption { overflow-wrap: anywhere; }
+caption.same { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 caption { text-align: left; color: var(--soft); padding: .3rem 0; } .wide { margin: .5rem 0 1rem; }
 .wide td, .wide th { min-width: 3.5rem; } .wide:focus-visible { outline: 2px solid var(--open); }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
@@ -82,18 +83,19 @@ def _overview(shown: Sequence[Family], state: dict[str, Any]) -> str:
         took = f"{one['seconds']:.0f} s" if one.get("seconds") else ""
         rows.append(
             f"<tr><th scope='row'>{escape(family.title)}</th>"
-            f"<td class='{_CLASS.get(one['state'], '')}'>{escape(one['state'])}</td><td>{escape(one.get('when', ''))}"
+            f"<td class='{_CLASS.get(one['state'], '')}'>{escape(one['state'])}</td><td>{escape(one.get('when', '')[:16].replace('T', ' '))}"
             f"</td><td>{escape(took)}</td><td>{escape(one.get('reason', ''))}</td></tr>"
         )
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("family", "state", "when (UTC)", "took", "why"))
     return _table("What was measured", f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>")
 
 
-def _table(caption: str, inside: str) -> str:
+def _table(caption: str, inside: str, seen: bool = True) -> str:
     # The wrapper scrolls on a narrow screen, so the keyboard must reach it.
+    css = "" if seen else " class='same'"
     return (
         f"<div class='wide' tabindex='0' role='region' aria-label='{escape(caption)}'>"
-        f"<table><caption>{escape(caption)}</caption>{inside}</table></div>"
+        f"<table><caption{css}>{escape(caption)}</caption>{inside}</table></div>"
     )
 
 
@@ -159,6 +161,8 @@ def rendered(text: str, title: str) -> str:
         if token.type == "table_open":
             counts[heading] = counts.get(heading, 0) + 1
             token.meta["caption"] = heading + (f" ({counts[heading]})" if counts[heading] > 1 else "")
+            # The heading above says it already: then the caption is for those who do not see the page.
+            token.meta["seen"] = counts[heading] > 1
     reader.add_render_rule("table_open", _table_open)
     reader.add_render_rule("table_close", _table_close)
     reader.add_render_rule("th_open", _head_open)
@@ -166,7 +170,8 @@ def rendered(text: str, title: str) -> str:
 
 
 def _table_open(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    return _table(tokens[index].meta["caption"], "").removesuffix("</table></div>")
+    meta = tokens[index].meta
+    return _table(meta["caption"], "", meta["seen"]).removesuffix("</table></div>")
 
 
 def _table_close(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:

@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks.footprint import memory_mb
 from benchmarks.speed import losses, timing
 from benchmarks.speed.report import draw, markdown
-from benchmarks.speed.variants import FAMILIES, PRECISIONS, make_variant, source_of
+from benchmarks.speed.variants import FAMILIES, make_variant, source_of
+from models.exporting import PRECISIONS
 from models.training import environment, git_lineage
 from parley.bot import load_bot
 from parley.bundle import read_manifest

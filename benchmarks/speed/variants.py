@@ -16,14 +16,13 @@ import shutil
 from pathlib import Path
 
 from models.exporting import convert
-from models.weights import matching_nodes, store_weights
+from models.weights import matching_nodes
 from parley.bundle import Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.folder import SIGNATURE
 from parley.settings import Settings
 from registry.releasing.releases import champion_of
 
-PRECISIONS = ("fp32", "fp16", "fp16-weights", "int8", "int8-weights")
 FAMILIES = ("stt", "nlu", "nlg", "tts")
 _LEFT_OUT = (SIGNATURE, "*.pbtxt", "configs", "card.md", "model.plan")
 
@@ -49,7 +48,7 @@ def source_of(family: str, bot: str, runs: Path, site: Settings, scratch: Path) 
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("bundle", "checkpoint", "wandb", "corpus", "samples"))
         importlib.import_module(f"models.{family}.export").main([str(copy), "--precision", "fp32"])
         return copy / "bundle"
-    ref = champion_of(site, bot).stages[family]
+    ref = {str(stage): ref for stage, ref in champion_of(site, bot).stages.items()}[family]
     version = site.repo_dir / ref.model / str(ref.version)
     if (precision := _precision(read_manifest(version))) != "fp32":
         raise ParleyError(
@@ -88,12 +87,6 @@ def make_variant(source: Path, family: str, precision: str, target: Path) -> Pat
 
 
 def convert_graph(model: Path, family: str, precision: str) -> None:
-    """Convert an fp32 graph in place. What is kept out of 8 bits is stored in half precision by ``int8-weights``."""
-    keep = matching_nodes(model, importlib.import_module(f"models.{family}.export").INT8_KEEPS)
-    if precision == "int8-weights":
-        store_weights(model, 8, keep)
-        store_weights(model, 16)
-    elif precision == "fp16-weights":
-        store_weights(model, 16)
-    else:
-        convert(model, precision, keep if precision == "int8" else ())
+    """Convert an fp32 graph in place, but for what its family keeps out of 8 bits."""
+    keeps = importlib.import_module(f"models.{family}.export").INT8_KEEPS if precision.startswith("int8") else ()
+    convert(model, precision, matching_nodes(model, keeps))
