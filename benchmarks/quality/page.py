@@ -80,10 +80,11 @@ def _overview(shown: Sequence[Family], state: dict[str, Any]) -> str:
     rows = []
     for family in shown:
         one = state["families"][family.name]
+        when = one.get("when", "")[:16].replace("T", " ")
         took = f"{one['seconds']:.0f} s" if one.get("seconds") else ""
         rows.append(
             f"<tr><th scope='row'>{escape(family.title)}</th>"
-            f"<td class='{_CLASS.get(one['state'], '')}'>{escape(one['state'])}</td><td>{escape(one.get('when', '')[:16].replace('T', ' '))}"
+            f"<td class='{_CLASS.get(one['state'], '')}'>{escape(one['state'])}</td><td>{escape(when)}"
             f"</td><td>{escape(took)}</td><td>{escape(one.get('reason', ''))}</td></tr>"
         )
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("family", "state", "when (UTC)", "took", "why"))

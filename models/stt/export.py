@@ -32,11 +32,12 @@ from parley.command import exit_with
 from parley.runs import Run
 from parley.utterances import Utterance, Utterances
 
-_TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "fp16-weights": 5e-2, "int8": 2.5, "int8-weights": 0.5}
-"""On log-probabilities down to -30. int8 is judged by its word errors (parley bench speed); here a wreck fails."""
+_TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "fp16-weights": 5e-2, "int8": 0.25, "int8-weights": 0.25}
+"""On log-probabilities down to -30, relative to the largest. int8 is judged by its word errors (parley bench speed);
+here a wreck fails: 0.6 was one, with three times the word errors, and 0.04 is none."""
 INT8_KEEPS = ("/MatMul", "/MatMul_1")
-"""Nodes that int8 leaves in single precision: spectrum and mel bands of the features, whose range is an ear's. They
-alone made five sixths of what int8 lost."""
+"""Nodes that int8 leaves in single precision: spectrum and mel bands of the features, whose range is an ear's. With
+them in 8 bits commands understood fell from 98 to 76 of 100; without, nothing changed (docs/quality.md)."""
 _PROVIDES = {"casing": "lower", "numbers": "words", "punctuation": "none"}
 """How its transcripts are written: the decoder's words are the grammar's, which spells everything out."""
 _INPUTS, _OUTPUTS = ("pcm", "state"), ("log_probs", "new_state")
