@@ -17,6 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from parley.errors import ParleyError
+
 SMALLEST = 1024
 """Weights with fewer values stay as they are: they are not what takes the space."""
 _LARGEST_INT8 = 127
@@ -97,6 +99,13 @@ def _channel_axis(node: onnx.NodeProto, place: int, rank: int) -> int:
 
 
 def matching_nodes(path: Path, patterns: Sequence[str]) -> list[str]:
-    """Names of a model's nodes that match one of the patterns (``/encoder/*``), those inside of loops too."""
-    names = (node.name for node in nodes_of(onnx.load(str(path)).graph))
+    """Names of a model's nodes that match one of the patterns (``/encoder/*``), those inside of loops too.
+
+    Raises:
+        ParleyError: a pattern matches nothing: the network has changed, and what was to be spared would not be.
+    """
+    names = [node.name for node in nodes_of(onnx.load(str(path)).graph)] if patterns else []
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ParleyError(f"no node matches {pattern!r}", where=str(path), mend="correct the export's INT8_KEEPS")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

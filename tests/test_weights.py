@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.exporting import session
 from models.weights import matching_nodes, store_weights
+from parley.errors import ParleyError
 
 WIDTH = 64
 # Output channels of very different size: one scale for all of them would lose the small ones.
@@ -111,6 +112,12 @@ def test_weights_that_a_loop_reads_are_stored_small_too(tmp_path: Path) -> None:
     (after,) = session(path).run(None, {"x": x})
     assert path.stat().st_size < 0.4 * size
     assert 0 < np.abs(after - before).max() < 0.03 * np.abs(before).max()
+
+
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    path, _ = _layer("MatMul", tmp_path / "m.onnx")
+    with pytest.raises(ParleyError, match=r"no node matches '/encoder/\*'"):
+        matching_nodes(path, ("one", "/encoder/*"))
 
 
 def test_a_channel_of_zeros_stays_zero(tmp_path: Path) -> None:
