@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from models.weights import store_weights
 from parley.errors import ParleyError
 from parley.utterances import Utterances, write_utterances
 
 OPSET = 18
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "fp16-weights", "int8", "int8-weights")
+"""What each means, and what it costs and gains: `benchmarks.speed.variants`, docs/quality.md."""
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -92,9 +94,11 @@ def to_onnx(
 
 
 def convert(path: Path, precision: str, keep_fp32: Sequence[str] = ()) -> None:
-    """Convert an fp32 model in place to ``fp16`` or ``int8`` (dynamic quantisation of its matrix products).
+    """Convert an fp32 model in place: ``int8`` is dynamic quantisation of its matrix products, ``fp16-weights`` and
+    ``int8-weights`` store weights small (`models.weights`) and leave the arithmetic in single precision.
 
-    Inputs and outputs keep their types. ``keep_fp32`` names operator types (fp16) or nodes (int8) left alone.
+    Inputs and outputs keep their types. ``keep_fp32`` names operator types (fp16) or nodes (int8) left alone; the
+    weights of such nodes are stored in half precision by ``int8-weights``.
     """
     if precision == "fp32":
         return
@@ -115,9 +119,14 @@ def convert(path: Path, precision: str, keep_fp32: Sequence[str] = ()) -> None:
         out = path.with_suffix(".int8.onnx")
         quantize_dynamic(
             str(path), str(out), weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=list(keep_fp32),
-            op_types_to_quantize=["MatMul", "Gemm"],
+            op_types_to_quantize=["MatMul", "Gemm"], extra_options={"EnableSubgraph": True},
         )  # fmt: skip
         shutil.move(out, path)
+    elif precision == "int8-weights":
+        store_weights(path, 8, keep_fp32)
+        store_weights(path, 16)
+    elif precision == "fp16-weights":
+        store_weights(path, 16)
     else:
         raise ParleyError(f"unknown precision {precision!r}", mend=f"one of {', '.join(PRECISIONS)}")
 

@@ -110,13 +110,14 @@ def test_the_report_holds_every_run_and_says_what_is_published(
     for seed in (1, 2):
         fit(data / "clinc150", tmp_path / "runs" / f"clinc150-{seed}", seed, TINY)
     tune(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TuneParams(epochs=1), encoder_folder)
-    out, png = tmp_path / "out.json", tmp_path / "out.png"
-    nlu.main(["--data", str(data), "--runs", str(tmp_path / "runs"), "--json", str(out), "--png", str(png)])
-    report = json.loads(out.read_text())["corpora"]
+    out = tmp_path / "out"
+    nlu.main(["--data", str(data), "--runs", str(tmp_path / "runs"), "--out", str(out)])
+    report = json.loads((out / "nlu.json").read_text())["corpora"]
     assert report["clinc150"]["summary"]["test"]["out_of_scope_recall"]["runs"] == 2
     assert {"fp32", "fp16", "int8"} <= set(report["banking77"]["runs"][0])
-    assert png.stat().st_size > 1000
+    assert (out / "nlu.png").stat().st_size > 1000
     table = capsys.readouterr().out
+    assert (out / "nlu.md").read_text() == table
     assert "SVM (Larson et al. 2019), published | 91.0 | 14.5" in table.replace(" |  |", " |")
 
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -187,7 +188,7 @@ def test_a_wrong_graph_fails_the_export(run: Run, tmp_path: Path) -> None:
         exporting.check_parity(run_torch, run.bundle_path / "model.onnx", feeds, 1e-4)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-weights"])
 def test_smaller_precisions_keep_the_contract(run: Run, precision: str, tmp_path: Path) -> None:
     before = read_manifest(run.bundle_path)
     copy = tmp_path / "run"
@@ -197,6 +198,12 @@ def test_smaller_precisions_keep_the_contract(run: Run, precision: str, tmp_path
 
     inspect_bundle(copy / "bundle")
     assert after.parity["precision"] == precision and after.inputs == before.inputs and after.outputs == before.outputs
+
+
+def test_what_int8_spares_is_the_features(run: Run) -> None:
+    graph = onnx.load(str(run.bundle_path / "model.onnx")).graph
+    read = {name for node in graph.node if node.name in export.INT8_KEEPS for name in node.input}
+    assert {"network.features.dft", "network.features.mel"} <= read
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")

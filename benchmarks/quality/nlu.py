@@ -1,4 +1,4 @@
-"""The NLU on public corpora: `python -m benchmarks.quality.nlu --data DIR --runs runs/nlu --json OUT [--png FILE]`.
+"""The NLU on public corpora: `python -m benchmarks.quality.nlu --data DIR --runs runs/nlu --out DIR`.
 
 ``--data`` holds the folders ``snips``, ``atis``, ``banking77``, ``clinc150``; ``--runs`` the finished trainings
 ``<corpus>-<seed>`` of `models.nlu.fit` or `models.nlu.pretrained_fit`, all of one configuration a corpus. Each is
@@ -31,7 +31,7 @@ from models.nlu.pretrained_export import PretrainedClient, export_tuned
 from models.training import environment, git_lineage
 from parley.command import exit_with
 from parley.errors import ParleyError
-from parley.files import write_json
+from parley.files import write_atomic, write_json
 from parley.progress import progress
 from parley.runs import Run
 
@@ -162,8 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--runs", type=Path, default=Path("runs/nlu"), help="folder of the finished trainings")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--png", type=Path, help="draw the figures here")
+    parser.add_argument("--out", type=Path, required=True, help="folder of nlu.json, nlu.md, nlu.png")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     args = parser.parse_args(argv)
     measured = measure(args.data, args.runs, list(dict.fromkeys(["fp32", *args.precisions])))
@@ -171,11 +170,10 @@ def main(argv: list[str] | None = None) -> int:
     header = {"command": " ".join(["python -m benchmarks.quality.nlu", *(argv or sys.argv[1:])]), "machine": machine,
               "environment": environment(), **git_lineage()}  # fmt: skip
     report = {"header": header, "corpora": measured}
+    write_json(args.out / "nlu.json", report)
+    write_atomic(args.out / "nlu.md", markdown(report) + "\n")
+    draw(report, args.out / "nlu.png")
     print(markdown(report))
-    if args.json:
-        write_json(args.json, report)
-    if args.png:
-        draw(report, args.png)
     return 0
 
 

@@ -1,10 +1,10 @@
 """From a training run to a bundle: the graph, the lexicon, the manifest.
 
-    python -m models.tts.export runs/tts-barista [--precision fp32|fp16|int8] [--tensorrt]
+    python -m models.tts.export runs/tts-barista [--precision fp32|fp16|int8|int8-weights] [--tensorrt]
 
-``fp16`` stores weights in half precision and computes in single: half the size, and durations and pulse phases that do
-not depend on a server's rounding. ``int8`` quantises the vocoder's matrix products; the encoder, which decides
-durations, stays as it is.
+``fp16`` (here the same as ``fp16-weights``) stores weights in half precision and computes in single: half the size, and
+durations and pulse phases that do not depend on a server's rounding. ``int8`` quantises the vocoder's matrix products;
+the encoder, which decides durations, stays as it is.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from models.exporting import PRECISIONS, Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
 from models.training import environment, git_lineage, load_checkpoint
 from models.tts.data import Corpus, load
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.text import SYMBOLS
+from models.weights import SMALLEST, matching_nodes, store_weights
 from parley.audio import SAMPLE_RATE
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
@@ -34,14 +33,15 @@ from parley.files import sha256_json
 from parley.runs import Run
 from parley.utterances import Utterance, Utterances
 
-_TOLERANCE = {"fp32": 5e-3, "fp16": 5e-3, "int8": 0.25}
+_TOLERANCE = {"fp32": 5e-3, "fp16": 5e-3, "fp16-weights": 5e-3, "int8": 0.25, "int8-weights": 0.25}
 """Largest difference of a sample, relative to the piece's peak. int8 changes filters, not durations or pulses."""
 _REQUIRES = {"nlg.text": "written"}
 """It reads out figures, prices and signs as a person would (`models.tts.text`), from text as one writes it."""
 _INPUTS = ("phones", "piece_start", "rate")
 _OUTPUTS = ("pcm", "durations", "frames")
 MAX_BATCH = 16
-_SMALLEST_HALVED = 1024
+INT8_KEEPS = ("/encoder/*", "/vocoder/enter/*", "/vocoder/leave/*")
+"""Nodes that int8 leaves in single precision: the encoder's, which decide durations, and the vocoder's ends."""
 
 
 def trained(run: Run) -> TtsNetwork:
@@ -74,31 +74,6 @@ def real_inputs(corpus: Corpus, count: int) -> list[Feeds]:
     return feeds
 
 
-def halve_weights(path: Path) -> None:
-    """Store large weights in half precision behind a cast, which runtimes fold away when they load the file."""
-    model = onnx.load(str(path))
-    graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        array = numpy_helper.to_array(tensor)
-        if array.dtype == np.float32 and array.size >= _SMALLEST_HALVED:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
-            casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*casts, *nodes])
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
-
-
-def _encoder_nodes(path: Path) -> list[str]:
-    """Matrix products that int8 leaves alone: the encoder's, and the vocoder's fixed transforms (they are signal)."""
-    graph = onnx.load(str(path)).graph
-    products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm")]
-    return [n.name for n in products if "/blocks." not in n.name or "/encoder/" in n.name]
-
-
 def _torch_reference(model: TtsNetwork) -> Any:
     @torch.no_grad()
     def run_torch(feed: Feeds) -> list[np.ndarray]:
@@ -128,13 +103,13 @@ def _export_into(staging: Path, run: Run, model: TtsNetwork, corpus: Corpus, pre
     example = tuple(torch.from_numpy(np.repeat(feeds[0][name], 2, axis=0)) for name in _INPUTS)
     axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in (*_INPUTS, *_OUTPUTS)}
     axes["phones"][1] = axes["durations"][1] = "phones"
-    if precision == "fp16":
+    if precision.startswith("fp16"):
         _round_to_half(model)
     to_onnx(model, example, _INPUTS, _OUTPUTS, graph, axes)
-    if precision == "fp16":
-        halve_weights(graph)
+    if precision.startswith("fp16"):
+        store_weights(graph, 16)
     else:
-        convert(graph, precision, _encoder_nodes(graph))
+        convert(graph, precision, matching_nodes(graph, INT8_KEEPS if precision.startswith("int8") else ()))
     parity = {**check_parity(_torch_reference(model), graph, feeds, _TOLERANCE[precision]), "precision": precision}
     corpus.lexicon.save(staging / "lexicon.json")
     rows = tuple(Utterance(hashlib.sha256(u.pcm.tobytes()).hexdigest(), u.id, u.split) for u in corpus.utterances)
@@ -150,7 +125,7 @@ def _size(run: Run) -> int:
 def _round_to_half(model: TtsNetwork) -> None:
     """Give torch the weights that the file will hold, so that parity compares the same numbers."""
     for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.numel() >= _SMALLEST_HALVED and tensor.dtype == torch.float32:
+        if tensor.numel() >= SMALLEST and tensor.dtype == torch.float32:
             tensor.data = tensor.data.half().float()
 
 

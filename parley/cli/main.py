@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("models.{family}.train", "train a family: stt, nlu, nlg, tts"),
     "export": ("models.{family}.export", "export a run to a bundle"),
     "evaluate": ("models.{family}.evaluate", "measure a bundle; `evaluate slu` measures STT and NLU together"),
+    "bench": ("parley.cli.bench", "measure all families: `bench quality` on data, `bench speed` the graphs"),
     "publish": ("parley.cli.publish", "publish a run's bundle as the next version"),
     "verify": ("parley.cli.verify", "check every version: signature, files, pin, catalogue"),
     "lineage": ("parley.cli.lineage", "from a version to its utterances, and back"),

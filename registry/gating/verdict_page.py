@@ -6,21 +6,10 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from parley.page import document
 from registry.gating.gate import Check, Verdict
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --soft: #59636e; --line: #d1d9e0;
-        --good: #1a7f37; --bad: #b42318; --open: #9a6700; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --paper: #0d1117; --soft: #9198a1; --line: #3d444d;
-          --good: #3fb950; --bad: #ff7b72; --open: #d29922; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.passed { color: var(--good); } .failed { color: var(--bad); } .open { color: var(--open); }
-.soft { color: var(--soft); }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; } .wide { overflow-x: auto; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; } svg { max-width: 100%; height: auto; }
 """
@@ -47,11 +36,7 @@ def page(verdict: Verdict) -> str:
         _sources(verdict),
     ]
     title = f"{verdict.bot}: release {verdict.candidate} {'accepted' if verdict.accepted else 'refused'}"
-    return (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
-    )
+    return document(title, parts, _STYLE)
 
 
 def _shown(checks: Iterable[Check]) -> list[Check]:

@@ -1,0 +1,1 @@
+"""Precision, size and speed of the graphs behind a call."""

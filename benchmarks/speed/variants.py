@@ -1,0 +1,92 @@
+"""The same version at several precisions, each a bundle of its own.
+
+| precision | weights in the file | arithmetic |
+|---|---|---|
+| fp32 | single | single |
+| fp16 | half | half where the provider has it; ONNX Runtime's CPU provider casts around most operators |
+| fp16-weights | half | single: the file is expanded when it is loaded |
+| int8 | 8 bits | integer products; activations are quantised on the fly, one scale for the whole batch |
+| int8-weights | 8 bits, a scale for each output channel | single, as above |
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+
+from models.exporting import convert
+from models.weights import matching_nodes
+from parley.bundle import Manifest, read_manifest, write_bundle
+from parley.errors import ParleyError
+from parley.folder import SIGNATURE
+from parley.settings import Settings
+from registry.releasing.releases import champion_of
+
+FAMILIES = ("stt", "nlu", "nlg", "tts")
+_LEFT_OUT = (SIGNATURE, "*.pbtxt", "configs", "card.md", "model.plan")
+
+
+def source_of(family: str, bot: str, runs: Path, site: Settings, scratch: Path) -> Path:
+    """A bundle in fp32: the run's, exported again where it is at another precision; else the champion's version.
+
+    Args:
+        family: one of `FAMILIES`.
+        bot: whose model.
+        runs: folder with ``<family>-<bot>``.
+        site: whose repository and champion count where there is no run.
+        scratch: an empty folder, for the run's export.
+
+    Raises:
+        ParleyError: there is neither; or what there is cannot be had in fp32.
+    """
+    run = runs / f"{family}-{bot}"
+    if (run / "bundle" / "manifest.json").is_file() and _precision(read_manifest(run / "bundle")) == "fp32":
+        return run / "bundle"
+    if (run / "params.json").is_file():
+        copy = scratch / run.name
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("bundle", "checkpoint", "wandb", "corpus", "samples"))
+        importlib.import_module(f"models.{family}.export").main([str(copy), "--precision", "fp32"])
+        return copy / "bundle"
+    ref = {str(stage): ref for stage, ref in champion_of(site, bot).stages.items()}[family]
+    version = site.repo_dir / ref.model / str(ref.version)
+    if (precision := _precision(read_manifest(version))) != "fp32":
+        raise ParleyError(
+            f"it was published as {precision}, so nothing tells what that cost", where=str(version),
+            mend=f"give the run of its training as {run}",
+        )  # fmt: skip
+    return version
+
+
+def _precision(manifest: Manifest) -> str:
+    return str(manifest.parity.get("precision", ""))
+
+
+def make_variant(source: Path, family: str, precision: str, target: Path) -> Path:
+    """Copy an fp32 bundle and convert its graph.
+
+    Raises:
+        ParleyError: the conversion fails; says why.
+    """
+    manifest = read_manifest(source)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    for path in target.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    model = target / "model.onnx"
+    try:
+        convert_graph(model, family, precision)
+    except ParleyError:
+        raise
+    except Exception as error:  # the converters' errors share no narrower class
+        raise ParleyError(
+            f"cannot be converted to {precision}: {' '.join(str(error).split())[:200]}", where=f"{family}"
+        ) from error
+    parity = {"precision": precision}
+    write_bundle(target, manifest.model_copy(update={"version": None, "parity": parity, "evaluation": {}}))
+    return target
+
+
+def convert_graph(model: Path, family: str, precision: str) -> None:
+    """Convert an fp32 graph in place, but for what its family keeps out of 8 bits."""
+    keeps = importlib.import_module(f"models.{family}.export").INT8_KEEPS if precision.startswith("int8") else ()
+    convert(model, precision, matching_nodes(model, keeps))
