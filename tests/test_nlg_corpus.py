@@ -134,11 +134,20 @@ def test_when_no_style_passes_plain_sentences_say_it(run: Path) -> None:
     assert client.counts.fallbacks == 1
 
 
-def test_a_meaning_the_network_cannot_be_asked_for_is_said_plainly(run: Path) -> None:
+def test_what_no_style_says_is_added_in_plain_sentences(run: Path) -> None:
+    client = CorpusClient(run / "bundle", Scripted(run, ["{name} is a {eatType}."] * STYLES))
+    reply = asyncio.run(client.generate(LOW))
+    assert not reply.fallback
+    assert reply.text == "Cotto is a pub. It serves Italian food. Its customer rating is low."
+    assert (client.counts.repairs, client.counts.fallbacks) == (1, 0)
+
+
+def test_more_values_than_the_network_can_be_asked_for_are_added(run: Path) -> None:
     meaning = parse_meaning("name[Cotto], food[French], food[Indian], food[Italian]")
-    reply = asyncio.run(CorpusClient(run / "bundle", Scripted(run, [])).generate(meaning))
-    assert reply.fallback
+    client = CorpusClient(run / "bundle", Scripted(run, ["{name} serves {food} food."]))
+    reply = asyncio.run(client.generate(meaning))
     assert Patterns.of_e2e(meaning).errors(reply.text, meaning).errors == 0
+    assert reply.text == "Cotto serves French food. It serves Indian food. It serves Italian food."
 
 
 def test_the_exported_bundle_answers_without_slot_errors(run: Path) -> None:
@@ -155,9 +164,9 @@ def test_sampling_one_network_coldly_is_its_greedy_reply() -> None:
     network = NlgNetwork(NlgConfig(vocabulary=30, buffer=24, width=32, layers=2, heads=4)).eval()
     network.score.bias.data[[0, 2, 3, 4]] = -1e4  # special tokens that sampling never writes
     prompts = torch.randint(5, 30, (6, 4))
-    greedy, _ = network.generate(prompts, 0, 1)
-    replies = sample([network, network], prompts, 0.0, 1.0, torch.Generator())
-    for row, reply in zip(greedy[:, 4:].tolist(), replies, strict=True):
+    greedy, logprobs = network.generate(prompts, 0, 1)
+    replies = sample(network, prompts, 0.0, 1.0, torch.Generator())
+    for row, (reply, _) in zip(greedy[:, 4:].tolist(), replies, strict=True):
         assert reply == (row[: row.index(1)] if 1 in row else [])
 
 
@@ -165,15 +174,16 @@ def test_sampling_is_repeated_by_its_seed_and_varies() -> None:
     torch.manual_seed(3)
     network = NlgNetwork(NlgConfig(vocabulary=30, buffer=24, width=16, layers=1, heads=2)).eval()
     prompts = torch.full((20, 4), 7)
-    first, second = (sample([network], prompts, 1.0, 1.0, torch.Generator().manual_seed(5)) for _ in range(2))
+    first, second = (sample(network, prompts, 1.0, 1.0, torch.Generator().manual_seed(5)) for _ in range(2))
     assert first == second
-    assert len({tuple(reply) for reply in first}) > 5
+    assert len({tuple(reply) for reply, _ in first}) > 5
 
 
 def test_the_reply_most_like_the_others_ranks_first_and_only_allowed_ones_rank() -> None:
-    replies = [text.split() for text in ("a b c d e", "a b c d f", "a b c d e", "x y z", "a b q d e")]
-    assert ranked(replies, [True] * 5)[0] == 0
-    assert ranked(replies, [False, True, False, True, True]) == [1, 4, 3]
+    drawn = [(text.split(), -1.0) for text in ("a b c d e", "a b c d f", "a b c d e", "x y z", "a b q d e")]
+    assert ranked(drawn, [True] * 5)[0] == 0
+    assert ranked(drawn, [False, True, False, True, True]) == [1, 4, 3]
+    assert ranked([*drawn[:4], (drawn[4][0], 9.0)], [True] * 5, 1.0)[0] == 4
     assert Consensus([["a", "b"]]).gain(["a", "b"]) > Consensus([["a", "b"]]).gain(["a"])
 
 
@@ -193,8 +203,9 @@ def test_a_swapped_row_says_its_new_meaning() -> None:
 def test_drawn_meanings_keep_the_slots_and_are_not_asked_alike() -> None:
     known = [parse_meaning("name[A], food[French], area[riverside], customer rating[low]")]
     values = {"customer rating": ["low", "high"], "area": ["riverside", "city centre"]}
-    drawn = draw_meanings(known, values, 50, 1)
+    drawn = draw_meanings(known, values, [], 50, 1)
     assert len(drawn) == len(set(drawn)) == 4
+    assert set(draw_meanings(known, values, [drawn[2]], 50, 1)) == set(drawn) - {drawn[2]}
     assert all([s for s, _ in m] == [s for s, _ in known[0]] for m in drawn)
 
 
@@ -202,14 +213,14 @@ def test_taught_rows_say_their_meanings_and_teaching_goes_on_where_it_stopped(
     run: Path, corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "taught.jsonl"
-    knobs = {"replies": 8, "temperature": 0.5, "top_p": 0.9, "references": 2.5, "seed": 1}
-    rows = teach([run], corpus, "valid", out, count=8, **knobs)  # type: ignore[arg-type]
+    knobs = {"replies": 8, "temperature": 0.5, "top_p": 0.9, "weight": 0.05, "seed": 1}
+    rows = teach([run], corpus, "valid", [], out, count=8, **knobs)  # type: ignore[arg-type]
     assert read_rows(out) == rows
     patterns = Patterns.of_e2e([])
     for row in rows:
         values = [p for p in row.meaning if p[0] == "customer rating"]
         assert patterns.errors(row.text, values).errors == 0
-    assert teach([run], corpus, "valid", out, count=8, **knobs)[: len(rows)] == rows  # type: ignore[arg-type]
+    assert teach([run], corpus, "valid", [], out, count=8, **knobs)[: len(rows)] == rows  # type: ignore[arg-type]
 
 
 def test_resumed_training_equals_uninterrupted_training(

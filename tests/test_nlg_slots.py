@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from models.nlg.check import plain, repaired, says_exactly
 from models.nlg.corpora import Meaning, Reference, by_meaning, parse_meaning, read_references, split
-from models.nlg.corpus_client import plain
 from models.nlg.delexicalise import delexicalise, written
 from models.nlg.prompts import EXTRA, slot_keys
 from models.nlg.realisations import Patterns, SlotDiff
@@ -152,3 +152,45 @@ def test_a_prompt_has_a_place_for_each_slot_and_some_for_second_values() -> None
         EXTRA - 2
     )
     assert slot_keys(parse_meaning("name[A], food[French], food[Indian], food[Chinese]")) is None
+
+
+BOTH = parse_meaning("name[Cotto], eatType[pub], priceRange[cheap], near[Café Rouge]")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{name} is a cheap {eatType} near {near}.", True),
+        ("{name} is a cheap {eatType} near {near}. {name} is good.", True),
+        ("{name} is a cheap {eatType}.", False),
+        ("{name} is a cheap {eatType} near {near} and {near}.", False),
+        ("{name} is a cheap and inexpensive {eatType} near {near}.", False),
+        ("{name} is a cheap riverside {eatType} near {near}.", False),
+        ("{name} is a cheap {eatType} near {near} with {food} food.", False),
+        ("{name} is a cheap pub near {near}.", False),
+        ("", False),
+    ],
+)
+def test_only_a_reply_that_says_all_of_its_meaning_once_and_nothing_else_passes(text: str, expected: bool) -> None:
+    assert says_exactly(text, BOTH, PATTERNS) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{name} is a {eatType}.", "Cotto is a pub. Its price range is cheap. It is near Café Rouge."),
+        ("a cheap {eatType} is near {near}.", "A cheap pub is near Café Rouge. There is a place called Cotto."),
+        ("{name} is an expensive {eatType} near {near}.", None),
+        ("", None),
+    ],
+    ids=["two", "name", "wrong", "empty"],
+)
+def test_what_a_reply_misses_is_added_but_what_is_wrong_stays_wrong(text: str, expected: str | None) -> None:
+    mended = repaired(text, BOTH, PATTERNS)
+    assert (mended and written(mended, BOTH)) == expected
+
+
+def test_a_place_without_a_name_is_this_place() -> None:
+    meaning = parse_meaning("eatType[pub], area[riverside]")
+    mended = repaired("{name} is a riverside {eatType}.", meaning, PATTERNS)
+    assert mended and written(mended, meaning) == "This place is a riverside pub."

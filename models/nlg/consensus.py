@@ -29,7 +29,7 @@ class Consensus:
         references: how many references a reply would be compared with.
     """
 
-    def __init__(self, replies: Sequence[Sequence[str]], references: float = 2.5) -> None:
+    def __init__(self, replies: Sequence[Sequence[str]], references: float = 1.0) -> None:
         self._total, self._references = len(replies), references
         self._at_least: Counter[tuple[Gram, int]] = Counter()
         for words in replies:
@@ -51,11 +51,18 @@ class Consensus:
         return 1.0 - (1.0 - self._at_least[gram, n] / self._total) ** self._references
 
 
-def ranked(replies: Sequence[Sequence[str]], allowed: Sequence[bool], references: float = 2.5) -> list[int]:
-    """Places of the different allowed replies, the one of most gain first; all replies vote."""
-    consensus = Consensus([words for words in replies if words], references)
+def ranked(replies: Sequence[tuple[Sequence[str], float]], allowed: Sequence[bool], weight: float = 0.0) -> list[int]:
+    """Places of the different allowed replies, the best first; all replies vote.
+
+    Args:
+        replies: words of each and its log-probability.
+        allowed: which may be chosen.
+        weight: of the log-probability beside the gain.
+    """
+    consensus = Consensus([words for words, _ in replies if words])
     first: dict[tuple[str, ...], int] = {}
-    for place, words in enumerate(replies):
+    for place, (words, _) in enumerate(replies):
         if allowed[place] and words:
             first.setdefault(tuple(words), place)
-    return sorted(first.values(), key=lambda place: -consensus.gain(replies[place]))
+    score = {place: consensus.gain(words) + weight * replies[place][1] for words, place in first.items()}
+    return sorted(score, key=lambda place: -score[place])

@@ -5,13 +5,13 @@
 'Cotto is a pub that serves Italian food.'
 
 Every reply says every value that was asked for and no other, by the patterns in the bundle: the network's usual reply
-if it does, else the first of its other styles that does, else plain sentences, a value each.
+if it does, else the first of its other styles that does, else the first that does with plain sentences for what it
+misses, else plain sentences, a value each.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.nlg.check import plain, repaired, says_exactly, single
 from models.nlg.client import TOKENIZER, Reply
 from models.nlg.corpora import Meaning
-from models.nlg.delexicalise import PLACEHOLDER, placeholders, written
+from models.nlg.delexicalise import written
 from models.nlg.prompts import STYLES, encode_meaning
 from models.nlg.realisations import Patterns
 from models.tokenizer import read_tokenizer
@@ -33,17 +34,6 @@ SLOTS_FILE = "slots.json"
 _MEND = "export the run again"
 
 
-def plain(meaning: Meaning, spec: dict[str, Any]) -> str:
-    """Plain sentences that say a meaning, a value each."""
-    sentences = []
-    for slot, value in meaning:
-        sentence = spec["fallback"][slot]
-        if not isinstance(sentence, str):
-            sentence = sentence[value]
-        sentences.append(sentence.replace("{value}", "fast" if value == "Fast food" else value))
-    return " ".join(sentences)
-
-
 @dataclass
 class Counts:
     """What a client has done so far."""
@@ -51,8 +41,10 @@ class Counts:
     replies: int = 0
     retries: int = 0
     """Replies whose usual wording failed the check ..."""
+    repairs: int = 0
+    """... of those the ones that got plain sentences for what no style said ..."""
     fallbacks: int = 0
-    """... and of those the ones that plain sentences gave."""
+    """... and the ones that are plain sentences alone."""
     tokens: int = 0
     """Tokens the network wrote, end marks too."""
 
@@ -81,19 +73,29 @@ class CorpusClient:
             EngineError: the model did not answer.
         """
         self.counts.replies += 1
-        for styles in ((0,), range(1, STYLES)):
-            for text in await self.wordings(meaning, styles):
-                if self.passes(text, meaning):
-                    return Reply(written(text, meaning), fallback=False)
-            self.counts.retries += styles == (0,)
+        (usual,) = await self.wordings(meaning, (0,))
+        if says_exactly(usual, meaning, self._patterns):
+            return Reply(written(usual, meaning), fallback=False)
+        self.counts.retries += 1
+        others = await self.wordings(meaning, range(1, STYLES))
+        for text in others:
+            if says_exactly(text, meaning, self._patterns):
+                return Reply(written(text, meaning), fallback=False)
+        fewer = await self.wordings(single(meaning), (0,)) if single(meaning) != meaning else []
+        for text in (usual, *others, *fewer):
+            mended = repaired(text, meaning, self._patterns)
+            if mended:
+                self.counts.repairs += 1
+                return Reply(written(mended, meaning), fallback=False)
         self.counts.fallbacks += 1
         return Reply(plain(meaning, self._patterns.spec), fallback=True)
 
     async def wordings(self, meaning: Meaning, styles: Iterable[int]) -> list[str]:
-        """What the network writes in some styles, with placeholders, unchecked; none for a meaning it cannot read."""
+        """What the network writes in some styles, with placeholders, unchecked; empty for a meaning it cannot read."""
+        styles = list(styles)
         prompts = [encode_meaning(self._vocab, meaning, style) for style in styles]
         if any(prompt is None for prompt in prompts):
-            return []
+            return [""] * len(styles)
         answer = await self._engine.infer(self._model, self._version, {"prompt_ids": np.stack(prompts)})  # type: ignore[arg-type]
         return [self._text(row, len(prompts[0])) for row in answer["tokens"]]  # type: ignore[arg-type]
 
@@ -102,15 +104,3 @@ class CorpusClient:
         self.counts.tokens += sum(token != 0 for token in ids)
         ids = ids[: ids.index(end)] if end in ids else []
         return str(self._tokenizer.decode(ids, skip_special_tokens=False))
-
-    def passes(self, text: str, meaning: Meaning) -> bool:
-        """Whether a text with placeholders says exactly a meaning.
-
-        Every placeholder comes once (a name as often as it likes) and, by the patterns, every value is said, no other
-        is, and none twice.
-        """
-        asked, said = set(placeholders(meaning)), Counter(PLACEHOLDER.findall(text))
-        if not text or "[" in text or set(said) != asked or any(n > 1 and name != "name" for name, n in said.items()):
-            return False
-        diff = self._patterns.knowing(meaning).errors(written(text, meaning), meaning)
-        return diff.errors == 0 and diff.repeated <= max(0, said["name"] - 1)

@@ -1,8 +1,7 @@
-"""Draw many replies for a prompt from one network or from several together (the mean of their probabilities)."""
+"""Draw many replies for a prompt from a network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,28 +51,30 @@ class _Reader:
 
 @torch.no_grad()
 def sample(
-    networks: Sequence[NlgNetwork], prompts: Tensor, temperature: float, top_p: float, generator: torch.Generator
-) -> list[list[int]]:
+    network: NlgNetwork, prompts: Tensor, temperature: float, top_p: float, generator: torch.Generator
+) -> list[tuple[list[int], float]]:
     """One reply for each prompt.
 
     Args:
-        networks: of one vocabulary.
+        network: in eval mode.
         prompts: int64 [batch, tokens], all of one length.
         temperature: 0 takes the best token; below 1 prefers probable ones.
         top_p: only the most probable tokens that together have this probability (Holtzman et al. 2020).
         generator: of the draws.
 
     Returns:
-        Ids of each reply without its end mark; one that never ends is an empty list.
+        Ids of each reply without its end mark, and its log-probability; one that never ends is an empty list.
     """
-    readers = [_Reader(network, [], []) for network in networks]
+    reader = _Reader(network, [], [])
     replies: list[list[int]] = [[] for _ in prompts]
+    total = torch.full((len(replies),), 0.0)
     ended = [False] * len(replies)
     alive, fed = torch.arange(len(prompts)), prompts
-    for _ in range(networks[0].config.buffer - prompts.shape[1]):
-        probabilities = torch.stack([torch.softmax(reader.read(fed), -1) for reader in readers]).mean(0)
+    for _ in range(network.config.buffer - prompts.shape[1]):
+        probabilities = torch.softmax(reader.read(fed), -1)
         probabilities[:, list(_NEVER)] = 0
         chosen = _draw(probabilities, temperature, top_p, generator)
+        total[alive] += probabilities.gather(1, chosen[:, None])[:, 0].log()
         for row, token in zip(alive.tolist(), chosen.tolist(), strict=True):
             if token == END:
                 ended[row] = True
@@ -83,10 +84,10 @@ def sample(
         if not len(going):
             break
         if len(going) < len(chosen):
-            for reader in readers:
-                reader.keep(going)
+            reader.keep(going)
         alive, fed = alive[going], chosen[going][:, None]
-    return [reply if done else [] for reply, done in zip(replies, ended, strict=True)]
+    logprobs = total.tolist()
+    return [(reply if done else [], logprob) for reply, done, logprob in zip(replies, ended, logprobs, strict=True)]
 
 
 def _draw(probabilities: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
