@@ -37,6 +37,14 @@ def diff(text: str, meaning: str) -> SlotDiff:
         ("Cotto costs $20 - 25 by the river.", "name[Cotto], priceRange[£20-25], area[riverside]"),
         ("Cotto serves British food at a high price.", "name[Cotto], food[English], priceRange[high]"),
         ("Cotto has a high price range and a low rating.", "name[Cotto], priceRange[high], customer rating[low]"),
+        (
+            "Cotto has an average rating and high prices.",
+            "name[Cotto], priceRange[high], customer rating[average]",
+        ),
+        (
+            "Cotto has a low price and average customer rating.",
+            "name[Cotto], priceRange[cheap], customer rating[average]",
+        ),
         ("In the centre of the city is Cotto.", "name[Cotto], area[city centre]"),
         ("Cotto is near The Rice Boat.", "name[Cotto], near[The Rice Boat]"),
         ("Cotto is cheap, at less than £20.", "name[Cotto], priceRange[cheap], priceRange[less than £20]"),

@@ -22,8 +22,8 @@ def markdown(report: dict[str, Any]) -> str:
              f"commit {report['git_commit'][:10]}, {report['machine']['cpus']} CPUs, "
              f"sacreBLEU `{report['sacrebleu']}`  ",
              f"{report['meanings']} meanings, {report['references']} references; intervals are 95 %, over meanings", "",
-             "| system | runs | BLEU | 95 % | slot error rate | missing | added | wrong | replies without error |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+             "| system | runs | BLEU | 95 % | case aside | length | slot error rate | missing | added | wrong | no error |",
+             "|---" * 11 + "|"]  # fmt: skip
     for name, system in report["systems"].items():
         mean, runs = system["mean"], system["runs"]
         spread = f" ({min(r['bleu'] for r in runs):.2f} to {max(r['bleu'] for r in runs):.2f})" if len(runs) > 1 else ""
@@ -31,6 +31,7 @@ def markdown(report: dict[str, Any]) -> str:
         of = system.get("meanings", report["meanings"])
         note = f", {of} merged meanings" if of != report["meanings"] else ""
         lines.append(f"| {name}{note} | {len(runs)} | {mean['bleu']:.2f}{spread} | {low:.2f} to {high:.2f} "
+                     f"| {mean['bleu_lowercase']:.2f} | {mean['length_ratio']:.3f} "
                      f"| {mean['slot_error_rate']:.2%} | {mean['missing']:.1f} | {mean['added']:.1f} "
                      f"| {mean['wrong']:.1f} | {mean['replies_without_error']:.1%} |")  # fmt: skip
     lines += [*_differences(report), *_slices(report), *_speed(report), *_examples(report)]

@@ -18,9 +18,11 @@ from models.nlg.realisations import Patterns, SlotDiff
 DRAWS = 1000
 
 
-def bleu_statistics(replies: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[Any]:
+def bleu_statistics(
+    replies: Sequence[str], references: Sequence[Sequence[str]], *, lowercase: bool = False
+) -> NDArray[Any]:
     """sacreBLEU's counts [replies, 10], which BLEU sums: lengths of reply and nearest reference, n-grams right, all."""
-    metric = BLEU(effective_order=True)
+    metric = BLEU(effective_order=True, lowercase=lowercase)
     scores = [metric.sentence_score(reply, texts) for reply, texts in zip(replies, references, strict=True)]
     return np.array([[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores], np.int64)
 
@@ -64,10 +66,12 @@ def figures(
 ) -> dict[str, Any]:
     """BLEU and slot errors of replies, one to each meaning in order."""
     statistics = bleu_statistics(replies, list(meanings.values()))
+    lower = bleu_statistics(replies, list(meanings.values()), lowercase=True)
     return {
         "replies": len(replies),
         "bleu": round(bleu_of(statistics.sum(0)), 3),
         "bleu_interval": interval(drawn_bleu(statistics, draws)),
+        "bleu_lowercase": round(bleu_of(lower.sum(0)), 3),
         "length_ratio": round(float(statistics[:, 0].sum() / statistics[:, 1].sum()), 4),
         **slot_figures(replies, list(meanings), patterns),
     }

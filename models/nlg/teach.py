@@ -42,7 +42,8 @@ def draw_meanings(
 
     Only slots that the network reads by value get one of ``values``; names and the like stay.
     """
-    rng, found = random.Random(seed), {}
+    rng = random.Random(seed)
+    found: dict[tuple[str, ...], Meaning] = {}
     for meaning in known:
         found.setdefault(tuple(slot_keys(meaning) or ()), meaning)
     for _ in range(20 * count):
