@@ -42,7 +42,7 @@ def diff(text: str, meaning: str) -> SlotDiff:
             "name[Cotto], priceRange[high], customer rating[average]",
         ),
         (
-            "Cotto has a low price and average customer rating.",
+            "Cotto has a low price and average rating.",
             "name[Cotto], priceRange[cheap], customer rating[average]",
         ),
         ("In the centre of the city is Cotto.", "name[Cotto], area[city centre]"),

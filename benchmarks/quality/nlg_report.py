@@ -22,7 +22,7 @@ def markdown(report: dict[str, Any]) -> str:
              f"commit {report['git_commit'][:10]}, {report['machine']['cpus']} CPUs, "
              f"sacreBLEU `{report['sacrebleu']}`  ",
              f"{report['meanings']} meanings, {report['references']} references; intervals are 95 %, over meanings", "",
-             "| system | runs | BLEU | 95 % | case aside | length | slot error rate | missing | added | wrong | no error |",
+             "| system | runs | BLEU | 95 % | case aside | length | slot errors | missing | added | wrong | no error |",
              "|---" * 11 + "|"]  # fmt: skip
     for name, system in report["systems"].items():
         mean, runs = system["mean"], system["runs"]
