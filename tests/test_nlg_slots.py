@@ -176,6 +176,7 @@ BOTH = parse_meaning("name[Cotto], eatType[pub], priceRange[cheap], near[Café R
         ("{name} is a cheap riverside {eatType} near {near}.", False),
         ("{name} is a cheap {eatType} near {near} with {food} food.", False),
         ("{name} is a cheap pub near {near}.", False),
+        ("{name} is a cheap {eatType} near {near}, with breakfast.", False),
         ("", False),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -14,7 +15,7 @@ def says_exactly(text: str, meaning: Meaning, patterns: Patterns) -> bool:
     """Whether a text with placeholders says a meaning, all of it and nothing else.
 
     Every placeholder comes once (a name as often as it likes) and, by the patterns, every value is said, no other is,
-    and none twice.
+    and none twice; nor is there anything that writers are known to invent.
 
     Args:
         text: delexicalised.
@@ -23,6 +24,8 @@ def says_exactly(text: str, meaning: Meaning, patterns: Patterns) -> bool:
     """
     asked, said = set(placeholders(meaning)), Counter(PLACEHOLDER.findall(text))
     if not text or "[" in text or set(said) != asked or any(n > 1 and name != "name" for name, n in said.items()):
+        return False
+    if re.search(rf"(?<!\w){patterns.spec['invented']}(?!\w)", text):  # before it has names, which may hold such words
         return False
     diff = patterns.knowing(meaning).errors(written(text, meaning), meaning)
     return diff.errors == 0 and diff.repeated <= max(0, said["name"] - 1)
