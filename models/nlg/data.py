@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -122,15 +123,21 @@ def make_tokenizer(bot: Bot, data: NlgData) -> Tokenizer:
     """
     names = [act_token(act) for act in bot.replies]
     names += [slot_token(slot) for slot in _slot_names(bot)] + [style_token(i) for i in range(data.styles)]
+    return word_tokenizer(names, (row.text for row in data.rows))
+
+
+def word_tokenizer(names: Sequence[str], texts: Iterable[str], least: int = 1) -> Tokenizer:
+    """A tokenizer of the special tokens, of ``names`` and of the pieces that come ``least`` times in ``texts``."""
     tokenizer = Tokenizer(models.WordLevel(vocab={}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     pattern = Regex(r"▁?(?:\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z0-9']+~?|[^A-Za-z0-9'▁])")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")
     tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace("▁", " ")])
     counts: Counter[str] = Counter()
-    for row in data.rows:
-        counts.update(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(row.text.replace(" ", "▁")))
-    vocab = {token: i for i, token in enumerate([*SPECIAL, *names, *sorted(counts)])}
+    for text in texts:
+        counts.update(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text.replace(" ", "▁")))
+    pieces = sorted(piece for piece, count in counts.items() if count >= least)
+    vocab = {token: i for i, token in enumerate([*SPECIAL, *names, *pieces])}
     tokenizer.model = models.WordLevel(vocab=vocab, unk_token="[UNK]")
     return tokenizer
 

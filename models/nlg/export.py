@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,23 +80,45 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precisio
     tokenizer, data = read_tokenizer(bundle / TOKENIZER), make_data(bot, run.params["seed"])
     _list_utterances(bundle, run, bot, data)
     prompt = max(len(encode(tokenizer, row)[0]) for row in data.rows)
-    step, model = path / "step.onnx", bundle / "model.onnx"
+    model = bundle / "model.onnx"
+    rows = data.rows[:: max(1, len(data.rows) // _STEP_ROWS)][:_STEP_ROWS]
+    feeds = step_feeds(network, [encode(tokenizer, row) for row in rows])
+    parity = write_graph(network, model, prompts(tokenizer, data, prompt), feeds, precision)
+    if plan:
+        tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
+    return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
+
+
+def write_graph(
+    network: NlgNetwork, model: Path, ids: np.ndarray, feeds: Sequence[Feeds], precision: str
+) -> dict[str, Any]:
+    """Write the reply graph of a network to ``model`` and return how near it is to torch.
+
+    Args:
+        network: in eval mode.
+        model: the file to write.
+        ids: real prompts int64 [rows, width], padded at their end: whole replies to them must be equal.
+        feeds: real inputs of single steps.
+        precision: ``fp32`` or ``int8``.
+
+    Raises:
+        ParleyError: the graph does not agree with torch.
+    """
+    step = model.with_name("step.onnx")
     example = (torch.zeros(2, dtype=torch.int64), torch.tensor(3), network.empty_cache(2))
     axes = {name: {0: "batch"} for name in ("token", "cache", *STEP_OUTPUTS)}
     to_onnx(Step(network), example, STEP_INPUTS, STEP_OUTPUTS, step, axes)
     convert(step, precision, matching_nodes(step, INT8_KEEPS if precision.startswith("int8") else ()))
     config = network.config
     cache = (2 * config.layers, config.heads, config.head_width)
-    onnx.save(greedy_loop(onnx.load(str(step)), config.buffer, prompt, cache), str(model))
+    onnx.save(greedy_loop(onnx.load(str(step)), config.buffer, ids.shape[1], cache), str(model))
     parity = {
         "precision": precision,
-        "step": check_parity(_torch_step(network), step, step_feeds(network, tokenizer, data), TOLERANCE[precision]),
-        **check_replies(network, model, prompts(tokenizer, data, prompt), TOLERANCE[precision]),
+        "step": check_parity(_torch_step(network), step, feeds, TOLERANCE[precision]),
+        **check_replies(network, model, ids, TOLERANCE[precision]),
     }
     step.unlink()
-    if plan:
-        tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
-    return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
+    return parity
 
 
 def _list_utterances(bundle: Path, run: Run, bot: Bot, data: NlgData) -> None:
@@ -120,12 +143,10 @@ def _torch_step(network: NlgNetwork) -> Any:
 
 
 @torch.no_grad()
-def step_feeds(network: NlgNetwork, tokenizer: Tokenizer, data: NlgData) -> list[Feeds]:
-    """Every step of some real replies, with the cache that torch has at that point."""
+def step_feeds(network: NlgNetwork, rows: Sequence[tuple[list[int], list[int]]]) -> list[Feeds]:
+    """Every step of some real prompts and replies, with the cache that torch has at that point."""
     feeds: list[Feeds] = []
-    rows = data.rows
-    for row in rows[:: max(1, len(rows) // _STEP_ROWS)][:_STEP_ROWS]:
-        prompt, reply = encode(tokenizer, row)
+    for prompt, reply in rows:
         cache = network.empty_cache(1)
         for position, token in enumerate(prompt + reply[:-1]):
             feeds.append({"token": np.array([token]), "position": np.array(position), "cache": cache.numpy()})
