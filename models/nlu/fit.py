@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ from parley.runs import Run
 
 _POOL = 16
 """Batches that are sorted by length together."""
+_AVERAGE_EVERY = 4
+"""Steps from one update of the moving average to the next: a pass over all weights."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class FitParams:
     """Weight of R-Drop (Liang et al. 2021): two passes, two dropouts, one answer."""
     teaching: float = 0.0
     """Weight of the teachers' answers against the labels; their runs are given beside the knobs."""
+    sentence_dropout: bool = False
+    """Whether dropout takes the same columns from every word of a sentence."""
     mixup: float = 0.0
     """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
 
@@ -89,6 +94,7 @@ class Encoder:
         self.table, self.intents, self.tags = table, list(intents), list(tags)
         self._intent = {name: i for i, name in enumerate(intents)}
         self._tag = {name: i for i, name in enumerate(tags)}
+        self._read = lru_cache(maxsize=20_000)(lambda words: (table.ids(words), table.grams(words)))
 
     def batch(self, rows: Sequence[Sentence]) -> Batch:
         """Tensors of rows, padded to the longest."""
@@ -97,7 +103,7 @@ class Encoder:
         grams = np.zeros((len(rows), width, GRAMS_PER_WORD), np.int64)
         for i, row in enumerate(rows):
             n = len(row.words)
-            ids[i, :n], mask[i, :n], grams[i, :n] = self.table.ids(row.words), 1, self.table.grams(row.words)
+            (ids[i, :n], grams[i, :n]), mask[i, :n] = self._read(row.words), 1
             tags[i, :n] = [self._tag.get(tag, 0) for tag in row.tags]
         intents = torch.tensor([self._intent.get(row.intent, 0) for row in rows])
         return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(grams),
@@ -211,6 +217,7 @@ def _config(encoder: Encoder, params: FitParams) -> NluConfig:
         encoder.table.size, len(encoder.intents), len(encoder.tags), params.width, params.layers, 4, 64,
         params.dropout, params.grams, params.recurrent, params.convolutions, 5,
         params.feedback and len(encoder.tags) > 1, params.transitions and len(encoder.tags) > 1,
+        params.sentence_dropout,
     )  # fmt: skip
 
 
@@ -281,7 +288,8 @@ def _epoch(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        whole.update(min(params.average, (1 + step) / (10 + step)))
+        if step % _AVERAGE_EVERY == 0:
+            whole.update(min(params.average, (1 + step) / (10 + step)) ** _AVERAGE_EVERY)
         total += loss.item()
     return total / len(batches)
 
