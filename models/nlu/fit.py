@@ -26,6 +26,7 @@ from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
 from models.nlu.decode import allowed, viterbi
 from models.nlu.judge import Answer, figures
+from models.nlu.lexicon import LEXICON, Lexicon
 from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
@@ -83,6 +84,8 @@ class FitParams:
     """Weight of the teachers' answers against the labels; their runs are given beside the knobs."""
     sentence_dropout: bool = False
     """Whether dropout takes the same columns from every word of a sentence."""
+    lexicon: bool = False
+    """Whether words are marked that stand in values other training sentences gave a slot; `models.nlu.lexicon`."""
     mixup: float = 0.0
     """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
 
@@ -90,14 +93,16 @@ class FitParams:
 class Encoder:
     """Sentences to tensors with the words and labels of one run."""
 
-    def __init__(self, table: WordTable, intents: Sequence[str], tags: Sequence[str]) -> None:
-        self.table, self.intents, self.tags = table, list(intents), list(tags)
+    def __init__(
+        self, table: WordTable, intents: Sequence[str], tags: Sequence[str], lexicon: Lexicon | None = None
+    ) -> None:
+        self.table, self.intents, self.tags, self.lexicon = table, list(intents), list(tags), lexicon
         self._intent = {name: i for i, name in enumerate(intents)}
         self._tag = {name: i for i, name in enumerate(tags)}
         self._read = lru_cache(maxsize=20_000)(lambda words: (table.ids(words), table.grams(words)))
 
-    def batch(self, rows: Sequence[Sentence]) -> Batch:
-        """Tensors of rows, padded to the longest."""
+    def batch(self, rows: Sequence[Sentence], training: bool = False) -> Batch:
+        """Tensors of rows, padded to the longest; of rows in training the lexicon does not know the own values."""
         width = max(len(row.words) for row in rows)
         ids, mask, tags = (np.zeros((len(rows), width), np.int64) for _ in range(3))
         grams = np.zeros((len(rows), width, GRAMS_PER_WORD), np.int64)
@@ -106,8 +111,14 @@ class Encoder:
             (ids[i, :n], grams[i, :n]), mask[i, :n] = self._read(row.words), 1
             tags[i, :n] = [self._tag.get(tag, 0) for tag in row.tags]
         intents = torch.tensor([self._intent.get(row.intent, 0) for row in rows])
+        marks = None
+        if self.lexicon:
+            places = np.zeros((len(rows), width, self.lexicon.width), np.float32)
+            for i, row in enumerate(rows):
+                places[i, : len(row.words)] = self.lexicon.marks(row.words, row.tags if training else ())
+            marks = torch.from_numpy(places)
         return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(grams),
-                     torch.from_numpy(tags), intents)  # fmt: skip
+                     torch.from_numpy(tags), intents, marks)  # fmt: skip
 
 
 class Fit(nn.Module):
@@ -147,7 +158,7 @@ class Lesson:
         targets = teach(self.teachers, clean) if self.teachers else None
         if params.consistency:
             batch = batch.twice()
-        scores = network(batch.ids, batch.mask, batch.grams)
+        scores = network(*batch.inputs)
         loss = label_loss(network, scores, batch, params.smoothing, params.tag_weight)
         if params.consistency:
             loss = loss + params.consistency * disagreement(scores, batch.mask)
@@ -184,7 +195,10 @@ def fit(
     more = [row.words for path in texts for row in read_corpus(path).train]
     table = WordTable.learn([*said, *more], params.grams, params.least)
     table.write(out / WORDS)
-    encoder = Encoder(table, corpus.intents, corpus.tags)
+    lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
+    if lexicon:
+        lexicon.write(out / LEXICON)
+    encoder = Encoder(table, corpus.intents, corpus.tags, lexicon)
     whole = Fit(_config(encoder, params))
     if texts:
         whole.start_words(word_vectors([*said, *more], table.words, params.width))
@@ -217,7 +231,7 @@ def _config(encoder: Encoder, params: FitParams) -> NluConfig:
         encoder.table.size, len(encoder.intents), len(encoder.tags), params.width, params.layers, 4, 64,
         params.dropout, params.grams, params.recurrent, params.convolutions, 5,
         params.feedback and len(encoder.tags) > 1, params.transitions and len(encoder.tags) > 1,
-        params.sentence_dropout,
+        params.sentence_dropout, encoder.lexicon.width if encoder.lexicon else 0,
     )  # fmt: skip
 
 
@@ -282,7 +296,7 @@ def _epoch(
         step = epoch * len(batches) + i
         for group in optimizer.param_groups:
             group["lr"] = params.lr * warm_up_then_cosine(step, steps, 0.05)
-        clean = encoder.batch(rows)
+        clean = encoder.batch(rows, training=True)
         loss = lesson.loss(network, _dropped(clean, dropper, rng), clean, rng)
         optimizer.zero_grad()
         loss.backward()
@@ -300,7 +314,7 @@ def valid_loss(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) 
     total = 0.0
     for start in range(0, len(rows), 64):
         batch = encoder.batch(rows[start : start + 64])
-        loss = label_loss(network, network(batch.ids, batch.mask, batch.grams), batch, 0.0, 1.0)
+        loss = label_loss(network, network(*batch.inputs), batch, 0.0, 1.0)
         total += float(loss) * len(batch.ids)
     return round(total / len(rows), 5)
 
@@ -314,7 +328,7 @@ def scores(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> l
     for start in range(0, len(rows), 64):
         places = order[start : start + 64]
         batch = encoder.batch([rows[i] for i in places])
-        intents, tags = network(batch.ids, batch.mask, batch.grams)
+        intents, tags = network(*batch.inputs)
         for at, i in enumerate(places):
             found[i] = intents[at].numpy(), tags[at, : len(rows[i].words)].numpy()
     return found
@@ -350,8 +364,10 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
     if run.params.get("family") != "nlu-corpus" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlu.fit to its end")
     labels = json.loads((path / "labels.json").read_text())
-    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"])
-    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text())))
+    config = NluConfig(**json.loads((path / "config.json").read_text()))
+    lexicon = Lexicon.read(path / LEXICON) if config.marks else None
+    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"], lexicon)
+    network = NluNetwork(config)
     load_checkpoint(path / "best", network)
     return run, encoder, network.eval()
 

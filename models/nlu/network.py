@@ -41,6 +41,8 @@ class NluConfig:
     """Whether tags are scored as a chain (Lafferty et al. 2001); see `models.nlu.chain`."""
     sentence_dropout: bool = False
     """Whether dropout takes the same columns from every piece of a sentence; see `SentenceDropout`."""
+    marks: int = 0
+    """Marks of a word's place in values heard before (`models.nlu.lexicon`); 0: the network takes none."""
 
 
 class SentenceDropout(nn.Module):
@@ -144,6 +146,8 @@ class NluNetwork(nn.Module):
             for table in (self.pieces, self.grams):  # small, so that what the layers add is heard from the start
                 nn.init.normal_(table.weight, std=0.1)
                 nn.init.zeros_(table.weight[0])
+        if config.marks:
+            self.marks = nn.Linear(config.marks, config.width, bias=False)
         self.dropout = _dropout(config)
         self.local = nn.ModuleList(
             [Recurrent(config.width, _dropout(config)) for _ in range(config.recurrent)]
@@ -163,7 +167,7 @@ class NluNetwork(nn.Module):
         self.register_buffer("tag_temperature", torch.ones(()))
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, gram_ids: Tensor | None = None
+        self, input_ids: Tensor, attention_mask: Tensor, gram_ids: Tensor | None = None, marks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Score a batch.
 
@@ -171,11 +175,12 @@ class NluNetwork(nn.Module):
             input_ids: int64 [batch, tokens].
             attention_mask: int64 [batch, tokens], 1 at pieces, 0 at padding.
             gram_ids: int64 [batch, tokens, grams], 0 at none; only with ``config.grams``.
+            marks: float32 [batch, tokens, marks], only with ``config.marks``.
 
         Returns:
             Calibrated intent logits [batch, intents] and tag logits [batch, tokens, tags].
         """
-        x = self.encode(self.dropout(self.embed(input_ids, gram_ids)), attention_mask)
+        x = self.encode(self.dropout(self.embed(input_ids, gram_ids, marks)), attention_mask)
         summary = self.summary(x, attention_mask)
         intent = self.intent(self.dropout(summary))
         if self.config.feedback:
@@ -184,12 +189,14 @@ class NluNetwork(nn.Module):
             x = self.dropout(x)
         return intent / self.intent_temperature, self.tag(x) / self.tag_temperature
 
-    def embed(self, input_ids: Tensor, gram_ids: Tensor | None) -> Tensor:
+    def embed(self, input_ids: Tensor, gram_ids: Tensor | None, marks: Tensor | None = None) -> Tensor:
         """What each piece is by itself, [batch, tokens, width]."""
         x = self.pieces(input_ids)
         if gram_ids is not None:
             there = (gram_ids > 0).sum(-1, keepdim=True).clamp(min=1)
             x = x + self._gram_sum(gram_ids) / there.to(x.dtype).sqrt()
+        if marks is not None:
+            x = x + self.marks(marks)
         if self.config.recurrent or self.config.convolutions:
             return x
         order = torch.cumsum(torch.ones_like(input_ids), 1) - 1
