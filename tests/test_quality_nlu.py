@@ -156,4 +156,5 @@ def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
     assert (params["teachers"], params["teaching"], params["texts"]) == (["banking77-101"], 0.7, ["banking77"])
     monkeypatch.setattr(nlu_train, "fit", None)
     nlu_train.main(arguments)
+    nlu_train.main([*arguments, "--seeds"])
     assert [p.name for p in nlu.runs_of(tmp_path / "runs", "banking77")] == ["banking77-1"]
