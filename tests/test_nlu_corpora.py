@@ -25,6 +25,7 @@ from models.nlu.decode import allowed, viterbi  # noqa: E402
 from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
 from models.nlu.judge import Answer, area, figures, out_of_scope_figures, span_counts  # noqa: E402
 from models.nlu.lexicon import Lexicon  # noqa: E402
+from models.nlu.linear import LinearIntents  # noqa: E402
 from models.nlu.out_of_scope import choose_thresholds  # noqa: E402
 from models.nlu.words import UNKNOWN, WordTable  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
@@ -139,6 +140,21 @@ def test_a_damaged_lexicon_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lexicon.json").write_text('{"slots": ["city"], "values": [["month", ["may"], 1]]}')
     with pytest.raises(ParleyError, match="lexicon"):
         Lexicon.read(tmp_path / "lexicon.json")
+
+
+def test_the_linear_model_separates_what_n_grams_separate() -> None:
+    sentences = [("play", "songs"), ("played", "it"), ("read", "books"), ("reading", "it")] * 3
+    model = LinearIntents.learn(sentences, [0, 0, 1, 1] * 3, 2, 512)
+    said = [model.add(np.zeros(2), words) for words in (("playing", "now"), ("reads", "now"))]
+    assert [int(scores.argmax()) for scores in said] == [0, 1]
+    sure = model.add(np.array([0.0, 50.0]), ("playing", "now"))
+    assert sure.argmax() == 1, "the network has its say too"
+
+
+def test_a_damaged_linear_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "linear.npz").write_bytes(b"no archive")
+    with pytest.raises(ParleyError, match="linear"):
+        LinearIntents.read(tmp_path / "linear.npz")
 
 
 def test_swapped_values_keep_their_slots() -> None:
@@ -262,9 +278,9 @@ def _interrupt(self: Run, step: int, **figures: float) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("lexicon", [False, True])
-def test_the_client_answers_as_torch_does(lexicon: bool, corpus: Path, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2, lexicon=lexicon))
+@pytest.mark.parametrize("knobs", [{}, {"lexicon": True, "linear": 256}])
+def test_the_client_answers_as_torch_does(knobs: dict[str, int], corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2, **knobs))
     rows = read_corpus(corpus)
     parity = export_corpus(tmp_path / "run", rows.valid)
     assert max(parity["max_abs_error"].values()) < 1e-4

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models.nlu.decode import viterbi
 from models.nlu.judge import Answer
 from models.nlu.lexicon import LEXICON, Lexicon
+from models.nlu.linear import LINEAR, LinearIntents
 from models.nlu.out_of_scope import best_intent
 from models.nlu.words import WORDS, WordTable
 from parley.errors import ParleyError
@@ -48,6 +49,7 @@ class CorpusClient:
 
         self.table = WordTable.read(bundle / WORDS)
         self.lexicon = Lexicon.read(bundle / LEXICON) if (bundle / LEXICON).exists() else None
+        self.linear = LinearIntents.read(bundle / LINEAR) if (bundle / LINEAR).exists() else None
         try:
             content = json.loads((bundle / CHAIN).read_text())
             self.intents, self.tags = content["intents"], content["tags"]
@@ -64,5 +66,6 @@ class CorpusClient:
         """Understand one sentence of at least one word."""
         intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, self.lexicon, words))
         path = viterbi(tags[0], self._start, self._pairs) if len(self.tags) > 1 else [0] * len(words)
-        intent, in_scope = best_intent(intents[0], self.intents)
+        heard = self.linear.add(intents[0], words) if self.linear else intents[0]
+        intent, in_scope = best_intent(heard, self.intents)
         return Answer(intent, tuple(self.tags[i] for i in path), in_scope)

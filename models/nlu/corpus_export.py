@@ -16,9 +16,11 @@ import torch
 from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
 from models.nlu.corpora import Sentence
 from models.nlu.corpus_client import CHAIN, INPUTS, MARKS, OUTPUTS, feeds
+from models.nlu.encoder import Encoder
 from models.nlu.export import TOLERANCE
-from models.nlu.fit import Encoder, chain_scores, open_fit
+from models.nlu.fit import chain_scores, open_fit
 from models.nlu.lexicon import LEXICON
+from models.nlu.linear import LINEAR
 from models.nlu.network import NluNetwork
 from models.nlu.words import WORDS
 from parley.command import exit_with
@@ -46,6 +48,8 @@ def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> 
         shutil.copyfile(path / WORDS, bundle / WORDS)
         if encoder.lexicon:
             encoder.lexicon.write(bundle / LEXICON)
+        if encoder.linear:
+            encoder.linear.write(bundle / LINEAR)
         start, pairs = chain_scores(network, encoder.tags)
         write_json(bundle / CHAIN, {"intents": encoder.intents, "tags": encoder.tags,
                                     "start": start.tolist(), "pairs": pairs.tolist()})  # fmt: skip

@@ -12,7 +12,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
 from models.nlu.decode import allowed, viterbi
+from models.nlu.encoder import Encoder
 from models.nlu.judge import Answer, figures
 from models.nlu.lexicon import LEXICON, Lexicon
+from models.nlu.linear import LINEAR, LinearIntents
 from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
-from models.nlu.words import GRAMS_PER_WORD, WORDS, WordTable
+from models.nlu.words import WORDS, WordTable
 from models.training import (
     Average,
     load_checkpoint,
@@ -86,39 +87,10 @@ class FitParams:
     """Whether dropout takes the same columns from every word of a sentence."""
     lexicon: bool = False
     """Whether words are marked that stand in values other training sentences gave a slot; `models.nlu.lexicon`."""
+    linear: int = 0
+    """Buckets of a linear model of n-grams that has its say in the intents beside the network; `models.nlu.linear`."""
     mixup: float = 0.0
     """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
-
-
-class Encoder:
-    """Sentences to tensors with the words and labels of one run."""
-
-    def __init__(
-        self, table: WordTable, intents: Sequence[str], tags: Sequence[str], lexicon: Lexicon | None = None
-    ) -> None:
-        self.table, self.intents, self.tags, self.lexicon = table, list(intents), list(tags), lexicon
-        self._intent = {name: i for i, name in enumerate(intents)}
-        self._tag = {name: i for i, name in enumerate(tags)}
-        self._read = lru_cache(maxsize=20_000)(lambda words: (table.ids(words), table.grams(words)))
-
-    def batch(self, rows: Sequence[Sentence], training: bool = False) -> Batch:
-        """Tensors of rows, padded to the longest; of rows in training the lexicon does not know the own values."""
-        width = max(len(row.words) for row in rows)
-        ids, mask, tags = (np.zeros((len(rows), width), np.int64) for _ in range(3))
-        grams = np.zeros((len(rows), width, GRAMS_PER_WORD), np.int64)
-        for i, row in enumerate(rows):
-            n = len(row.words)
-            (ids[i, :n], grams[i, :n]), mask[i, :n] = self._read(row.words), 1
-            tags[i, :n] = [self._tag.get(tag, 0) for tag in row.tags]
-        intents = torch.tensor([self._intent.get(row.intent, 0) for row in rows])
-        marks = None
-        if self.lexicon:
-            places = np.zeros((len(rows), width, self.lexicon.width), np.float32)
-            for i, row in enumerate(rows):
-                places[i, : len(row.words)] = self.lexicon.marks(row.words, row.tags if training else ())
-            marks = torch.from_numpy(places)
-        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(grams),
-                     torch.from_numpy(tags), intents, marks)  # fmt: skip
 
 
 class Fit(nn.Module):
@@ -198,13 +170,14 @@ def fit(
     lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
     if lexicon:
         lexicon.write(out / LEXICON)
-    encoder = Encoder(table, corpus.intents, corpus.tags, lexicon)
+    linear = _linear(out, corpus, params.linear) if params.linear else None
+    encoder = Encoder(table, corpus.intents, corpus.tags, lexicon, linear)
     whole = Fit(_config(encoder, params))
     if texts:
         whole.start_words(word_vectors([*said, *more], table.words, params.width))
     run.write_json("config.json", asdict(whole.network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
-    run.figures(parameters=parameter_count(whole.network))
+    run.figures(parameters=parameter_count(whole.network) + (linear.parameters if linear else 0))
     lesson = Lesson(params, _teachers(teachers, encoder))
     _epochs(run, whole, encoder, corpus, seed, lesson)
     answers = PLAIN.apply(answer(whole.averaged, encoder, corpus.valid))
@@ -212,6 +185,15 @@ def fit(
     save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
     run.finish()
     return run
+
+
+def _linear(out: Path, corpus: Corpus, buckets: int) -> LinearIntents:
+    """The linear model of a run, learnt once."""
+    if not (out / LINEAR).exists():
+        labels = [corpus.intents.index(row.intent) for row in corpus.train]
+        words = [row.words for row in corpus.train]
+        LinearIntents.learn(words, labels, len(corpus.intents), buckets).write(out / LINEAR)
+    return LinearIntents.read(out / LINEAR)
 
 
 def _teachers(paths: Sequence[Path], encoder: Encoder) -> list[NluNetwork]:
@@ -321,7 +303,7 @@ def valid_loss(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) 
 
 @torch.no_grad()
 def scores(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """For each row: intent logits [intents] and tag scores [words, tags]."""
+    """For each row: intent logits [intents], the linear model's say in them, and tag scores [words, tags]."""
     network.eval()
     found: list[Any] = [None] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].words))
@@ -330,7 +312,9 @@ def scores(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> l
         batch = encoder.batch([rows[i] for i in places])
         intents, tags = network(*batch.inputs)
         for at, i in enumerate(places):
-            found[i] = intents[at].numpy(), tags[at, : len(rows[i].words)].numpy()
+            own = intents[at].numpy()
+            own = encoder.linear.add(own, rows[i].words) if encoder.linear else own
+            found[i] = own, tags[at, : len(rows[i].words)].numpy()
     return found
 
 
@@ -366,7 +350,8 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
     labels = json.loads((path / "labels.json").read_text())
     config = NluConfig(**json.loads((path / "config.json").read_text()))
     lexicon = Lexicon.read(path / LEXICON) if config.marks else None
-    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"], lexicon)
+    linear = LinearIntents.read(path / LINEAR) if run.params.get("linear") else None
+    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"], lexicon, linear)
     network = NluNetwork(config)
     load_checkpoint(path / "best", network)
     return run, encoder, network.eval()
