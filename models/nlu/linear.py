@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +56,7 @@ class LinearIntents:
         from scipy.optimize import minimize
 
         counted = [_buckets(words, buckets) for words in sentences]
-        said = np.bincount([bucket for counts in counted for bucket in counts], minlength=buckets)
+        said = np.bincount(np.concatenate([found for found, _ in counted]), minlength=buckets)
         idf = np.log((1 + len(counted)) / (1 + said)) + 1
         table = _table([_weighted(counts, idf) for counts in counted], buckets)
         wanted = np.full((len(labels), intents), -1.0, np.float32)
@@ -113,26 +112,29 @@ def _log_softmax(scores: NDArray[Any]) -> NDArray[Any]:
     return kept
 
 
-def _buckets(words: Sequence[str], buckets: int) -> Counter[int]:
-    found: Counter[int] = Counter()
-    for word in words:
-        found.update(_word_buckets(word, buckets))
-    found.update(zlib.crc32(f"{one} {other}".encode()) % buckets for one, other in zip(words, words[1:], strict=False))
-    return found
+Counts = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Different buckets, and how often each is there."""
+
+
+def _buckets(words: Sequence[str], buckets: int) -> Counts:
+    pairs = [zlib.crc32(f"{one} {other}".encode()) % buckets for one, other in zip(words, words[1:], strict=False)]
+    found = np.concatenate([np.array(pairs, np.int64), *(_word_buckets(word, buckets) for word in words)])
+    different, counts = np.unique(found, return_counts=True)
+    return different, counts
 
 
 @lru_cache(maxsize=100_000)
-def _word_buckets(word: str, buckets: int) -> tuple[int, ...]:
+def _word_buckets(word: str, buckets: int) -> NDArray[np.int64]:
     """Of a word and its letter n-grams, the word's edges marked."""
     framed = f" {word} "
     parts = [f"={word}", *(framed[i : i + n] for n in _LETTERS for i in range(len(framed) - n + 1))]
-    return tuple(zlib.crc32(f"#{part}".encode()) % buckets for part in parts)
+    return np.array([zlib.crc32(f"#{part}".encode()) % buckets for part in parts], np.int64)
 
 
-def _weighted(counts: Counter[int], idf: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _weighted(found: Counts, idf: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Buckets and their weights, of Euclidean length 1."""
-    buckets = np.fromiter(counts.keys(), np.int64, len(counts))
-    weights = (1 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * idf[buckets]
+    buckets, counts = found
+    weights = (1 + np.log(counts)) * idf[buckets]
     return buckets, (weights / np.linalg.norm(weights)).astype(np.float32)
 
 
