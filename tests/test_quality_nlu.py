@@ -109,7 +109,7 @@ def test_the_report_holds_every_run_and_says_what_is_published(
 ) -> None:
     for seed in (1, 2):
         fit(data / "clinc150", tmp_path / "runs" / f"clinc150-{seed}", seed, TINY)
-    tune(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TuneParams(epochs=1), encoder_folder)
+    tune(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TuneParams(epochs=1, linear=256), encoder_folder)
     out, png = tmp_path / "out.json", tmp_path / "out.png"
     nlu.main(["--data", str(data), "--runs", str(tmp_path / "runs"), "--json", str(out), "--png", str(png)])
     report = json.loads(out.read_text())["corpora"]

@@ -16,15 +16,17 @@ from models.nlu.fit import FitParams, fit
 from parley.command import exit_with
 from parley.errors import ParleyError
 
-_SLOTS = FitParams(epochs=24, width=128, swap=0.2, blank=0.3, dropout=0.4, word_drop=1.0, batch=48, lr=3e-3)
-_INTENTS = FitParams(epochs=24, width=128, recurrent=0, dropout=0.4, batch=48, consistency=1.0)
+_SLOTS = FitParams(
+    epochs=16, width=128, swap=0.2, blank=0.3, dropout=0.4, word_drop=1.0, batch=48, lr=3e-3, lexicon=True
+)
+_INTENTS = FitParams(epochs=16, width=128, recurrent=0, dropout=0.4, batch=48, linear=16384)
 RECIPES = {
     "snips": _SLOTS,
-    "atis": replace(_SLOTS, epochs=30, word_drop=0.5, tag_weight=0.3, batch=32, lr=2e-3),
+    "atis": replace(_SLOTS, epochs=20, word_drop=0.5, tag_weight=0.3, batch=32, lr=2e-3),
     "banking77": _INTENTS,
     "clinc150": _INTENTS,
 }
-"""A first choice: docs/quality-nlu.md says which knobs were measured on validation and which were not yet."""
+"""docs/quality-nlu.md says which knobs were measured on validation and which were not yet."""
 TEACHERS = (101, 102, 103)
 TEACHING = 0.7
 

@@ -27,7 +27,7 @@ from models.nlu.decode import allowed, viterbi
 from models.nlu.encoder import Encoder
 from models.nlu.judge import Answer, figures
 from models.nlu.lexicon import LEXICON, Lexicon
-from models.nlu.linear import LINEAR, LinearIntents
+from models.nlu.linear import LINEAR, LinearIntents, learn_once
 from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
@@ -170,7 +170,7 @@ def fit(
     lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
     if lexicon:
         lexicon.write(out / LEXICON)
-    linear = _linear(out, corpus, params.linear) if params.linear else None
+    linear = learn_once(out, corpus, params.linear) if params.linear else None
     encoder = Encoder(table, corpus.intents, corpus.tags, lexicon, linear)
     whole = Fit(_config(encoder, params))
     if texts:
@@ -185,15 +185,6 @@ def fit(
     save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
     run.finish()
     return run
-
-
-def _linear(out: Path, corpus: Corpus, buckets: int) -> LinearIntents:
-    """The linear model of a run, learnt once."""
-    if not (out / LINEAR).exists():
-        labels = [corpus.intents.index(row.intent) for row in corpus.train]
-        words = [row.words for row in corpus.train]
-        LinearIntents.learn(words, labels, len(corpus.intents), buckets).write(out / LINEAR)
-    return LinearIntents.read(out / LINEAR)
 
 
 def _teachers(paths: Sequence[Path], encoder: Encoder) -> list[NluNetwork]:

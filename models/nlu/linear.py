@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.nlu.corpora import Corpus
 from parley.errors import ParleyError
 from parley.files import write_atomic
 
@@ -104,6 +105,15 @@ class LinearIntents:
         buckets, weights = _weighted(_buckets(words, len(self.idf)), self.idf)
         mine = weights @ self.weights[buckets] + self.bias
         return _log_softmax(np.asarray(logits, np.float32)) + _WEIGHT * _log_softmax(_SHARPNESS * mine)
+
+
+def learn_once(run: Path, corpus: Corpus, buckets: int) -> LinearIntents:
+    """The linear model of a run's corpus, learnt if the run's directory has none yet."""
+    if not (run / LINEAR).exists():
+        labels = [corpus.intents.index(row.intent) for row in corpus.train]
+        words = [row.words for row in corpus.train]
+        LinearIntents.learn(words, labels, len(corpus.intents), buckets).write(run / LINEAR)
+    return LinearIntents.read(run / LINEAR)
 
 
 def _log_softmax(scores: NDArray[Any]) -> NDArray[Any]:
