@@ -38,7 +38,7 @@ class Lexicon:
         self._said: dict[tuple[str, ...], list[tuple[int, str, int]]] = {}
         for (slot, value), n in counts.items():
             self._said.setdefault(value, []).append((column[slot], slot, n))
-        self._starts = {value[:1] for value in self._said}
+        self._beginnings = {value[:n] for value in self._said for n in range(1, len(value) + 1)}
 
     @classmethod
     def learn(cls, rows: Iterable[Sentence]) -> Lexicon:
@@ -87,10 +87,10 @@ class Lexicon:
         found = np.zeros((len(words), self.width), np.float32)
         own = Counter((slot, tuple(words[start:end])) for slot, start, end in spans(tags))
         for start in range(len(words)):
-            if (words[start],) not in self._starts:
-                continue
             for end in range(start + 1, min(start + _LONGEST, len(words)) + 1):
                 value = tuple(words[start:end])
+                if value not in self._beginnings:
+                    break
                 for column, slot, n in self._said.get(value, ()):
                     heard = max(0, n - own[slot, value])
                     strength = heard / (1 + heard)
