@@ -24,6 +24,8 @@ from models.nlu.corpus_export import export_corpus  # noqa: E402
 from models.nlu.decode import allowed, viterbi  # noqa: E402
 from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
 from models.nlu.judge import Answer, area, figures, out_of_scope_figures, span_counts  # noqa: E402
+from models.nlu.lexicon import Lexicon  # noqa: E402
+from models.nlu.linear import LinearIntents  # noqa: E402
 from models.nlu.out_of_scope import choose_thresholds  # noqa: E402
 from models.nlu.words import UNKNOWN, WordTable  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
@@ -121,6 +123,40 @@ def test_words_are_split_from_marks_and_numbers() -> None:
     assert split_words("What’s $5.20, please?") == ("what's", "$", "5", ".", "20", ",", "please", "?")
 
 
+def test_a_lexicon_marks_values_that_other_sentences_gave() -> None:
+    rows = [Sentence(("to", "new", "york"), ("O", "B-city", "I-city"), "fly")] * 2
+    rows += [Sentence(("to", "york"), ("O", "B-city"), "fly"), Sentence(("in", "may"), ("O", "B-month"), "fly")]
+    lexicon = Lexicon.learn(rows)
+    half, twice = 1 / 2, 2 / 3
+    heard = lexicon.marks(("new", "york", "may"))
+    assert heard == pytest.approx(np.array([[twice, 0, 0, 0], [half, twice, 0, 0], [0, 0, half, 0]]))
+    assert not lexicon.marks(rows[3].words, rows[3].tags).any()
+    assert lexicon.marks(rows[0].words, rows[0].tags)[1:] == pytest.approx(
+        np.array([[half, 0, 0, 0], [half, half, 0, 0]])
+    )
+
+
+def test_a_damaged_lexicon_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.json").write_text('{"slots": ["city"], "values": [["month", ["may"], 1]]}')
+    with pytest.raises(ParleyError, match="lexicon"):
+        Lexicon.read(tmp_path / "lexicon.json")
+
+
+def test_the_linear_model_separates_what_n_grams_separate() -> None:
+    sentences = [("play", "songs"), ("played", "it"), ("read", "books"), ("reading", "it")] * 3
+    model = LinearIntents.learn(sentences, [0, 0, 1, 1] * 3, 2, 512)
+    said = [model.add(np.zeros(2), words) for words in (("playing", "now"), ("reads", "now"))]
+    assert [int(scores.argmax()) for scores in said] == [0, 1]
+    sure = model.add(np.array([0.0, 50.0]), ("playing", "now"))
+    assert sure.argmax() == 1, "the network has its say too"
+
+
+def test_a_damaged_linear_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "linear.npz").write_bytes(b"no archive")
+    with pytest.raises(ParleyError, match="linear"):
+        LinearIntents.read(tmp_path / "linear.npz")
+
+
 def test_swapped_values_keep_their_slots() -> None:
     rows = [Sentence(("play", w), ("O", "B-title"), "play") for w in "abcdef"]
     swapper = ValueSwapper([*rows, Sentence(("x", "y"), ("B-title", "I-title"), "play")])
@@ -203,7 +239,9 @@ def test_a_taught_run_reads_the_words_of_its_teachers(corpus: Path, tmp_path: Pa
         fit(corpus, tmp_path / "other", 2, replace(TINY, grams=32), [tmp_path / "teacher"])
 
 
-@pytest.mark.parametrize("knobs", [{"consistency": 1.0}, {"mixup": 0.5}, {"transitions": False}])
+@pytest.mark.parametrize(
+    "knobs", [{"consistency": 1.0}, {"sentence_dropout": True}, {"mixup": 0.5}, {"transitions": False}]
+)
 def test_every_way_of_learning_runs(knobs: dict[str, float], corpus: Path, tmp_path: Path) -> None:
     fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1, **knobs))
     assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
@@ -216,7 +254,7 @@ def test_padding_changes_no_answer(corpus: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         both = encoder.batch([rows[0], rows[-1]])
         alone = encoder.batch([rows[0]])
-        many, one = network(both.ids, both.mask, both.grams), network(alone.ids, alone.mask, alone.grams)
+        many, one = network(*both.inputs), network(*alone.inputs)
     assert torch.allclose(many[0][:1], one[0], atol=1e-5)
     assert torch.allclose(many[1][:1, : len(rows[0].words)], one[1], atol=1e-5)
 
@@ -240,8 +278,9 @@ def _interrupt(self: Run, step: int, **figures: float) -> None:
     raise KeyboardInterrupt
 
 
-def test_the_client_answers_as_torch_does(corpus: Path, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2))
+@pytest.mark.parametrize("knobs", [{}, {"lexicon": True, "linear": 256}])
+def test_the_client_answers_as_torch_does(knobs: dict[str, int], corpus: Path, tmp_path: Path) -> None:
+    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2, **knobs))
     rows = read_corpus(corpus)
     parity = export_corpus(tmp_path / "run", rows.valid)
     assert max(parity["max_abs_error"].values()) < 1e-4

@@ -109,7 +109,7 @@ def test_the_report_holds_every_run_and_says_what_is_published(
 ) -> None:
     for seed in (1, 2):
         fit(data / "clinc150", tmp_path / "runs" / f"clinc150-{seed}", seed, TINY)
-    tune(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TuneParams(epochs=1), encoder_folder)
+    tune(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TuneParams(epochs=1, linear=256), encoder_folder)
     out = tmp_path / "out"
     nlu.main(["--data", str(data), "--runs", str(tmp_path / "runs"), "--out", str(out)])
     report = json.loads((out / "nlu.json").read_text())["corpora"]
@@ -157,4 +157,5 @@ def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
     assert (params["teachers"], params["teaching"], params["texts"]) == (["banking77-101"], 0.7, ["banking77"])
     monkeypatch.setattr(nlu_train, "fit", None)
     nlu_train.main(arguments)
+    nlu_train.main([*arguments, "--seeds"])
     assert [p.name for p in nlu.runs_of(tmp_path / "runs", "banking77")] == ["banking77-1"]

@@ -16,19 +16,25 @@ from numpy.typing import NDArray
 
 from models.nlu.decode import viterbi
 from models.nlu.judge import Answer
+from models.nlu.lexicon import LEXICON, Lexicon
+from models.nlu.linear import LINEAR, LinearIntents
 from models.nlu.out_of_scope import best_intent
 from models.nlu.words import WORDS, WordTable
 from parley.errors import ParleyError
 
 INPUTS = ("input_ids", "attention_mask", "gram_ids")
+MARKS = "marks"
+"""A further input of a model with a lexicon."""
 OUTPUTS = ("intent_logits", "tag_logits")
 CHAIN = "chain.json"
 
 
-def feeds(table: WordTable, words: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The network's inputs for one sentence: int64 [1, words] twice and [1, words, grams]."""
+def feeds(table: WordTable, lexicon: Lexicon | None, words: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The network's inputs for one sentence: int64 [1, words] twice and [1, words, grams]; marks of the lexicon."""
     ids = table.ids(words)[None]
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "gram_ids": table.grams(words)[None]}
+    fed: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    fed["gram_ids"] = table.grams(words)[None]
+    return fed | {MARKS: lexicon.marks(words)[None]} if lexicon else fed
 
 
 class CorpusClient:
@@ -42,6 +48,8 @@ class CorpusClient:
         import onnxruntime
 
         self.table = WordTable.read(bundle / WORDS)
+        self.lexicon = Lexicon.read(bundle / LEXICON) if (bundle / LEXICON).exists() else None
+        self.linear = LinearIntents.read(bundle / LINEAR) if (bundle / LINEAR).exists() else None
         try:
             content = json.loads((bundle / CHAIN).read_text())
             self.intents, self.tags = content["intents"], content["tags"]
@@ -56,7 +64,8 @@ class CorpusClient:
 
     def parse(self, words: Sequence[str]) -> Answer:
         """Understand one sentence of at least one word."""
-        intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, words))
+        intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, self.lexicon, words))
         path = viterbi(tags[0], self._start, self._pairs) if len(self.tags) > 1 else [0] * len(words)
-        intent, in_scope = best_intent(intents[0], self.intents)
+        heard = self.linear.add(intents[0], words) if self.linear else intents[0]
+        intent, in_scope = best_intent(heard, self.intents)
         return Answer(intent, tuple(self.tags[i] for i in path), in_scope)

@@ -15,9 +15,12 @@ import torch
 
 from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
 from models.nlu.corpora import Sentence
-from models.nlu.corpus_client import CHAIN, INPUTS, OUTPUTS, feeds
+from models.nlu.corpus_client import CHAIN, INPUTS, MARKS, OUTPUTS, feeds
+from models.nlu.encoder import Encoder
 from models.nlu.export import TOLERANCE
-from models.nlu.fit import Encoder, chain_scores, open_fit
+from models.nlu.fit import chain_scores, open_fit
+from models.nlu.lexicon import LEXICON
+from models.nlu.linear import LINEAR
 from models.nlu.network import NluNetwork
 from models.nlu.words import WORDS
 from parley.command import exit_with
@@ -43,29 +46,39 @@ def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> 
     run, encoder, network = open_fit(path)
     with staged(bundle_of(path, precision)) as bundle:
         shutil.copyfile(path / WORDS, bundle / WORDS)
+        if encoder.lexicon:
+            encoder.lexicon.write(bundle / LEXICON)
+        if encoder.linear:
+            encoder.linear.write(bundle / LINEAR)
         start, pairs = chain_scores(network, encoder.tags)
         write_json(bundle / CHAIN, {"intents": encoder.intents, "tags": encoder.tags,
                                     "start": start.tolist(), "pairs": pairs.tolist()})  # fmt: skip
         model = bundle / "model.onnx"
         batch = encoder.batch([rows[0]] * 2)
-        axes = {name: {0: "batch", 1: "words"} for name in (*INPUTS, "tag_logits")} | {"intent_logits": {0: "batch"}}
-        to_onnx(network, (batch.ids, batch.mask, batch.grams), INPUTS, OUTPUTS, model, axes)
+        names = _inputs(encoder)
+        axes = {name: {0: "batch", 1: "words"} for name in (*names, "tag_logits")} | {"intent_logits": {0: "batch"}}
+        to_onnx(network, batch.inputs, names, OUTPUTS, model, axes)
         convert(model, precision)
         parity = _parity(network, encoder, rows, model, precision)
     run.figures(**{f"parity_{precision}": parity})
     return parity
 
 
+def _inputs(encoder: Encoder) -> tuple[str, ...]:
+    return (*INPUTS, MARKS) if encoder.lexicon else INPUTS
+
+
 def _parity(network: NluNetwork, encoder: Encoder, rows: list[Sentence], model: Path, precision: str) -> dict[str, Any]:
     mixed = encoder.batch(rows[:8])
-    batch = dict(zip(INPUTS, (t.numpy() for t in (mixed.ids, mixed.mask, mixed.grams)), strict=True))
+    names = _inputs(encoder)
+    batch = dict(zip(names, (t.numpy() for t in mixed.inputs), strict=True))
 
     def run_torch(feed: Feeds) -> list[Any]:
         with torch.no_grad():
-            intents, tags = network(*(torch.from_numpy(feed[name]) for name in INPUTS))
+            intents, tags = network(*(torch.from_numpy(feed[name]) for name in names))
         return [intents.numpy(), tags.numpy()]
 
-    checked = [*(feeds(encoder.table, row.words) for row in rows[:64]), batch]
+    checked = [*(feeds(encoder.table, encoder.lexicon, row.words) for row in rows[:64]), batch]
     return check_parity(run_torch, model, checked, TOLERANCE[precision])
 
 

@@ -24,11 +24,14 @@ from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
 from models.nlu.decode import allowed, viterbi
+from models.nlu.encoder import Encoder
 from models.nlu.judge import Answer, figures
+from models.nlu.lexicon import LEXICON, Lexicon
+from models.nlu.linear import LINEAR, LinearIntents, learn_once
 from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taught_loss, teach
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
-from models.nlu.words import GRAMS_PER_WORD, WORDS, WordTable
+from models.nlu.words import WORDS, WordTable
 from models.training import (
     Average,
     load_checkpoint,
@@ -44,6 +47,8 @@ from parley.runs import Run
 
 _POOL = 16
 """Batches that are sorted by length together."""
+_AVERAGE_EVERY = 4
+"""Steps from one update of the moving average to the next: a pass over all weights."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +83,14 @@ class FitParams:
     """Weight of R-Drop (Liang et al. 2021): two passes, two dropouts, one answer."""
     teaching: float = 0.0
     """Weight of the teachers' answers against the labels; their runs are given beside the knobs."""
+    sentence_dropout: bool = False
+    """Whether dropout takes the same columns from every word of a sentence."""
+    lexicon: bool = False
+    """Whether words are marked that stand in values other training sentences gave a slot; `models.nlu.lexicon`."""
+    linear: int = 0
+    """Buckets of a linear model of n-grams that has its say in the intents beside the network; `models.nlu.linear`."""
     mixup: float = 0.0
     """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
-
-
-class Encoder:
-    """Sentences to tensors with the words and labels of one run."""
-
-    def __init__(self, table: WordTable, intents: Sequence[str], tags: Sequence[str]) -> None:
-        self.table, self.intents, self.tags = table, list(intents), list(tags)
-        self._intent = {name: i for i, name in enumerate(intents)}
-        self._tag = {name: i for i, name in enumerate(tags)}
-
-    def batch(self, rows: Sequence[Sentence]) -> Batch:
-        """Tensors of rows, padded to the longest."""
-        width = max(len(row.words) for row in rows)
-        ids, mask, tags = (np.zeros((len(rows), width), np.int64) for _ in range(3))
-        grams = np.zeros((len(rows), width, GRAMS_PER_WORD), np.int64)
-        for i, row in enumerate(rows):
-            n = len(row.words)
-            ids[i, :n], mask[i, :n], grams[i, :n] = self.table.ids(row.words), 1, self.table.grams(row.words)
-            tags[i, :n] = [self._tag.get(tag, 0) for tag in row.tags]
-        intents = torch.tensor([self._intent.get(row.intent, 0) for row in rows])
-        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(grams),
-                     torch.from_numpy(tags), intents)  # fmt: skip
 
 
 class Fit(nn.Module):
@@ -141,7 +130,7 @@ class Lesson:
         targets = teach(self.teachers, clean) if self.teachers else None
         if params.consistency:
             batch = batch.twice()
-        scores = network(batch.ids, batch.mask, batch.grams)
+        scores = network(*batch.inputs)
         loss = label_loss(network, scores, batch, params.smoothing, params.tag_weight)
         if params.consistency:
             loss = loss + params.consistency * disagreement(scores, batch.mask)
@@ -178,13 +167,17 @@ def fit(
     more = [row.words for path in texts for row in read_corpus(path).train]
     table = WordTable.learn([*said, *more], params.grams, params.least)
     table.write(out / WORDS)
-    encoder = Encoder(table, corpus.intents, corpus.tags)
+    lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
+    if lexicon:
+        lexicon.write(out / LEXICON)
+    linear = learn_once(out, corpus, params.linear) if params.linear else None
+    encoder = Encoder(table, corpus.intents, corpus.tags, lexicon, linear)
     whole = Fit(_config(encoder, params))
     if texts:
         whole.start_words(word_vectors([*said, *more], table.words, params.width))
     run.write_json("config.json", asdict(whole.network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
-    run.figures(parameters=parameter_count(whole.network))
+    run.figures(parameters=parameter_count(whole.network) + (linear.parameters if linear else 0))
     lesson = Lesson(params, _teachers(teachers, encoder))
     _epochs(run, whole, encoder, corpus, seed, lesson)
     answers = PLAIN.apply(answer(whole.averaged, encoder, corpus.valid))
@@ -211,6 +204,7 @@ def _config(encoder: Encoder, params: FitParams) -> NluConfig:
         encoder.table.size, len(encoder.intents), len(encoder.tags), params.width, params.layers, 4, 64,
         params.dropout, params.grams, params.recurrent, params.convolutions, 5,
         params.feedback and len(encoder.tags) > 1, params.transitions and len(encoder.tags) > 1,
+        params.sentence_dropout, encoder.lexicon.width if encoder.lexicon else 0,
     )  # fmt: skip
 
 
@@ -275,13 +269,14 @@ def _epoch(
         step = epoch * len(batches) + i
         for group in optimizer.param_groups:
             group["lr"] = params.lr * warm_up_then_cosine(step, steps, 0.05)
-        clean = encoder.batch(rows)
+        clean = encoder.batch(rows, training=True)
         loss = lesson.loss(network, _dropped(clean, dropper, rng), clean, rng)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        whole.update(min(params.average, (1 + step) / (10 + step)))
+        if step % _AVERAGE_EVERY == 0:
+            whole.update(min(params.average, (1 + step) / (10 + step)) ** _AVERAGE_EVERY)
         total += loss.item()
     return total / len(batches)
 
@@ -292,23 +287,25 @@ def valid_loss(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) 
     total = 0.0
     for start in range(0, len(rows), 64):
         batch = encoder.batch(rows[start : start + 64])
-        loss = label_loss(network, network(batch.ids, batch.mask, batch.grams), batch, 0.0, 1.0)
+        loss = label_loss(network, network(*batch.inputs), batch, 0.0, 1.0)
         total += float(loss) * len(batch.ids)
     return round(total / len(rows), 5)
 
 
 @torch.no_grad()
 def scores(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """For each row: intent logits [intents] and tag scores [words, tags]."""
+    """For each row: intent logits [intents], the linear model's say in them, and tag scores [words, tags]."""
     network.eval()
     found: list[Any] = [None] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].words))
     for start in range(0, len(rows), 64):
         places = order[start : start + 64]
         batch = encoder.batch([rows[i] for i in places])
-        intents, tags = network(batch.ids, batch.mask, batch.grams)
+        intents, tags = network(*batch.inputs)
         for at, i in enumerate(places):
-            found[i] = intents[at].numpy(), tags[at, : len(rows[i].words)].numpy()
+            own = intents[at].numpy()
+            own = encoder.linear.add(own, rows[i].words) if encoder.linear else own
+            found[i] = own, tags[at, : len(rows[i].words)].numpy()
     return found
 
 
@@ -342,8 +339,11 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
     if run.params.get("family") != "nlu-corpus" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlu.fit to its end")
     labels = json.loads((path / "labels.json").read_text())
-    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"])
-    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text())))
+    config = NluConfig(**json.loads((path / "config.json").read_text()))
+    lexicon = Lexicon.read(path / LEXICON) if config.marks else None
+    linear = LinearIntents.read(path / LINEAR) if run.params.get("linear") else None
+    encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"], lexicon, linear)
+    network = NluNetwork(config)
     load_checkpoint(path / "best", network)
     return run, encoder, network.eval()
 

@@ -15,17 +15,25 @@ from models.nlu.network import NluNetwork
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as tensors: ids, mask, tags int64 [batch, words]; grams int64 [batch, words, grams]; intents [batch]."""
+    """Rows as tensors: ids, mask, tags int64 [batch, words]; grams int64 [batch, words, grams]; intents [batch]; marks
+    float32 [batch, words, marks], none without a lexicon."""
 
     ids: Tensor
     mask: Tensor
     grams: Tensor
     tags: Tensor
     intents: Tensor
+    marks: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network reads, in its order."""
+        read = (self.ids, self.mask, self.grams)
+        return read if self.marks is None else (*read, self.marks)
 
     def twice(self) -> Batch:
         """The batch below itself."""
-        return Batch(*(torch.cat([t, t]) for t in (self.ids, self.mask, self.grams, self.tags, self.intents)))
+        return Batch(**{name: torch.cat([part, part]) for name, part in vars(self).items() if part is not None})
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def _apart(one: Tensor, other: Tensor) -> Tensor:
 
 def mixed_loss(network: NluNetwork, batch: Batch, smoothing: float, rng: np.random.Generator) -> Tensor:
     """Mixup of sentence summaries (Zhang et al. 2018; Guo et al. 2019), for a corpus without slots."""
-    x = network.encode(network.dropout(network.embed(batch.ids, batch.grams)), batch.mask)
+    x = network.encode(network.dropout(network.embed(batch.ids, batch.grams, batch.marks)), batch.mask)
     summary = network.summary(x, batch.mask)
     part, other = float(rng.beta(0.5, 0.5)), torch.from_numpy(rng.permutation(len(batch.ids)))
     intents = network.intent(network.dropout(part * summary + (1 - part) * summary[other]))
@@ -82,7 +90,7 @@ def teach(teachers: Sequence[NluNetwork], batch: Batch) -> Targets:
     intents, tags = [], []
     for teacher in teachers:
         with torch.no_grad():
-            scores = teacher(batch.ids, batch.mask, batch.grams)
+            scores = teacher(*batch.inputs)
         intents.append(torch.softmax(scores[0], -1))
         if teacher.config.transitions:
             tags.append(teacher.chain.expected(scores[1], batch.mask))

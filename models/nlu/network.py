@@ -39,17 +39,40 @@ class NluConfig:
     """Whether the tags are told the intent's probabilities (Qin et al. 2019, "Stack-Propagation")."""
     transitions: bool = False
     """Whether tags are scored as a chain (Lafferty et al. 2001); see `models.nlu.chain`."""
+    sentence_dropout: bool = False
+    """Whether dropout takes the same columns from every piece of a sentence; see `SentenceDropout`."""
+    marks: int = 0
+    """Marks of a word's place in values heard before (`models.nlu.lexicon`); 0: the network takes none."""
+
+
+class SentenceDropout(nn.Module):
+    """Dropout of the same columns at every piece of a sentence (Gal & Ghahramani 2016), from a draw a sentence."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` [batch, ..., width]. Returns a new ``x``; the same one when not training."""
+        if not self.training or not self.share:
+            return x
+        drawn = torch.rand(len(x), *[1] * (x.dim() - 2), x.shape[-1])
+        return x * ((drawn >= self.share).to(x.dtype) / (1 - self.share))
+
+
+def _dropout(config: NluConfig) -> nn.Module:
+    return SentenceDropout(config.dropout) if config.sentence_dropout else nn.Dropout(config.dropout)
 
 
 class Recurrent(nn.Module):
     """A bidirectional LSTM layer that skips padding: the backward half reads each sentence from its own end."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: nn.Module) -> None:
         super().__init__()
         self.forwards = nn.LSTM(width, width // 2, batch_first=True)
         self.backwards = nn.LSTM(width, width // 2, batch_first=True)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x`` [batch, tokens, width]; ``mask`` int64 [batch, tokens]. Returns a new ``x``."""
@@ -64,12 +87,12 @@ class Recurrent(nn.Module):
 class Convolution(nn.Module):
     """A gated convolution over a few words, as a residual (Dauphin et al. 2017)."""
 
-    def __init__(self, width: int, window: int, dropout: float) -> None:
+    def __init__(self, width: int, window: int, dropout: nn.Module) -> None:
         super().__init__()
         self.window = window
         self.norm = nn.LayerNorm(width)
         self.mix = nn.Linear(window * width, 2 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x`` [batch, tokens, width]; ``mask`` int64 [batch, tokens]. Returns a new ``x``."""
@@ -93,7 +116,7 @@ class Block(nn.Module):
         self.feed = nn.Sequential(
             nn.Linear(config.width, 3 * config.width), nn.GELU(), nn.Linear(3 * config.width, config.width)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = _dropout(config)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x`` [batch, tokens, width]; ``bias`` [batch, 1, 1, tokens] very low at padding. Returns a new ``x``."""
@@ -123,10 +146,12 @@ class NluNetwork(nn.Module):
             for table in (self.pieces, self.grams):  # small, so that what the layers add is heard from the start
                 nn.init.normal_(table.weight, std=0.1)
                 nn.init.zeros_(table.weight[0])
-        self.dropout = nn.Dropout(config.dropout)
+        if config.marks:
+            self.marks = nn.Linear(config.marks, config.width, bias=False)
+        self.dropout = _dropout(config)
         self.local = nn.ModuleList(
-            [Recurrent(config.width, config.dropout) for _ in range(config.recurrent)]
-            + [Convolution(config.width, config.window, config.dropout) for _ in range(config.convolutions)]
+            [Recurrent(config.width, _dropout(config)) for _ in range(config.recurrent)]
+            + [Convolution(config.width, config.window, _dropout(config)) for _ in range(config.convolutions)]
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -142,7 +167,7 @@ class NluNetwork(nn.Module):
         self.register_buffer("tag_temperature", torch.ones(()))
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, gram_ids: Tensor | None = None
+        self, input_ids: Tensor, attention_mask: Tensor, gram_ids: Tensor | None = None, marks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Score a batch.
 
@@ -150,11 +175,12 @@ class NluNetwork(nn.Module):
             input_ids: int64 [batch, tokens].
             attention_mask: int64 [batch, tokens], 1 at pieces, 0 at padding.
             gram_ids: int64 [batch, tokens, grams], 0 at none; only with ``config.grams``.
+            marks: float32 [batch, tokens, marks], only with ``config.marks``.
 
         Returns:
             Calibrated intent logits [batch, intents] and tag logits [batch, tokens, tags].
         """
-        x = self.encode(self.dropout(self.embed(input_ids, gram_ids)), attention_mask)
+        x = self.encode(self.dropout(self.embed(input_ids, gram_ids, marks)), attention_mask)
         summary = self.summary(x, attention_mask)
         intent = self.intent(self.dropout(summary))
         if self.config.feedback:
@@ -163,16 +189,24 @@ class NluNetwork(nn.Module):
             x = self.dropout(x)
         return intent / self.intent_temperature, self.tag(x) / self.tag_temperature
 
-    def embed(self, input_ids: Tensor, gram_ids: Tensor | None) -> Tensor:
+    def embed(self, input_ids: Tensor, gram_ids: Tensor | None, marks: Tensor | None = None) -> Tensor:
         """What each piece is by itself, [batch, tokens, width]."""
         x = self.pieces(input_ids)
         if gram_ids is not None:
             there = (gram_ids > 0).sum(-1, keepdim=True).clamp(min=1)
-            x = x + self.grams(gram_ids).sum(-2) / there.to(x.dtype).sqrt()
+            x = x + self._gram_sum(gram_ids) / there.to(x.dtype).sqrt()
+        if marks is not None:
+            x = x + self.marks(marks)
         if self.config.recurrent or self.config.convolutions:
             return x
         order = torch.cumsum(torch.ones_like(input_ids), 1) - 1
         return x + self.positions(order)
+
+    def _gram_sum(self, gram_ids: Tensor) -> Tensor:
+        if not self.training:  # the form that ONNX knows
+            return self.grams(gram_ids).sum(-2)
+        flat = F.embedding_bag(gram_ids.flatten(0, 1), self.grams.weight, mode="sum", padding_idx=0)
+        return flat.view(*gram_ids.shape[:2], -1)
 
     def encode(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """Pieces in their sentence, [batch, tokens, width]."""

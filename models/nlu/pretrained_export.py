@@ -16,6 +16,7 @@ from models.nlu.corpora import OUTSIDE, Sentence
 from models.nlu.corpus_export import bundle_of
 from models.nlu.export import TOLERANCE
 from models.nlu.judge import Answer
+from models.nlu.linear import LINEAR, LinearIntents
 from models.nlu.out_of_scope import best_intent
 from models.nlu.pretrained_fit import open_tuned, pieces_of
 from models.tokenizer import read_tokenizer
@@ -38,6 +39,8 @@ def export_tuned(path: Path, rows: list[Sentence], precision: str = "fp32") -> d
 
     with staged(bundle_of(path, precision)) as bundle:
         shutil.copyfile(path / TOKENIZER, bundle / TOKENIZER)
+        if run.params.get("linear"):
+            shutil.copyfile(path / LINEAR, bundle / LINEAR)
         write_json(bundle / "labels.json", {"intents": intents})
         model, ids = bundle / "model.onnx", torch.ones((2, 12), dtype=torch.int64)
         axes = {name: {0: "batch", 1: "pieces"} for name in INPUTS} | {"intent_logits": {0: "batch"}}
@@ -60,11 +63,13 @@ class PretrainedClient:
     def __init__(self, bundle: Path, intents: Sequence[str]) -> None:
         self._tokenizer = read_tokenizer(bundle / TOKENIZER)
         self._intents = list(intents)
+        self._linear = LinearIntents.read(bundle / LINEAR) if (bundle / LINEAR).exists() else None
         self._session = session(bundle / "model.onnx")
 
     def parse(self, words: Sequence[str]) -> Answer:
         """The intent of one sentence; no slots."""
         encoded = self._tokenizer.encode(" ".join(words))
         logits = self._session.run(None, _feeds(encoded.ids))[0][0]
-        intent, in_scope = best_intent(logits, self._intents)
+        heard = self._linear.add(logits, words) if self._linear else logits
+        intent, in_scope = best_intent(heard, self._intents)
         return Answer(intent, (OUTSIDE,) * len(words), in_scope)

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from models.nlu.client import TOKENIZER
 from models.nlu.corpora import OUTSIDE, Corpus, Sentence, read_corpus
 from models.nlu.judge import Answer, figures
+from models.nlu.linear import LinearIntents, learn_once
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.pretrained import PretrainedNetwork, SentenceConfig, package_folder, read_sentence_encoder
 from models.training import load_checkpoint, parameter_count, save_checkpoint, seed_everything, warm_up_then_cosine
@@ -47,6 +48,8 @@ class TuneParams:
     head_lr: float = 3e-3
     dropout: float = 0.2
     smoothing: float = 0.1
+    linear: int = 0
+    """Buckets of a linear model of n-grams beside the network, as in `models.nlu.fit`."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,10 @@ def tune(folder: Path, out: Path, seed: int, params: TuneParams, source: Path | 
     run.write_json("labels.json", {"intents": corpus.intents})
     hidden, valid = _frozen(out, network, tokenizer, corpus, config.layers - params.tuned)
     _tune(run, network, corpus, hidden, valid, seed, params)
-    answers = answers_of(scores(network, valid, config.layers - params.tuned), corpus.intents, corpus.valid)
-    run.figures(parameters=sum(p.numel() for p in network.parameters()), valid=figures(corpus.valid, answers))
+    linear = learn_once(out, corpus, params.linear) if params.linear else None
+    answers = answers_of(scores(network, valid, config.layers - params.tuned), corpus.intents, corpus.valid, linear)
+    parameters = sum(p.numel() for p in network.parameters()) + (linear.parameters if linear else 0)
+    run.figures(parameters=parameters, valid=figures(corpus.valid, answers))
     save_checkpoint(out / "best", network, None, {"epochs": params.epochs})
     (out / "frozen.safetensors").unlink()
     run.finish()
@@ -204,9 +209,12 @@ def scores(network: PretrainedNetwork, hidden: Hidden, first: int) -> Tensor:
     return torch.cat(found)
 
 
-def answers_of(logits: Tensor, intents: Sequence[str], rows: Sequence[Sentence]) -> list[Answer]:
-    """The most probable label of each row, no slots."""
-    best = [best_intent(row, intents) for row in logits.numpy()]
+def answers_of(
+    logits: Tensor, intents: Sequence[str], rows: Sequence[Sentence], linear: LinearIntents | None = None
+) -> list[Answer]:
+    """The most probable label of each row, the linear model's say in it if there is one; no slots."""
+    heard = [linear.add(own, row.words) if linear else own for own, row in zip(logits.numpy(), rows, strict=True)]
+    best = [best_intent(own, intents) for own in heard]
     outside = ((OUTSIDE,) * len(row.words) for row in rows)
     return PLAIN.apply([Answer(name, tags, score) for (name, score), tags in zip(best, outside, strict=True)])
 
