@@ -30,7 +30,7 @@ def lexicon() -> Lexicon:
         ("at 10:30, or 9:05", "At ten thirty, or nine oh five."),
         ("the 2nd of June", "The second of june."),
         ("1,200 or 3.5%", "One thousand two hundred or three point five percent."),
-        ("call 5550123", "Call five five five zero one two three."),
+        ("call 5550123", "Call five five five, zero one two three."),
         ("the bar's AI assistant", "The bar's A I assistant."),
         ("Really? Yes", "Really? Yes."),
         ("A latte, plan A, and a B.", "A latte, plan A, and a B."),

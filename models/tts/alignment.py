@@ -60,7 +60,7 @@ def align_words(segments: list[Segment], tokens: list[Token], lexicon: Lexicon) 
     """
     expected = [
         (phone, (index, nth))
-        for nth, (index, word) in enumerate((i, w) for i, t in enumerate(tokens) for w in t.spoken)
+        for nth, (index, word) in enumerate((i, w) for i, t in enumerate(tokens) for w in t.words)
         for phone in lexicon.phones(word)
     ]
     heard = [(n, s.phone) for n, s in enumerate(segments) if s.phone != "pau"]

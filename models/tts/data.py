@@ -159,7 +159,7 @@ class Corpus:
 
 def _first_lexicon(texts: list[str]) -> Lexicon:
     """Each word said alone by flite."""
-    words = sorted({word for text in texts for token in tokenise(text) for word in token.spoken})
+    words = sorted({word for text in texts for token in tokenise(text) for word in token.words})
     flite = require("flite")
 
     def ask(word: str) -> list[str]:
@@ -176,7 +176,7 @@ def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
     vowel: dict[str, Counter[str]] = defaultdict(Counter)
     for utterance in utterances:
         said = _spoken_phones(utterance)
-        words = [w for t in tokenise(utterance.text) for w in t.spoken]
+        words = [w for t in tokenise(utterance.text) for w in t.words]
         if len(said) != len(words):
             continue
         for n, (word, phones) in enumerate(zip(words, said, strict=True)):

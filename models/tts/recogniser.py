@@ -29,7 +29,7 @@ _FOLD = 0.3
 
 def words_of(text: str) -> list[str]:
     """Words as they are spoken, lower case."""
-    return [word.lower() for token in tokenise(text) for word in token.spoken]
+    return [word.lower() for token in tokenise(text) for word in token.words]
 
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
