@@ -55,8 +55,8 @@ def _words(listed: str) -> frozenset[str]:
 
 
 CODE_WORDS = _words(
-    "account card code pin digits ending extension flight number passcode password postcode reference room ticket tracking "
-    "zip"
+    "account card code pin digits ending extension flight number passcode password postcode reference room ticket "
+    "tracking zip"
 )
 """After these, perhaps with "is" or "in" between, three figures and more are read one by one."""
 YEAR_WORDS = _words("in since year circa during")

@@ -34,7 +34,7 @@ from models.callers import require
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.pitch import pitch_contour
 from models.tts.script import sentences
-from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, sayable, symbol_ids, tokenise
+from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, corrected, sayable, symbol_ids, tokenise
 from parley.audio import SAMPLE_RATE
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
@@ -78,7 +78,7 @@ class Utterance:
 # --- utterances -----------------------------------------------------------------------------------------------
 
 
-def _utterance(
+def make_utterance(
     name: str, text: str, split: str, audio: NDArray[np.float32], segments: list[Segment], lexicon: Lexicon
 ) -> Utterance | None:
     """Cut the outer silence, count frames, name symbols; None when a word was left without a phone."""
@@ -190,7 +190,7 @@ def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
             words_out[word] = both.most_common(1)[0][0].split()
         if vowel[word] and vowel[word].most_common(1)[0][0] != " ".join(words_out[word]):
             before_vowel[word] = vowel[word].most_common(1)[0][0].split()
-    words_out |= {word: phones.split() for word, phones in CORRECTIONS.items()}
+    words_out |= {word: corrected(word) for word in CORRECTIONS}
     return Lexicon(words_out, before_vowel)
 
 
@@ -214,7 +214,7 @@ def build(
     Raises:
         ParleyError: flite is missing, or ``recordings`` is not such a folder.
     """
-    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 1}
+    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 2}
     if (out / "request.json").is_file() and sha256_json(_read_json(out / "request.json")) == sha256_json(request):
         return load(out)
     require("flite")
@@ -234,7 +234,7 @@ def build(
         if wav:
             recorded = _recorded(wav)
             audio, segments = recorded, warp(segments, audio, recorded)
-        return _utterance(name, text, "test" if n in held_out else "train", audio, segments, lexicon)
+        return make_utterance(name, text, "test" if n in held_out else "train", audio, segments, lexicon)
 
     with ThreadPoolExecutor(2) as pool, progress("speaking sentences", len(sources)) as bar:
         made = []

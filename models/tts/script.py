@@ -34,8 +34,8 @@ def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
     found.update(dict.fromkeys(line for line in _SENTENCES.read_text().splitlines() if line))
     found.update(dict.fromkeys(_coverage(bot)))
     draws: list[tuple[float, Callable[[], str]]] = [
-        (0.5, lambda: _drawn_reply(bot, rng)),
-        (0.3, lambda: _drawn_figures(rng)),
+        (0.5, lambda: drawn_reply(bot, rng)),
+        (0.3, lambda: drawn_figures(rng)),
         (0.2, lambda: Grammar(bot).sample(rng).text.capitalize() + rng.choice(".?")),
     ]
     for share, draw in draws:
@@ -48,10 +48,11 @@ def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
 
 
 def _a_value(bot: Bot, slot: str, rng: random.Random) -> str:
-    return draw_value(bot.slots[slot], rng) if slot in bot.slots else _drawn_figures(rng).rstrip(".?").lower()
+    return draw_value(bot.slots[slot], rng) if slot in bot.slots else drawn_figures(rng).rstrip(".?").lower()
 
 
-def _drawn_reply(bot: Bot, rng: random.Random) -> str:
+def drawn_reply(bot: Bot, rng: random.Random) -> str:
+    """A reply that takes slots, with values drawn from the bot."""
     spec = rng.choice([s for s in acts(bot) if s.required or s.optional] or acts(bot))
     optional = [s for s in spec.optional if rng.random() < 0.4]
     for chosen in (optional, []):
@@ -62,7 +63,7 @@ def _drawn_reply(bot: Bot, rng: random.Random) -> str:
     return realise(bot, "goodbye", {}, rng)
 
 
-def _drawn_figures(rng: random.Random) -> str:
+def drawn_figures(rng: random.Random) -> str:
     """A sentence with a price, a time, a date, digits or a day in it."""
     amount = f"${rng.randint(1, 2500)}.{rng.randint(1, 99):02d}"
     forms = [

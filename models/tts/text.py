@@ -30,12 +30,13 @@ PHONES: tuple[str, ...] = (
 """flite's phones: the 39 of CMUdict and its reduced vowel ``ax``."""
 VOWELS = frozenset(p for p in PHONES if p[0] in "aeiou")
 CORRECTIONS: dict[str, str] = {
-    "latte": "l aa t ey",
-    "lattes": "l aa t ey z",
-    "sundays": "s ah n d ey z",
-    "understood": "ah n d er s t uh d",
+    "latte": "l aa1 t ey0",
+    "lattes": "l aa1 t ey0 z",
+    "sundays": "s ah1 n d ey0 z",
+    "understood": "ah0 n d er0 s t uh1 d",
 }
-"""Words that flite's letter-to-sound rules get wrong; the lexicon says them so, whatever the corpus did."""
+"""Words that flite's letter-to-sound rules get wrong, with stress: flite is told (`-add_lex`), and the lexicon says
+them so whatever the corpus did."""
 PAUSES = ("^", ",", ".", "?")
 """Silence before a sentence, inside one, after a statement, after a question."""
 PAD = 0
@@ -181,6 +182,11 @@ def placed(phones: list[str]) -> list[str]:
 def symbol_ids(symbols: list[str]) -> list[int]:
     """Indices of symbols."""
     return [_INDEX[s] for s in symbols]
+
+
+def corrected(word: str) -> list[str]:
+    """Phones of a word of :data:`CORRECTIONS`, without stress."""
+    return [phone.rstrip("012") for phone in CORRECTIONS[word].split()]
 
 
 @lru_cache(maxsize=4096)
