@@ -1,6 +1,6 @@
 """The voice against the one it learned from and against peers, on sentences it was never trained on.
 
-    python -m benchmarks.quality.tts --bundle triton_repo/barista_tts/1 --corpus runs/tts-barista/corpus --out quality/tts
+    python -m benchmarks.quality.tts --bundle triton_repo/barista_tts/1 --corpus runs/tts-barista/corpus --out q/tts
 
 Writes ``tts.json``, ``tts.md``, ``tts.png`` and ``samples/``. ``--corpus`` (it may be repeated) holds what was trained
 on: no sentence of it is used, and one of them must be the corpus that the bundle's manifest names. What each figure is
@@ -156,10 +156,9 @@ def _end_figures(gaps: Sequence[Sequence[float]], asked: int) -> dict[str, Any]:
         np.median(np.abs(np.concatenate([gaps[n] for n in rng.integers(0, len(gaps), len(gaps))]))) for _ in range(1000)
     ]
     low, high = np.percentile(drawn, [2.5, 97.5])
+    middle = round(float(np.median(np.abs(pooled))), 1)
     return {
-        "median_abs_ms": {
-            "value": round(float(np.median(np.abs(pooled))), 1), "interval": [round(float(low), 1), round(float(high), 1)],
-        },
+        "median_abs_ms": {"value": middle, "interval": [round(float(low), 1), round(float(high), 1)]},
         "p90_abs_ms": round(float(np.percentile(np.abs(pooled), 90)), 1),
         "median_ms": round(float(np.median(pooled)), 1),
         "words": len(pooled), "sentences": len(gaps), "not_aligned": asked - len(gaps),

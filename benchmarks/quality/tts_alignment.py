@@ -1,7 +1,7 @@
 """Where words really end in a voice's audio: forced alignment by PocketSphinx, with its own acoustic model.
 
-It sees 16 kHz widened from the telephone's 8 (`models.tts.recogniser.widened`) in frames of 10 ms. How good it is itself
-is measured beside: on the training voice's audio, whose word ends flite knows.
+It sees 16 kHz widened from the telephone's 8 (`models.tts.recogniser.widened`) in frames of 10 ms. How good it is
+itself is measured beside: on the training voice's audio, whose word ends flite knows.
 """
 
 from __future__ import annotations

@@ -19,12 +19,20 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 _SIGNAL_ROWS = {
-    "hnr_db": "harmonic-to-noise, dB", "high_hnr_db": "the same, 2 to 3.8 kHz, dB", "clipped_samples": "clipped samples",
-    "peak_dbfs": "highest peak, dBFS", "dc": "largest offset / rms", "end_db": "last 10 ms, dB below speech",
-    "ends_in_speech": "utterances that end above -30 dB", "lead_ms": "silence before, ms", "tail_ms": "silence after, ms",
-    "longest_pause_ms": "longest pause inside, ms", "floor_db": "noise floor, dB below speech", "borders": "piece borders",
+    "hnr_db": "harmonic-to-noise, dB",
+    "high_hnr_db": "the same, 2 to 3.8 kHz, dB",
+    "clipped_samples": "clipped samples",
+    "peak_dbfs": "highest peak, dBFS",
+    "dc": "largest offset / rms",
+    "end_db": "last 10 ms, dB below speech",
+    "ends_in_speech": "utterances that end above -30 dB",
+    "lead_ms": "silence before, ms",
+    "tail_ms": "silence after, ms",
+    "longest_pause_ms": "longest pause inside, ms",
+    "floor_db": "noise floor, dB below speech",
+    "borders": "piece borders",
     "borders_ranked_high": "of them with a step in the highest 1 %",
-}  # fmt: skip
+}
 
 
 def write_samples(

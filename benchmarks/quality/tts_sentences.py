@@ -1,4 +1,4 @@
-"""Sentences that a voice was never trained on: replies and orders of the bots, figures as one writes them, plain English.
+"""Sentences that a voice was never trained on: the bots' replies and orders, figures as one writes them, plain English.
 
 Replies and orders are drawn from `bot.yaml` with a seed of their own, figures from the shapes below, the rest is
 `tts_sentences.txt`. Whatever a corpus holds, in words as they are spoken, is left out; so is what was drawn before.
@@ -78,7 +78,8 @@ def unseen(bots: Sequence[Bot], count: int, seed: int, trained: set[str]) -> lis
         "order": lambda: Grammar(rng.choice(bots)).sample(rng).text.capitalize() + rng.choice(".?"),
         "figures": lambda: rng.choice((_figures, drawn_figures))(rng),
     }
-    taken, found = set(trained), []
+    taken = set(trained)
+    found: list[Sentence] = []
     for n, (kind, share) in enumerate(_SHARES):
         wanted = count - len(found) if n == len(_SHARES) - 1 else round(share * count)
         for _ in range(_TRIES * max(wanted, 1)):
@@ -98,16 +99,18 @@ def _figures(rng: random.Random) -> str:
     """A sentence with a figure, a price, a time, a date or an abbreviation as one writes it."""
     month, day, year = rng.choice(MONTHS), rng.randint(1, 28), rng.randint(1950, 2049)
     digits = "".join(rng.choices("0123456789", k=10))
+    name, place, nth = (rng.choice(row.split()) for row in ("Lee Brown Hill", "King Mill Oak", "3rd 5th 8th 10th 12th"))
+    first, last, small, large = rng.choice(DAYS), rng.choice(DAYS), rng.randint(2, 11), rng.randint(20, 98)
     forms = [
-        f"Dr. {rng.choice(('Lee', 'Brown', 'Hill'))} can see you on {month} {day} at {rng.randint(1, 12)}:{rng.choice(('05', '20', '40'))} p.m.",
+        f"Dr. {name} can see you on {month} {day} at {small}:{rng.choice(('05', '20', '40'))} p.m.",
         f"The card ending in {digits[:4]} expires in {year}.",
-        f"Please call {digits[:3]}-{digits[3:6]}-{digits[6:]} before {rng.randint(2, 11)} p.m.",
-        f"That is {rng.randint(2, 20)} at €{rng.randint(1, 30)}.{rng.randint(1, 99):02d} each.",
-        f"Your {rng.choice(('3rd', '5th', '8th', '10th', '12th'))} drink is free until {rng.choice(MONTHS)} {day}, {year}.",
-        f"We are at {rng.randint(2, 180)} {rng.choice(('King', 'Mill', 'Oak'))} St., open {rng.choice(DAYS)} to {rng.choice(DAYS)}.",
-        f"It weighs {rng.randint(2, 90)}.{rng.randint(1, 9)} kg and costs £{rng.randint(2, 99)}.",
-        f"About {rng.randint(2, 98)}% of {rng.randint(1, 99)},{rng.randint(100, 999)} callers waited {rng.randint(2, 9)}-{rng.randint(10, 20)} min.",
-        f"Mr. and Mrs. {rng.choice(('Ward', 'Stone', 'Field'))} have table no. {rng.randint(1, 40)}.",
-        f"It closed on {rng.randint(1, 12)}/{rng.randint(13, 28)}/{rng.randint(2000, 2029)}.",
-    ]  # fmt: skip
+        f"Please call {digits[:3]}-{digits[3:6]}-{digits[6:]} before {small} p.m.",
+        f"That is {large} at €{day}.{rng.randint(1, 99):02d} each.",
+        f"Your {nth} drink is free until {month} {day}, {year}.",
+        f"We are at {large} {place} St., open {first} to {last}.",
+        f"It weighs {large}.{rng.randint(1, 9)} kg and costs £{rng.randint(2, 99)}.",
+        f"About {large}% of {day},{rng.randint(100, 999)} callers waited {small}-{large} min.",
+        f"Mr. and Mrs. {name} have table no. {day}.",
+        f"It closed on {small}/{rng.randint(13, 28)}/{rng.randint(2000, 2029)}.",
+    ]
     return rng.choice(forms)

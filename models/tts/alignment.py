@@ -162,10 +162,10 @@ def warping_path(distance: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDAr
     total = np.full((rows + 1, columns + 1), np.inf)
     total[0, 0] = 0.0
     for d in range(2, rows + columns + 1):  # along antidiagonals, where cells do not depend on each other
-        i = np.arange(max(1, d - columns), min(rows, d - 1) + 1)
-        j = d - i
-        best = np.minimum(total[i - 1, j - 1], np.minimum(total[i - 1, j], total[i, j - 1]))
-        total[i, j] = distance[i - 1, j - 1] + best
+        across = np.arange(max(1, d - columns), min(rows, d - 1) + 1)
+        down = d - across
+        before = np.minimum(total[across - 1, down], total[across, down - 1])
+        total[across, down] = distance[across - 1, down - 1] + np.minimum(total[across - 1, down - 1], before)
     path = []
     i, j = rows, columns
     while i > 0 and j > 0:

@@ -69,7 +69,7 @@ def bigram_arpa(sentences: Iterable[Sequence[str]]) -> str:
 
 
 def dictionary(sentences: Iterable[str], lexicon: Lexicon) -> str:
-    """PocketSphinx's dictionary of the sentences' words: CMUdict's pronunciations, or the lexicon's where it has none."""
+    """PocketSphinx's dictionary of the sentences' words: CMUdict's phones, or the lexicon's where it has none."""
     from pocketsphinx import get_model_path
 
     known = _cmudict(Path(get_model_path("en-us/cmudict-en-us.dict")))
