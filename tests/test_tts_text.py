@@ -89,6 +89,39 @@ def test_unknown_word_is_asked_of_flite_once(lexicon: Lexicon, monkeypatch: pyte
         ask_flite.cache_clear()
 
 
+def test_all_unknown_words_of_a_text_are_asked_at_once(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    calls = tmp_path / "calls"
+    program = tmp_path / "flite"
+    program.write_text(f'#!/bin/sh\necho "$3" >> {calls}\necho "pau m ow k ax pau f eh r iy pau"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    ask_flite.cache_clear()
+    lexicon.use_flite = True
+    for _ in range(2):
+        symbols = [SYMBOLS[i].split("_")[0] for i in lexicon.sequence(tokenise("Ferry the abacus")).ids]
+        assert symbols == "^ f eh r iy dh iy m ow k ax .".replace("dh iy", "dh ax").split()
+    assert calls.read_text().splitlines() == ["Abacus. Ferry."]
+
+
+def test_words_that_flite_runs_together_are_asked_one_by_one(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    program = tmp_path / "flite"
+    program.write_text("#!/bin/sh\necho 'pau m ow pau'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    ask_flite.cache_clear()
+    lexicon.use_flite = True
+    try:
+        assert [SYMBOLS[i] for i in lexicon.sequence(tokenise("ferry abacus")).ids] == (
+            ["^", "m_B", "ow_E", "m_B", "ow_E", "."]
+        )
+    finally:
+        ask_flite.cache_clear()
+
+
 def test_lexicon_survives_its_file(lexicon: Lexicon, tmp_path) -> None:
     lexicon.save(tmp_path / "lexicon.json")
     again = Lexicon.load(tmp_path / "lexicon.json")

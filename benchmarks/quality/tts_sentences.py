@@ -72,10 +72,11 @@ def unseen(bots: Sequence[Bot], count: int, seed: int, trained: set[str]) -> lis
     rng = random.Random(seed)
     plain = [line for line in _PLAIN.read_text().splitlines() if line]
     rng.shuffle(plain)
+    grammars = [Grammar(bot) for bot in bots]
     draws: dict[str, Callable[[], str]] = {
         "plain": lambda: plain.pop() if plain else "",
         "reply": lambda: drawn_reply(rng.choice(bots), rng),
-        "order": lambda: Grammar(rng.choice(bots)).sample(rng).text.capitalize() + rng.choice(".?"),
+        "order": lambda: rng.choice(grammars).sample(rng).text.capitalize() + rng.choice(".?"),
         "figures": lambda: rng.choice((_figures, drawn_figures))(rng),
     }
     taken = set(trained)
@@ -83,13 +84,14 @@ def unseen(bots: Sequence[Bot], count: int, seed: int, trained: set[str]) -> lis
     for n, (kind, share) in enumerate(_SHARES):
         wanted = count - len(found) if n == len(_SHARES) - 1 else round(share * count)
         for _ in range(_TRIES * max(wanted, 1)):
-            if sum(s.kind == kind for s in found) >= wanted:
+            if wanted <= 0:
                 break
             text = draws[kind]()
             key = spoken_key(text)
             if key and key not in taken:
                 taken.add(key)
                 found.append(Sentence(text, kind))
+                wanted -= 1
     if len(found) < count:
         raise ParleyError(f"only {len(found)} new sentences", where=f"seed {seed}", mend="ask for fewer with --count")
     return found

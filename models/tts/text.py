@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +46,7 @@ MAX_WORD_LETTERS = 40
 """A longer run of letters is no word; it is cut there, so that hostile text cannot grow a request without end."""
 
 _PAUSE_AFTER = {",": ",", ";": ",", ":": ",", ")": ",", "-": ",", ".": ".", "!": ".", "?": "?"}
+_MOST_ASKED = 4096
 _WORD = re.compile(r"(?:[$£€]\s+(?=\d))?\S+")
 _GLUED = re.compile(r"(?<=[A-Za-z])[.?!,;:](?=[A-Za-z]{2})")
 _SIGNED = re.compile(r"-[$£€]?\d|\.\d")
@@ -189,20 +190,29 @@ def corrected(word: str) -> list[str]:
     return [phone.rstrip("012") for phone in CORRECTIONS[word].split()]
 
 
+def _flite_says(text: str) -> list[str]:
+    """Phones and pauses of a text from the flite program; none where it is not installed or fails."""
+    flite = shutil.which("flite")
+    if not flite:
+        return []
+    command = [flite, "-ps", "-t", text, "-o", "none"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=2.0, check=True).stdout.split()
+    except (subprocess.SubprocessError, OSError):
+        return []
+
+
 @lru_cache(maxsize=4096)
 def ask_flite(word: str) -> tuple[str, ...] | None:
     """Phones of one word from the flite program; None where it is not installed or gives none."""
-    flite = shutil.which("flite")
-    if not flite:
-        return None
-    try:
-        said = subprocess.run(
-            [flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, timeout=2.0, check=True
-        ).stdout
-    except (subprocess.SubprocessError, OSError):
-        return None
-    phones = tuple(p for p in said.split() if p in PHONES)
-    return phones or None
+    return tuple(p for p in _flite_says(word) if p in PHONES) or None
+
+
+def ask_flite_together(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Phones of several words by one run of flite, each a sentence of its own; empty where it did not part them."""
+    said = " ".join(_flite_says(" ".join(f"{word.capitalize()}." for word in words)))
+    groups = [tuple(p for p in group.split() if p in PHONES) for group in said.split("pau") if group.strip()]
+    return dict(zip(words, groups, strict=True)) if len(groups) == len(words) else {}
 
 
 @dataclass
@@ -212,6 +222,7 @@ class Lexicon:
     words: dict[str, list[str]]
     before_vowel: dict[str, list[str]] = field(default_factory=dict)
     use_flite: bool = True
+    _asked: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path, *, use_flite: bool = True) -> Lexicon:
@@ -227,6 +238,15 @@ class Lexicon:
             raise ParleyError("lexicon is missing or damaged", where=str(path), mend="export the run again") from None
         return cls(split["words"], split["before_vowel"], use_flite)
 
+    def _ask(self, tokens: list[Token]) -> None:
+        """Ask flite for all words of a text that are not known, at once: a caller waits for one process, not ten."""
+        unknown = {word for token in tokens for word in token.words} - self.words.keys() - self._asked.keys()
+        if self.use_flite and len(unknown) > 1:
+            if len(self._asked) > _MOST_ASKED:
+                self._asked.clear()
+            found = ask_flite_together(sorted(unknown))
+            self._asked.update({word: list(phones) for word, phones in found.items() if phones})
+
     def save(self, path: Path) -> None:
         """Write ``lexicon.json``."""
         parts = {"words": self.words, "before_vowel": self.before_vowel}
@@ -236,6 +256,8 @@ class Lexicon:
         """Phones of a spoken word: the lexicon's, else flite's, else the names of its letters."""
         if word in self.words:
             return self.words[word]
+        if word in self._asked:
+            return self._asked[word]
         found = ask_flite(word) if self.use_flite else None
         if found:
             return list(found)
@@ -245,6 +267,7 @@ class Lexicon:
 
     def sequence(self, tokens: list[Token]) -> PhoneSequence:
         """Phones and pauses of a text."""
+        self._ask(tokens)
         spoken = [
             (index, word, [] if word == BREATH else self.phones(word))
             for index, token in enumerate(tokens)
