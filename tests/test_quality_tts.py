@@ -39,7 +39,7 @@ def test_a_voice_is_at_no_distance_from_itself_whatever_its_level() -> None:
     voice = glide(120, 180)
     found = distance(voice, (voice // 2).astype(np.int16))
     assert found.mcd_db < 1.0 and distance(voice, voice).mcd_db < 1e-6
-    assert found.f0_correlation > 0.999 and found.f0_rmse_cents < 1 and found.voicing_differs < 0.03
+    assert found.f0_correlation > 0.999 and found.f0_rmse_cents < 10 and found.voicing_differs < 0.03
 
 
 def test_the_distance_is_the_spectra_s_rms_difference_in_db() -> None:

@@ -49,20 +49,12 @@ class Aligner:
         wide = widened(np.concatenate([quiet, pcm.astype(np.float32) / 32768.0, quiet]))
         samples = (np.clip(wide, -1, 1) * 32767).astype(np.int16).tobytes()
         self._decoder.set_align_text(" ".join(word.lower() for token in tokens for word in token.words))
-        try:
-            self._decode(samples)
-            self._decoder.set_alignment()  # a second pass, between states
-            self._decode(samples)
-        except RuntimeError:
-            return None
-        spoken = [word for word in self._decoder.get_alignment() if not word.name.startswith(("<", "["))]
+        self._decoder.start_utt()
+        self._decoder.process_raw(samples, full_utt=True)
+        self._decoder.end_utt()
+        spoken = [word for word in self._decoder.seg() or () if not word.word.startswith(("<", "["))]
         counts = [len(token.words) for token in tokens]
         if len(spoken) != sum(counts):
             return None
         last = np.cumsum(counts) - 1
-        return [(spoken[n].start + spoken[n].duration) / _FRAMES_PER_S - _LEAD_S for n in last]
-
-    def _decode(self, samples: bytes) -> None:
-        self._decoder.start_utt()
-        self._decoder.process_raw(samples, full_utt=True)
-        self._decoder.end_utt()
+        return [(spoken[n].end_frame + 1) / _FRAMES_PER_S - _LEAD_S for n in last]
