@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.tts.alignment import HOP, Segment, align_words, symbols_of, warp
+from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.data import _heard_lexicon, _recorded, build, load, read_ljspeech
 from models.tts.pitch import pitch_contour
+from models.tts.script import read_texts
 from models.tts.text import Lexicon, tokenise
 from parley.bot import load_bot
 from parley.errors import ParleyError
@@ -111,6 +112,34 @@ def test_a_bad_folder_is_refused_with_its_line(metadata: str | None, message: st
         (tmp_path / "metadata.csv").write_text(metadata)
     with pytest.raises(ParleyError, match=message):
         read_ljspeech(tmp_path)
+
+
+def test_other_texts_become_sentences(tmp_path) -> None:
+    plain = tmp_path / "texts.txt"
+    plain.write_text("where is my new card\nToo short.\nmy card has not come yet\nIs it lost or stolen?\n")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "can you block my card"}\n')
+    assert read_texts(plain) == ["Where is my new card?", "My card has not come yet.", "Is it lost or stolen?"]
+    assert read_texts(rows) == ["Can you block my card?"]
+    rows.write_text('{"words": 1}\n')
+    with pytest.raises(ParleyError, match="sentences"):
+        read_texts(rows)
+
+
+@needs_flite
+def test_words_of_other_texts_are_in_the_lexicon_and_some_are_spoken(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.tts.data.sentences", lambda *_: ["Hello there, what would you like?"])
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"my {word} has not come yet" for word in ("ferry", "harbour", "latte")))
+    corpus = build(load_bot("barista"), tmp_path / "corpus", count=1, texts=[texts], of_texts=1)
+    assert {"ferry", "harbour"} <= set(corpus.lexicon.words)
+    assert sum("has not come yet" in u.text for u in corpus.utterances) == 1
+
+
+@needs_flite
+def test_flite_says_latte_as_the_lexicon_does() -> None:
+    _, said = flite_speech("A latte.", "slt")
+    assert [s.phone for s in said if s.phone != "pau"] == ["ax", "l", "aa", "t", "ey"]
 
 
 def test_without_flite_the_package_is_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

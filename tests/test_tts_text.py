@@ -30,7 +30,7 @@ def lexicon() -> Lexicon:
         ("at 10:30, or 9:05", "At ten thirty, or nine oh five."),
         ("the 2nd of June", "The second of june."),
         ("1,200 or 3.5%", "One thousand two hundred or three point five percent."),
-        ("call 5550123", "Call five five five zero one two three."),
+        ("call 5550123", "Call five five five, zero one two three."),
         ("the bar's AI assistant", "The bar's A I assistant."),
         ("Really? Yes", "Really? Yes."),
         ("A latte, plan A, and a B.", "A latte, plan A, and a B."),
@@ -85,6 +85,39 @@ def test_unknown_word_is_asked_of_flite_once(lexicon: Lexicon, monkeypatch: pyte
     try:
         assert [lexicon.phones("mocha") for _ in range(3)] == [["m", "ow", "k", "ax"]] * 3
         assert calls.read_text().split() == ["x"]
+    finally:
+        ask_flite.cache_clear()
+
+
+def test_all_unknown_words_of_a_text_are_asked_at_once(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    calls = tmp_path / "calls"
+    program = tmp_path / "flite"
+    program.write_text(f'#!/bin/sh\necho "$3" >> {calls}\necho "pau m ow k ax pau f eh r iy pau"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    ask_flite.cache_clear()
+    lexicon.use_flite = True
+    for _ in range(2):
+        symbols = [SYMBOLS[i].split("_")[0] for i in lexicon.sequence(tokenise("Ferry the abacus")).ids]
+        assert symbols == "^ f eh r iy dh iy m ow k ax .".replace("dh iy", "dh ax").split()
+    assert calls.read_text().splitlines() == ["Abacus. Ferry."]
+
+
+def test_words_that_flite_runs_together_are_asked_one_by_one(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    program = tmp_path / "flite"
+    program.write_text("#!/bin/sh\necho 'pau m ow pau'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    ask_flite.cache_clear()
+    lexicon.use_flite = True
+    try:
+        assert [SYMBOLS[i] for i in lexicon.sequence(tokenise("ferry abacus")).ids] == (
+            ["^", "m_B", "ow_E", "m_B", "ow_E", "."]
+        )
     finally:
         ask_flite.cache_clear()
 

@@ -162,6 +162,21 @@ def test_training_stops_when_held_out_audio_no_longer_improves(
     assert run.figures()["training"]["steps"] == 6, "one best look, then two that are no better"
 
 
+def test_a_voice_can_start_from_another_run(corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("models.tts.train.learning_rate", lambda *_: 0.0)
+    first = Run.create(tmp_path / "first", "tts", "barista", {}, 3)
+    taught = train(corpus, first, TrainConfig(batch=2, stretch_frames=20), seed=3, minutes=1, steps=1, shape=TINY)
+    second = Run.create(tmp_path / "second", "tts", "barista", {}, 4)
+    config = TrainConfig(batch=2, stretch_frames=20)
+    again = train(corpus, second, config, seed=4, minutes=1, steps=1, init=tmp_path / "first")
+    assert again.config == taught.config
+    for name, tensor in taught.state_dict().items():
+        torch.testing.assert_close(tensor, again.state_dict()[name], msg=name)
+    with pytest.raises(ParleyError, match="start from"):
+        train(corpus, second, config, seed=4, minutes=1, steps=1, init=tmp_path / "nowhere")
+
+
 def test_resume_without_a_checkpoint_says_so(corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     run = Run.create(tmp_path, "tts", "barista", {}, 3)
@@ -215,6 +230,17 @@ def test_words_end_in_order_within_the_audio_and_in_their_piece(bundle) -> None:
         begin, played = played, played + len(piece.pcm) / 8000
         assert all(begin < w.end_s <= played + 1e-6 for w in piece.words)
     assert ends[-1] <= played <= ends[-1] + 0.1 + 1e-6
+
+
+def test_words_of_the_reply_are_timed_however_many_it_takes_to_say_them(bundle) -> None:
+    reply = "Dr. Lee, call 555-0123 or pay $5 million by 5 p.m. on 3/14/2024!"
+    words = [w for piece in speak(bundle, reply) for w in piece.words]
+    assert [w.word for w in words] == [
+        "Dr", "Lee", "call", "555-0123", "or", "pay", "$5", "million", "by", "5", "p.m", "on", "3/14/2024",
+    ]  # fmt: skip
+    starts, ends = [w.start_s for w in words], [w.end_s for w in words]
+    assert starts == sorted(starts) and ends == sorted(ends)
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
 
 
 def test_long_texts_are_cut_and_times_run_on(bundle) -> None:

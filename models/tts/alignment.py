@@ -13,7 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from models.callers import require
-from models.tts.text import Lexicon, Token, placed
+from models.tts.text import CORRECTIONS, Lexicon, Token, placed
 from parley.audio import SAMPLE_RATE
 from parley.errors import ParleyError
 
@@ -37,8 +37,9 @@ def flite_speech(text: str, voice: str) -> tuple[NDArray[np.float32], list[Segme
     """
     flite = require("flite")
     with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "said.wav"
-        command = [flite, "-voice", voice, "-psdur", "-t", text, "-o", str(wav)]
+        wav, addenda = Path(folder) / "said.wav", Path(folder) / "addenda"
+        addenda.write_text("".join(f'"{word}" nil : {phones}\n' for word, phones in CORRECTIONS.items()))
+        command = [flite, "-voice", voice, "-add_lex", str(addenda), "-psdur", "-t", text, "-o", str(wav)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not wav.is_file() or not done.stdout.strip():
             raise ParleyError(f"flite could not say {text!r}: {done.stderr.strip()[:200]}", where=f"voice {voice}")
@@ -60,7 +61,7 @@ def align_words(segments: list[Segment], tokens: list[Token], lexicon: Lexicon) 
     """
     expected = [
         (phone, (index, nth))
-        for nth, (index, word) in enumerate((i, w) for i, t in enumerate(tokens) for w in t.spoken)
+        for nth, (index, word) in enumerate((i, w) for i, t in enumerate(tokens) for w in t.words)
         for phone in lexicon.phones(word)
     ]
     heard = [(n, s.phone) for n, s in enumerate(segments) if s.phone != "pau"]
@@ -150,22 +151,29 @@ def _warp_frames(audio: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _dtw(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.int64]:
     """For each frame of ``a`` the first frame of ``b`` on the cheapest monotone path."""
-    distance = np.sqrt(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0))
+    rows, columns = warping_path(np.sqrt(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0)))
+    return columns[np.searchsorted(rows, np.arange(len(a)))]
+
+
+def warping_path(distance: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the cheapest monotone path from corner to corner of ``[rows, columns]`` (Sakoe and Chiba,
+    1978); both ascend, and every row and column is on it."""
     rows, columns = distance.shape
     total = np.full((rows + 1, columns + 1), np.inf)
     total[0, 0] = 0.0
     for d in range(2, rows + columns + 1):  # along antidiagonals, where cells do not depend on each other
-        i = np.arange(max(1, d - columns), min(rows, d - 1) + 1)
-        j = d - i
-        best = np.minimum(total[i - 1, j - 1], np.minimum(total[i - 1, j], total[i, j - 1]))
-        total[i, j] = distance[i - 1, j - 1] + best
-    reached = np.zeros(rows, dtype=np.int64)
+        across = np.arange(max(1, d - columns), min(rows, d - 1) + 1)
+        down = d - across
+        before = np.minimum(total[across - 1, down], total[across, down - 1])
+        total[across, down] = distance[across - 1, down - 1] + np.minimum(total[across - 1, down - 1], before)
+    path = []
     i, j = rows, columns
     while i > 0 and j > 0:
-        reached[i - 1] = j - 1
+        path.append((i - 1, j - 1))
         step = int(np.argmin((total[i - 1, j - 1], total[i - 1, j], total[i, j - 1])))
         i, j = (i - 1, j - 1) if step == 0 else (i - 1, j) if step == 1 else (i, j - 1)
-    return reached
+    steps = np.array(path[::-1], dtype=np.int64)
+    return steps[:, 0], steps[:, 1]
 
 
 def mel_bands(n_mels: int, n_fft: int, low_hz: float = 60.0, high_hz: float = 3800.0) -> NDArray[np.float64]:

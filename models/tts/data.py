@@ -20,6 +20,7 @@ import random
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ from numpy.typing import NDArray
 from models.callers import require
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.pitch import pitch_contour
-from models.tts.script import sentences
-from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, sayable, symbol_ids, tokenise
+from models.tts.script import read_texts, sentences
+from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, corrected, sayable, symbol_ids, tokenise
 from parley.audio import SAMPLE_RATE
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
@@ -78,7 +79,7 @@ class Utterance:
 # --- utterances -----------------------------------------------------------------------------------------------
 
 
-def _utterance(
+def make_utterance(
     name: str, text: str, split: str, audio: NDArray[np.float32], segments: list[Segment], lexicon: Lexicon
 ) -> Utterance | None:
     """Cut the outer silence, count frames, name symbols; None when a word was left without a phone."""
@@ -159,15 +160,19 @@ class Corpus:
 
 def _first_lexicon(texts: list[str]) -> Lexicon:
     """Each word said alone by flite."""
-    words = sorted({word for text in texts for token in tokenise(text) for word in token.spoken})
+    words = sorted({word for text in texts for token in tokenise(text) for word in token.words})
     flite = require("flite")
 
     def ask(word: str) -> list[str]:
         said = subprocess.run([flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True).stdout
         return [p for p in said.split() if p in PHONES] or ["ax"]
 
-    with ThreadPoolExecutor(2) as pool:
-        return Lexicon(dict(zip(words, pool.map(ask, words), strict=True)))
+    found = {}
+    with ThreadPoolExecutor(2) as pool, progress("looking up words", len(words)) as bar:
+        for word, phones in zip(words, pool.map(ask, words), strict=True):
+            found[word] = phones
+            bar.advance()
+    return Lexicon(found)
 
 
 def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
@@ -176,7 +181,7 @@ def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
     vowel: dict[str, Counter[str]] = defaultdict(Counter)
     for utterance in utterances:
         said = _spoken_phones(utterance)
-        words = [w for t in tokenise(utterance.text) for w in t.spoken]
+        words = [w for t in tokenise(utterance.text) for w in t.words]
         if len(said) != len(words):
             continue
         for n, (word, phones) in enumerate(zip(words, said, strict=True)):
@@ -190,7 +195,7 @@ def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
             words_out[word] = both.most_common(1)[0][0].split()
         if vowel[word] and vowel[word].most_common(1)[0][0] != " ".join(words_out[word]):
             before_vowel[word] = vowel[word].most_common(1)[0][0].split()
-    words_out |= {word: phones.split() for word, phones in CORRECTIONS.items()}
+    words_out |= {word: corrected(word) for word in CORRECTIONS}
     return Lexicon(words_out, before_vowel)
 
 
@@ -207,14 +212,21 @@ def _spoken_phones(utterance: Utterance) -> list[list[str]]:
 
 
 def build(
-    bot: Bot, out: Path, *, count: int = 1800, seed: int = 7, recordings: Path | None = None, licence: str = ""
-) -> Corpus:
+    bot: Bot, out: Path, *, count: int = 1800, seed: int = 7, recordings: Path | None = None, licence: str = "",
+    texts: Sequence[Path] = (), of_texts: int = 1500,
+) -> Corpus:  # fmt: skip
     """Make the corpus in ``out``, or read it back when it is already that of these inputs.
+
+    ``texts``: files of other sentences (:func:`models.tts.script.read_texts`), of which the synthesiser says
+    ``of_texts``, drawn at random; the words of all of them come into the lexicon.
 
     Raises:
         ParleyError: flite is missing, or ``recordings`` is not such a folder.
     """
-    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 1}
+    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 2}
+    others = list(dict.fromkeys(text for path in texts for text in read_texts(path)))
+    if others:
+        request |= {"texts": sha256_json(others), "of_texts": of_texts}
     if (out / "request.json").is_file() and sha256_json(_read_json(out / "request.json")) == sha256_json(request):
         return load(out)
     require("flite")
@@ -223,10 +235,10 @@ def build(
         rows = read_ljspeech(recordings)
         sources: list[tuple[str, str, Path | None]] = [r for r in rows if tokenise(r[1])][:count]
     else:
-        texts = sentences(bot, count, rng)
-        sources = [(f"s{n:05d}", text, None) for n, text in enumerate(texts)]
+        said = [*sentences(bot, count, rng), *rng.sample(others, min(of_texts, len(others)))]
+        sources = [(f"s{n:05d}", text, None) for n, text in enumerate(dict.fromkeys(said))]
     held_out = set(rng.sample(range(len(sources)), min(HELD_OUT, len(sources) // 10)))
-    lexicon = _first_lexicon([text for _, text, _ in sources])
+    lexicon = _first_lexicon([*(text for _, text, _ in sources), *others])
 
     def make(n: int) -> Utterance | None:
         name, text, wav = sources[n]
@@ -234,7 +246,7 @@ def build(
         if wav:
             recorded = _recorded(wav)
             audio, segments = recorded, warp(segments, audio, recorded)
-        return _utterance(name, text, "test" if n in held_out else "train", audio, segments, lexicon)
+        return make_utterance(name, text, "test" if n in held_out else "train", audio, segments, lexicon)
 
     with ThreadPoolExecutor(2) as pool, progress("speaking sentences", len(sources)) as bar:
         made = []
@@ -334,6 +346,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bot", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1800, help="sentences, at most")
+    parser.add_argument(
+        "--texts", type=Path, action="append", default=[], help="other sentences, a line each, or JSONL"
+    )
+    parser.add_argument("--of-texts", type=int, default=1500, help="how many of them are spoken")
     parser.add_argument("--recordings", type=Path, help="a folder in LJSpeech's shape; default: the bot's synthesiser")
     parser.add_argument("--licence", default="", help="of the recordings; goes into the bundle's manifest")
     parser.add_argument("--seed", type=int, default=7)
@@ -341,7 +357,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         corpus = build(
             load_bot(options.bot), options.out, count=options.count, seed=options.seed,
-            recordings=options.recordings, licence=options.licence,
+            recordings=options.recordings, licence=options.licence, texts=options.texts, of_texts=options.of_texts,
         )  # fmt: skip
     except ParleyError as error:
         print(error, file=sys.stderr)

@@ -29,7 +29,7 @@ _FOLD = 0.3
 
 def words_of(text: str) -> list[str]:
     """Words as they are spoken, lower case."""
-    return [word.lower() for token in tokenise(text) for word in token.spoken]
+    return [word.lower() for token in tokenise(text) for word in token.words]
 
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
@@ -68,6 +68,18 @@ def bigram_arpa(sentences: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, "", "\\end\\", ""])
 
 
+def dictionary(sentences: Iterable[str], lexicon: Lexicon) -> str:
+    """PocketSphinx's dictionary of the sentences' words: CMUdict's phones, or the lexicon's where it has none."""
+    from pocketsphinx import get_model_path
+
+    known = _cmudict(Path(get_model_path("en-us/cmudict-en-us.dict")))
+    lines = []
+    for word in sorted({word for sentence in sentences for word in words_of(sentence)}):
+        spellings = known.get(word) or [_arpabet(lexicon.phones(word))]
+        lines += [f"{word}{f'({n})' if n > 1 else ''} {p}" for n, p in enumerate(spellings, 1)]
+    return "\n".join(lines) + "\n"
+
+
 class Recogniser:
     """PocketSphinx for one set of sentences."""
 
@@ -82,18 +94,12 @@ class Recogniser:
         except ImportError:
             raise ParleyError("PocketSphinx is not installed", mend="pip install pocketsphinx") from None
         spoken = [words_of(s) for s in sentences]
-        vocabulary = sorted({w for words in spoken for w in words})
-        known = _cmudict(Path(get_model_path("en-us/cmudict-en-us.dict")))
         with tempfile.TemporaryDirectory() as folder:
-            dictionary, arpa = Path(folder) / "words.dict", Path(folder) / "bigram.arpa"
-            lines = []
-            for word in vocabulary:
-                spellings = known.get(word) or [_arpabet(lexicon.phones(word))]
-                lines += [f"{word}{f'({n})' if n > 1 else ''} {p}" for n, p in enumerate(spellings, 1)]
-            dictionary.write_text("\n".join(lines) + "\n")
+            words, arpa = Path(folder) / "words.dict", Path(folder) / "bigram.arpa"
+            words.write_text(dictionary(sentences, lexicon))
             arpa.write_text(bigram_arpa(spoken))
             self._decoder = Decoder(
-                hmm=get_model_path("en-us/en-us"), dict=str(dictionary), lm=str(arpa), samprate=_RATE, loglevel="FATAL",
+                hmm=get_model_path("en-us/en-us"), dict=str(words), lm=str(arpa), samprate=_RATE, loglevel="FATAL",
             )  # fmt: skip
 
     def hear(self, pcm: Pcm) -> list[str]:

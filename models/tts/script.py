@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from num2words import num2words
 
+from models.tts.abbreviations import DAYS, vocabulary
+from models.tts.spoken_numbers import MONTHS
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.bot.replies import acts, realise
@@ -15,11 +19,9 @@ from parley.bot.slots import draw_value
 from parley.errors import ParleyError
 
 _SENTENCES = Path(__file__).with_name("sentences.txt")
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
+_QUESTION = re.compile(
+    r"(?i)(how|what|when|where|which|who|whose|why|is|are|am|was|were|do|does|did|can|could|will|would|should|may|has|have)\b"
+)
 
 
 def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
@@ -34,8 +36,8 @@ def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
     found.update(dict.fromkeys(line for line in _SENTENCES.read_text().splitlines() if line))
     found.update(dict.fromkeys(_coverage(bot)))
     draws: list[tuple[float, Callable[[], str]]] = [
-        (0.5, lambda: _drawn_reply(bot, rng)),
-        (0.3, lambda: _drawn_figures(rng)),
+        (0.5, lambda: drawn_reply(bot, rng)),
+        (0.3, lambda: drawn_figures(rng)),
         (0.2, lambda: Grammar(bot).sample(rng).text.capitalize() + rng.choice(".?")),
     ]
     for share, draw in draws:
@@ -47,11 +49,34 @@ def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
     return list(found)
 
 
+def read_texts(path: Path) -> list[str]:
+    """Sentences of a text file, one a line, or of JSON lines with ``text``: 4 to 22 words, made to begin with a
+    capital and to end with a mark, so that the voice hears questions and statements.
+
+    Raises:
+        ParleyError: the file is missing or is not such a file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line)["text"] if path.suffix == ".jsonl" else line for line in lines if line.strip()]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
+        raise ParleyError(
+            "not a file of sentences", where=str(path), mend="one a line, or JSON lines with text"
+        ) from None
+    found: dict[str, None] = {}
+    for row in (" ".join(row.split()) for row in rows):
+        if 4 <= len(row.split()) <= 22 and row.isascii():
+            mark = "" if row[-1] in ".?!" else "?" if _QUESTION.match(row) else "."
+            found[row[:1].upper() + row[1:] + mark] = None
+    return list(found)
+
+
 def _a_value(bot: Bot, slot: str, rng: random.Random) -> str:
-    return draw_value(bot.slots[slot], rng) if slot in bot.slots else _drawn_figures(rng).rstrip(".?").lower()
+    return draw_value(bot.slots[slot], rng) if slot in bot.slots else drawn_figures(rng).rstrip(".?").lower()
 
 
-def _drawn_reply(bot: Bot, rng: random.Random) -> str:
+def drawn_reply(bot: Bot, rng: random.Random) -> str:
+    """A reply that takes slots, with values drawn from the bot."""
     spec = rng.choice([s for s in acts(bot) if s.required or s.optional] or acts(bot))
     optional = [s for s in spec.optional if rng.random() < 0.4]
     for chosen in (optional, []):
@@ -62,17 +87,17 @@ def _drawn_reply(bot: Bot, rng: random.Random) -> str:
     return realise(bot, "goodbye", {}, rng)
 
 
-def _drawn_figures(rng: random.Random) -> str:
+def drawn_figures(rng: random.Random) -> str:
     """A sentence with a price, a time, a date, digits or a day in it."""
     amount = f"${rng.randint(1, 2500)}.{rng.randint(1, 99):02d}"
     forms = [
         f"That will be {amount}, please.",
         f"Your balance is {amount}.",
-        f"A payment of £{rng.randint(1, 400)} was made on {rng.choice(_DAYS)}.",
+        f"A payment of £{rng.randint(1, 400)} was made on {rng.choice(DAYS)}.",
         f"Your number is {' '.join(num2words(rng.randint(0, 9)) for _ in range(rng.randint(3, 8)))}.",
-        f"We open at {rng.randint(6, 11)}:{rng.choice(('00', '15', '30', '45'))} on {rng.choice(_DAYS)}.",
-        f"It is the {num2words(rng.randint(1, 31), to='ordinal')} of {rng.choice(_MONTHS)}.",
-        f"Is {rng.choice(_DAYS)} at {rng.randint(1, 12)} all right for you?",
+        f"We open at {rng.randint(6, 11)}:{rng.choice(('00', '15', '30', '45'))} on {rng.choice(DAYS)}.",
+        f"It is the {num2words(rng.randint(1, 31), to='ordinal')} of {rng.choice(MONTHS)}.",
+        f"Is {rng.choice(DAYS)} at {rng.randint(1, 12)} all right for you?",
         f"There are {rng.randint(2, 9999)} people in line, and {rng.randint(20, 99)} percent are new.",
     ]
     return rng.choice(forms)
@@ -83,6 +108,7 @@ def _coverage(bot: Bot) -> Iterator[str]:
     listed = [v for spec in bot.slots.values() for variants in spec.values.values() for v in variants]
     listed += [num2words(n).replace("-", " ") for n in range(100)]
     listed += [chr(c) for c in range(ord("A"), ord("Z") + 1)]
+    listed += vocabulary()
     for start in range(0, len(listed), 5):
         yield ", ".join(listed[start : start + 5]) + "."
     for task in bot.dialogue.tasks.values():

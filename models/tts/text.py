@@ -1,4 +1,4 @@
-"""Text to phones, without torch: what is said for numbers and prices, which words, which pauses, which phones.
+"""Text to phones, without torch: which words (:mod:`models.tts.normalise` says how they are read), pauses, phones.
 
 A :class:`Lexicon` is made with the training corpus and lies in the bundle. A word it lacks is asked of the flite
 program where that is installed, and spelled out where it is not.
@@ -13,12 +13,13 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from num2words import num2words
-
+from models.tts.normalise import read
+from models.tts.written import Written, fold, fold_each, is_address
 from parley.errors import ParleyError
 from parley.files import write_json
 
@@ -29,12 +30,13 @@ PHONES: tuple[str, ...] = (
 """flite's phones: the 39 of CMUdict and its reduced vowel ``ax``."""
 VOWELS = frozenset(p for p in PHONES if p[0] in "aeiou")
 CORRECTIONS: dict[str, str] = {
-    "latte": "l aa t ey",
-    "lattes": "l aa t ey z",
-    "sundays": "s ah n d ey z",
-    "understood": "ah n d er s t uh d",
+    "latte": "l aa1 t ey0",
+    "lattes": "l aa1 t ey0 z",
+    "sundays": "s ah1 n d ey0 z",
+    "understood": "ah0 n d er0 s t uh1 d",
 }
-"""Words that flite's letter-to-sound rules get wrong; the lexicon says them so, whatever the corpus did."""
+"""Words that flite's letter-to-sound rules get wrong, with stress: flite is told (`-add_lex`), and the lexicon says
+them so whatever the corpus did."""
 PAUSES = ("^", ",", ".", "?")
 """Silence before a sentence, inside one, after a statement, after a question."""
 PAD = 0
@@ -43,100 +45,90 @@ SYMBOLS: tuple[str, ...] = ("<pad>", *PAUSES, *(f"{phone}_{place}" for phone in 
 MAX_WORD_LETTERS = 40
 """A longer run of letters is no word; it is cut there, so that hostile text cannot grow a request without end."""
 
-_MONEY = re.compile(r"([$£€])\s?(\d[\d,]*)(?:\.(\d\d))?(?![\d.]*\d)")
-_MONEY_NAMES = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "cent")}
-_ORDINAL = re.compile(r"\b(\d{1,9})(st|nd|rd|th)\b")
-_CLOCK = re.compile(r"\b(\d{1,2}):(\d\d)\b")
-_LONG_DIGITS = re.compile(r"(?<![\d.,])(?:0\d+|\d{5,})(?![\d.,]*\d)")
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _PAUSE_AFTER = {",": ",", ";": ",", ":": ",", ")": ",", "-": ",", ".": ".", "!": ".", "?": "?"}
-_SYMBOL_WORDS = {"&": " and ", "%": " percent", "+": " plus ", "@": " at ", "=": " equals ", "#": " number "}
-_TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
+_MOST_ASKED = 4096
+_WORD = re.compile(r"(?:[$£€]\s+(?=\d))?\S+")
+_GLUED = re.compile(r"(?<=[A-Za-z])[.?!,;:](?=[A-Za-z]{2})")
+_SIGNED = re.compile(r"-[$£€]?\d|\.\d")
+"""A minus or a decimal point that belongs to the number."""
+_MARKS = "\"'()[]{}*_<>.,;:!?-/~|\\"
+BREATH = ","
+"""A short pause inside a spoken word: between the groups of a telephone number."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A written word, the words that say it, and the pause after it (``""`` for none)."""
+    """A written word, the words that say it, and the pause after it (``""`` for none).
+
+    ``text`` is the stretch of the reply from character ``start`` on, without the marks around it. ``spoken`` holds
+    lower-case words, letters to be spelled as capitals, and :data:`BREATH` where the voice pauses inside.
+    """
 
     text: str
     spoken: tuple[str, ...]
     pause: str
+    start: int = 0
 
-
-def _in_words(number: str, kind: str = "cardinal") -> str:
-    digits = number.replace(",", "")
-    # Beyond trillions nobody follows a cardinal; digits are what a person would read out.
-    if len(digits.split(".")[0]) > 15:
-        return " ".join(num2words(int(d)) for d in digits if d.isdigit())
-    value = float(digits) if "." in digits else int(digits)
-    return re.sub(r"[-,]", " ", num2words(value, to=kind))
-
-
-def _money_in_words(match: re.Match[str]) -> str:
-    large, small = _MONEY_NAMES[match.group(1)]
-    units, cents = match.group(2), int(match.group(3) or 0)
-    said = f"{_in_words(units)} {large}{'' if units == '1' else 's'}"
-    if cents:
-        name = small if small == "pence" or cents == 1 else small + "s"
-        said += f" and {_in_words(str(cents))} {name}"
-    return said
-
-
-def _clock_in_words(match: re.Match[str]) -> str:
-    hour, minute = match.group(1), int(match.group(2))
-    if minute == 0:
-        return f"{_in_words(hour)} o'clock"
-    return f"{_in_words(hour)} {'oh ' if minute < 10 else ''}{_in_words(str(minute))}"
-
-
-def _number_words(written: str) -> str:
-    """A written word with every number in it said in words."""
-    written = _MONEY.sub(_money_in_words, written)
-    written = _CLOCK.sub(_clock_in_words, written)
-    written = _ORDINAL.sub(lambda m: _in_words(m.group(1), "ordinal"), written)
-    written = _LONG_DIGITS.sub(lambda m: " ".join(num2words(int(d)) for d in m.group(0)), written)
-    return _NUMBER.sub(lambda m: f" {_in_words(m.group(0))} ", written)
-
-
-def _spoken(written: str) -> tuple[str, ...]:
-    """Words that say one written word: lower case, letters of an abbreviation in capitals."""
-    for symbol, words in _SYMBOL_WORDS.items():
-        written = written.replace(symbol, words)
-    said: list[str] = []
-    for part in re.findall(r"[A-Za-z']+", _number_words(written)):
-        bare = part.strip("'")
-        # "AI's" is spelled; "I" and "A" alone are words; capitals longer than four are emphasis.
-        stem, apostrophe, _ = bare.partition("'")
-        letter = len(stem) == 1 and stem.isupper() and stem not in "AI"
-        if letter or (2 <= len(stem) <= 4 and stem.isupper() and stem.isalpha()):
-            said += list(stem)
-            if apostrophe:
-                said[-1] += "'s"
-        else:
-            said += [bare[i : i + MAX_WORD_LETTERS].lower() for i in range(0, len(bare), MAX_WORD_LETTERS)]
-    return tuple(said)
+    @property
+    def words(self) -> tuple[str, ...]:
+        """``spoken`` without pauses."""
+        return tuple(word for word in self.spoken if word != BREATH)
 
 
 def tokenise(text: str) -> list[Token]:
     """Written words with what is said for each and the pauses between them; nothing sayable gives an empty list."""
-    text = text.translate(_TYPOGRAPHY)
-    text = re.sub(r"([$£€])\s+(?=\d)", r"\1", text)
-    text = re.sub(r"([A-Za-z])([.?!,;:])(?=[A-Za-z]{2})", r"\1\2 ", text)
+    stretches = [stretch for match in _WORD.finditer(text) for stretch in _unglued(match)]
+    readings = read([Written(body, tail) for body, tail, _, _ in stretches])
     tokens: list[Token] = []
-    for written in text.split():
-        body = written.strip('"()[]{}*_<>.,;:!?-/')
-        tail = written[written.rfind(body) + len(body) :] if body else written
-        pause = next((_PAUSE_AFTER[c] for c in tail if c in _PAUSE_AFTER), "")
-        if "?" in tail:
-            pause = "?"
-        spoken = _spoken(body)
+    for (_, tail, start, end), reading in zip(stretches, readings, strict=True):
+        spoken = _cut(reading.spoken)
+        pause = _pause(tail[1:] if reading.owns_dot else tail)
         if spoken:
-            tokens.append(Token(body, spoken, pause))
+            tokens.append(Token(text[start:end], spoken, pause, start))
         elif pause and tokens and not tokens[-1].pause:
-            tokens[-1] = Token(tokens[-1].text, tokens[-1].spoken, pause)
+            tokens[-1] = replace(tokens[-1], pause=pause)
     if tokens and tokens[-1].pause not in (".", "?"):
-        tokens[-1] = Token(tokens[-1].text, tokens[-1].spoken, ".")
+        tokens[-1] = replace(tokens[-1], pause=".")
     return _letter_a(tokens)
+
+
+def _unglued(match: re.Match[str]) -> Iterator[tuple[str, str, int, int]]:
+    """The written words of a stretch without blanks: folded body, marks after it, where the body starts and ends."""
+    raw = match.group()
+    cuts = [0, *(m.end() for m in _GLUED.finditer(fold_each(raw))), len(raw)]
+    if is_address(fold(raw.strip(_MARKS))):
+        cuts = [0, len(raw)]
+    for begin, end in zip(cuts, cuts[1:], strict=False):
+        piece = fold_each(raw[begin:end])
+        body = piece.strip(_MARKS + " ")
+        first = piece.find(body) if body else 0
+        if piece[:first] in ("-", "(-", ".", "(.") and _SIGNED.match(piece[first - 1] + body):
+            first, body = first - 1, piece[first - 1] + body
+        at = match.start() + begin + first
+        yield (
+            fold(raw[begin + first : begin + first + len(body)]).strip(),
+            piece[first + len(body) :],
+            at,
+            at + len(body),
+        )
+
+
+def _pause(tail: str) -> str:
+    if "?" in tail:
+        return "?"
+    return next((_PAUSE_AFTER[c] for c in tail if c in _PAUSE_AFTER), "")
+
+
+def _cut(spoken: str) -> tuple[str, ...]:
+    """Spoken words in lower case, capitals that stand alone kept as letters; runs of letters have an end."""
+    said: list[str] = []
+    for word in spoken.split():
+        letter = word[0].isupper() and word[1:] in ("", "'s")
+        if letter or word == BREATH:
+            said.append(word)
+        else:
+            said += [word[i : i + MAX_WORD_LETTERS].lower() for i in range(0, len(word), MAX_WORD_LETTERS)]
+    return tuple(said)
 
 
 def _letter_a(tokens: list[Token]) -> list[Token]:
@@ -145,7 +137,7 @@ def _letter_a(tokens: list[Token]) -> list[Token]:
     for n, token in enumerate(tokens):
         beside = [t.text for t in (*tokens[max(0, n - 1) : n], *tokens[n + 1 : n + 2])]
         letter = token.text == "A" and (token.pause or any(len(t) == 1 and t.isupper() and t != "I" for t in beside))
-        out.append(Token(token.text, ("A",), token.pause) if letter else token)
+        out.append(replace(token, spoken=("A",)) if letter else token)
     return out
 
 
@@ -153,7 +145,7 @@ def sayable(tokens: list[Token]) -> str:
     """The plain text that a synthesiser is given for these tokens: words and ``, . ?`` only."""
     said, starts = [], True
     for token in tokens:
-        text = " ".join(token.spoken)
+        text = " ".join(token.spoken).replace(" ,", ",")
         # flite ends a sentence only where a capital follows.
         said.append((text[:1].upper() + text[1:] if starts else text) + token.pause)
         starts = token.pause in (".", "?")
@@ -193,20 +185,34 @@ def symbol_ids(symbols: list[str]) -> list[int]:
     return [_INDEX[s] for s in symbols]
 
 
+def corrected(word: str) -> list[str]:
+    """Phones of a word of :data:`CORRECTIONS`, without stress."""
+    return [phone.rstrip("012") for phone in CORRECTIONS[word].split()]
+
+
+def _flite_says(text: str) -> list[str]:
+    """Phones and pauses of a text from the flite program; none where it is not installed or fails."""
+    flite = shutil.which("flite")
+    if not flite:
+        return []
+    command = [flite, "-ps", "-t", text, "-o", "none"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=2.0, check=True).stdout.split()
+    except (subprocess.SubprocessError, OSError):
+        return []
+
+
 @lru_cache(maxsize=4096)
 def ask_flite(word: str) -> tuple[str, ...] | None:
     """Phones of one word from the flite program; None where it is not installed or gives none."""
-    flite = shutil.which("flite")
-    if not flite:
-        return None
-    try:
-        said = subprocess.run(
-            [flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, timeout=2.0, check=True
-        ).stdout
-    except (subprocess.SubprocessError, OSError):
-        return None
-    phones = tuple(p for p in said.split() if p in PHONES)
-    return phones or None
+    return tuple(p for p in _flite_says(word) if p in PHONES) or None
+
+
+def ask_flite_together(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Phones of several words by one run of flite, each a sentence of its own; empty where it did not part them."""
+    said = " ".join(_flite_says(" ".join(f"{word.capitalize()}." for word in words)))
+    groups = [tuple(p for p in group.split() if p in PHONES) for group in said.split("pau") if group.strip()]
+    return dict(zip(words, groups, strict=True)) if len(groups) == len(words) else {}
 
 
 @dataclass
@@ -216,6 +222,7 @@ class Lexicon:
     words: dict[str, list[str]]
     before_vowel: dict[str, list[str]] = field(default_factory=dict)
     use_flite: bool = True
+    _asked: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path, *, use_flite: bool = True) -> Lexicon:
@@ -231,6 +238,15 @@ class Lexicon:
             raise ParleyError("lexicon is missing or damaged", where=str(path), mend="export the run again") from None
         return cls(split["words"], split["before_vowel"], use_flite)
 
+    def _ask(self, tokens: list[Token]) -> None:
+        """Ask flite for all words of a text that are not known, at once: a caller waits for one process, not ten."""
+        unknown = {word for token in tokens for word in token.words} - self.words.keys() - self._asked.keys()
+        if self.use_flite and len(unknown) > 1:
+            if len(self._asked) > _MOST_ASKED:
+                self._asked.clear()
+            found = ask_flite_together(sorted(unknown))
+            self._asked.update({word: list(phones) for word, phones in found.items() if phones})
+
     def save(self, path: Path) -> None:
         """Write ``lexicon.json``."""
         parts = {"words": self.words, "before_vowel": self.before_vowel}
@@ -240,6 +256,8 @@ class Lexicon:
         """Phones of a spoken word: the lexicon's, else flite's, else the names of its letters."""
         if word in self.words:
             return self.words[word]
+        if word in self._asked:
+            return self._asked[word]
         found = ask_flite(word) if self.use_flite else None
         if found:
             return list(found)
@@ -249,18 +267,22 @@ class Lexicon:
 
     def sequence(self, tokens: list[Token]) -> PhoneSequence:
         """Phones and pauses of a text."""
-        spoken = [(index, self.phones(word)) for index, token in enumerate(tokens) for word in token.spoken]
-        names = [word for token in tokens for word in token.spoken]
-        last_of = {index: n for n, (index, _) in enumerate(spoken)}
+        self._ask(tokens)
+        spoken = [
+            (index, word, [] if word == BREATH else self.phones(word))
+            for index, token in enumerate(tokens)
+            for word in token.spoken
+        ]
+        last_of = {index: n for n, (index, _, _) in enumerate(spoken)}
         ids: list[int] = [_INDEX["^"]] if spoken else []
         word_of: list[int] = [-1] * len(ids)
-        for n, (index, phones) in enumerate(spoken):
+        for n, (index, word, phones) in enumerate(spoken):
             pause = tokens[index].pause if last_of[index] == n else ""
-            follows_vowel = n + 1 < len(spoken) and not pause and spoken[n + 1][1][0] in VOWELS
-            if follows_vowel:
-                phones = self.before_vowel.get(names[n], phones)
-            ids += symbol_ids(placed(phones))
-            word_of += [index] * len(phones)
+            follower = spoken[n + 1][2] if n + 1 < len(spoken) and not pause else []
+            if follower and follower[0] in VOWELS:
+                phones = self.before_vowel.get(word, phones)
+            ids += symbol_ids(placed(phones) if phones else [BREATH])
+            word_of += [index if phones else -1] * max(1, len(phones))
             breaks = [pause] if pause else []
             if pause in (".", "?") and n + 1 < len(spoken):
                 breaks.append("^")

@@ -10,6 +10,7 @@ sentence, through the same :meth:`TtsNetwork.stretch` that serves. The loss on s
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 import time
@@ -237,16 +238,16 @@ class TrainingState:
 
 def train(
     corpus: Corpus, run: Run, config: TrainConfig, *, seed: int, minutes: float, steps: int = 0, resume: bool = False,
-    shape: TtsConfig | None = None,
+    shape: TtsConfig | None = None, init: Path | None = None,
 ) -> TtsNetwork:  # fmt: skip
     """Train until ``steps`` (if given) or ``minutes`` are over, or held-out audio has long stopped improving; the
-    returned network has the averaged weights."""
+    returned network has the averaged weights. ``init``: a run whose averaged weights, shape and pitch scale to start
+    from."""
     seed_everything(seed)
-    mean, spread = pitch_statistics(corpus)
-    base = (shape or TtsConfig()).to_dict()
-    at = TrainingState(
-        run, config, TtsConfig(**{**base, "pitch_mean": round(mean, 2), "pitch_spread": round(spread, 4)})
-    )
+    at = TrainingState(run, config, _like(init) if init else _scaled(shape or TtsConfig(), corpus))
+    if init:
+        load_checkpoint(init / "average", at.model)
+        at.average = Average(at.model, config.average_decay)
     if resume:
         at.restore()
     training, held_out = examples(corpus, "train", at.shape), examples(corpus, "test", at.shape)
@@ -275,6 +276,23 @@ def train(
     run.figures(training={**outcome, **looked})
     at.model.load_state_dict(at.average.tensors)
     return at.model
+
+
+def _scaled(shape: TtsConfig, corpus: Corpus) -> TtsConfig:
+    mean, spread = pitch_statistics(corpus)
+    return TtsConfig(**{**shape.to_dict(), "pitch_mean": round(mean, 2), "pitch_spread": round(spread, 4)})
+
+
+def _like(run: Path) -> TtsConfig:
+    """The shape of another run's network.
+
+    Raises:
+        ParleyError: it has no checkpoint.
+    """
+    state = run / "average" / "state.json"
+    if not state.is_file():
+        raise ParleyError("no checkpoint to start from", where=str(state), mend="give --init a trained run")
+    return TtsConfig(**json.loads(state.read_text())["network"])
 
 
 def _step(
@@ -309,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=0, help="stop after so many instead of --minutes")
     parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--init", type=Path, help="a trained run to start from")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args(argv)
     bot = load_bot(options.bot)
@@ -322,11 +341,14 @@ def main(argv: list[str] | None = None) -> int:
     params = {
         "minutes": options.minutes, "steps": options.steps, "sentences": len(corpus.utterances),
         "learning_rate": options.learning_rate, "data": str(folder), "dataset_digest": corpus.digest,
-        "bot_digest": bot.digest,
+        "bot_digest": bot.digest, **({"init": options.init.name} if options.init else {}),
     }  # fmt: skip
     run = Run.create(options.out, "tts", bot.name, params, options.seed)
     config = TrainConfig(learning_rate=options.learning_rate)
-    train(corpus, run, config, seed=options.seed, minutes=options.minutes, steps=options.steps, resume=options.resume)
+    train(
+        corpus, run, config, seed=options.seed, minutes=options.minutes, steps=options.steps, resume=options.resume,
+        init=options.init,
+    )  # fmt: skip
     run.finish()
     return 0
 
