@@ -95,6 +95,25 @@ async def say_all(bundle: Path, meanings: Sequence[Meaning]) -> tuple[list[str],
                    "latency_ms": {f"p{q}": round(float(np.percentile(took_ms, q)), 2) for q in (50, 95)}}  # fmt: skip
 
 
+def serve(
+    runs: Sequence[Path], precision: str, meanings: Sequence[Meaning]
+) -> tuple[list[list[str]], list[dict[str, Any]]]:
+    """Export every run at a precision and let it say the meanings: texts and speeds, a run each.
+
+    Raises:
+        ParleyError: a run is not finished, or its graph is too far from torch at that precision.
+    """
+    texts, speeds = [], []
+    for path in runs:
+        export_corpus(path, precision)
+        bundle = bundle_of(path, precision)
+        said, speed = asyncio.run(say_all(bundle, meanings))
+        texts.append(said)
+        speeds.append({"run": path.name, "parameters": Run.open(path).figures()["parameters"], **speed,
+                       "megabytes": round((bundle / "model.onnx").stat().st_size / 1e6, 2)})  # fmt: skip
+    return texts, speeds
+
+
 def sliced(texts: Sequence[str], references: References, patterns: Patterns) -> dict[str, Any]:
     """Figures by the number of slots, and over the meanings without and with second values of a slot."""
     parts: dict[str, list[int]] = defaultdict(list)
@@ -157,19 +176,13 @@ def measure(data: Path, runs: Sequence[Path], split: str, precisions: Sequence[s
     report: dict[str, Any] = {"meanings": len(references), "references": len(rows), "systems": {}, "against": {}}
     ours: list[list[str]] = []
     for precision in precisions:
-        texts, speeds = [], []
-        for path in runs:
-            export_corpus(path, precision)
-            said, speed = asyncio.run(say_all(bundle_of(path, precision), list(references)))
-            texts.append(said)
-            speeds.append(
-                {
-                    "run": path.name,
-                    "parameters": Run.open(path).figures()["parameters"],
-                    **speed,
-                    "megabytes": round((bundle_of(path, precision) / "model.onnx").stat().st_size / 1e6, 2),
-                }
-            )
+        try:
+            texts, speeds = serve(runs, precision, list(references))
+        except ParleyError as error:
+            if precision == "fp32":
+                raise
+            report.setdefault("refused", {})[precision] = str(error)
+            continue
         name = "Parley" if precision == "fp32" else f"Parley {precision}"
         report["systems"][name] = {**score(texts, references, patterns), "serving": speeds}
         ours = ours or texts

@@ -75,6 +75,7 @@ def _speed(report: dict[str, Any]) -> list[str]:
             lines.append(f"| {name}, {one['run']} | {one['parameters']:,} | {one['megabytes']} "
                          f"| {one['tokens_per_s']:.0f} | {late['p50']} | {late['p95']} | {one['retries']} "
                          f"| {one['repairs']} | {one['fallbacks']} |")  # fmt: skip
+    lines += [f"\n{precision}: refused, {why}" for precision, why in report.get("refused", {}).items()]
     return lines
 
 
