@@ -316,7 +316,10 @@ def test_other_texts_bring_words_and_no_labels(corpus: Path, tmp_path: Path) -> 
     other.mkdir()
     for split in ("train", "test"):
         (other / f"{split}.jsonl").write_text('{"text": "sing the moon", "intent": "sing"}\n' * 3)
-    run = fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1), texts=[other])
+    with (corpus / "train.jsonl").open("a") as file:
+        file.write('\n{"tokens": ["hum"], "tags": ["O"], "intent": "play"}')
+    run = fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1), texts=[other, corpus])
     _, encoder, _ = open_fit(run.path)
     assert "sing" in encoder.table.words
+    assert "hum" not in encoder.table.words, "a word said once stays unknown where the corpus is among its texts"
     assert "sing" not in encoder.intents

@@ -164,7 +164,8 @@ def fit(
         _same_run(out, {**asked, "seed": seed})
     run = Run.create(out, "nlu-corpus", corpus.name, asked, seed)
     said = [row.words for row in corpus.train]
-    more = [row.words for path in texts for row in read_corpus(path).train]
+    # Not the corpus itself, counted twice: a word said once would be known, and nothing in training as new as in use.
+    more = [row.words for path in texts if path.resolve() != folder.resolve() for row in read_corpus(path).train]
     table = WordTable.learn([*said, *more], params.grams, params.least)
     table.write(out / WORDS)
     lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
