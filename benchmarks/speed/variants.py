@@ -46,6 +46,8 @@ def source_of(family: str, bot: str, runs: Path, site: Settings, scratch: Path) 
     if (run / "params.json").is_file():
         copy = scratch / run.name
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("bundle", "checkpoint", "wandb", "corpus", "samples"))
+        if (run / "corpus").is_dir():
+            (copy / "corpus").symlink_to((run / "corpus").resolve())
         importlib.import_module(f"models.{family}.export").main([str(copy), "--precision", "fp32"])
         return copy / "bundle"
     ref = {str(stage): ref for stage, ref in champion_of(site, bot).stages.items()}[family]
