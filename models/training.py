@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -152,6 +152,13 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.tensors = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @classmethod
+    def of(cls, averaged: nn.Module, decay: float) -> Self:
+        """An average that is kept in another model's own tensors."""
+        average = cls.__new__(cls)
+        average.decay, average.tensors = decay, averaged.state_dict()
+        return average
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

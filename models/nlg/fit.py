@@ -12,15 +12,15 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.fitting import Averaged, add_knobs, batches_by_length, check_same_run, knobs_of
 from models.nlg.check import says_exactly
 from models.nlg.client import TOKENIZER
 from models.nlg.corpora import Reference, digest, read_references, split
@@ -31,7 +31,6 @@ from models.nlg.realisations import Patterns
 from models.nlg.rows import Row, read_rows, rows_of, swapped
 from models.tokenizer import read_tokenizer
 from models.training import (
-    Average,
     load_checkpoint,
     parameter_count,
     save_checkpoint,
@@ -46,8 +45,6 @@ from parley.runs import Run
 
 UNKNOWN = SPECIAL.index("[UNK]")
 SPLIT_SEED = 7
-_POOL = 16
-"""Batches that are sorted by length together."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +69,6 @@ class FitParams:
     smoothing: float = 0.1
     average: float = 0.99
     """Decay of the moving average of the weights, a step."""
-
-
-class Fit(nn.Module):
-    """The network in training and its moving average, so that one checkpoint holds both."""
-
-    def __init__(self, config: NlgConfig) -> None:
-        super().__init__()
-        self.network = NlgNetwork(config)
-        self.averaged = NlgNetwork(config).requires_grad_(False)
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.averaged.eval()
-
-    def update(self, decay: float) -> None:
-        """Move the average towards the network."""
-        average = Average.__new__(Average)
-        average.decay, average.tensors = decay, self.averaged.state_dict()
-        average.update(self.network)
 
 
 class Encoder:
@@ -145,7 +125,7 @@ def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "vali
     seed_everything(seed)
     asked = {**asdict(params), "corpus": str(corpus), "fold": fold, "taught": str(taught or "")}
     if (out / "params.json").exists():
-        _same_run(out, asked)
+        check_same_run(out, asked)
     run = Run.create(out, "nlg-corpus", "e2e", asked, seed)
     references = read_references(corpus)
     train, valid = splits(references, fold)
@@ -159,7 +139,7 @@ def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "vali
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     size = tokenizer.get_vocab_size()
     config = NlgConfig(size, params.buffer, params.width, params.layers, params.heads, params.dropout)
-    whole = Fit(config)
+    whole = Averaged(NlgNetwork(config), NlgNetwork(config))
     run.write_json("config.json", asdict(config))
     run.figures(parameters=parameter_count(whole.network), dataset_digest=digest(train), styles=STYLES,
                 rows={"train": len(rows), "valid": len(judged)})  # fmt: skip
@@ -169,17 +149,9 @@ def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "vali
     return run
 
 
-def _same_run(out: Path, asked: dict[str, Any]) -> None:
-    before = Run.open(out).params
-    for name, value in asked.items():
-        if before.get(name) != value:
-            raise ParleyError(f"the run was started with {name} = {before.get(name)}, not {value}",
-                              where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
-
-
 def _epochs(
-    run: Run, whole: Fit, encoder: Encoder, rows: list[Row], judged: list[Row], patterns: Patterns, seed: int,
-    params: FitParams,
+    run: Run, whole: Averaged[NlgNetwork], encoder: Encoder, rows: list[Row], judged: list[Row], patterns: Patterns,
+    seed: int, params: FitParams,
 ) -> None:  # fmt: skip
     optimizer = torch.optim.AdamW(whole.network.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     epoch = 0
@@ -191,26 +163,16 @@ def _epochs(
             # What an epoch draws depends on seed and epoch alone: a resumed run sees what it would have seen.
             rng = random.Random(f"{seed}/{epoch}")
             drawn = [swapped(row, patterns, rng, params.swap) for row in rows]
-            loss = _epoch(whole, optimizer, encoder, batches(drawn, params.batch, rng), epoch, params)
+            found = batches_by_length(drawn, params.batch, rng, lambda row: len(row.text))
+            loss = _epoch(whole, optimizer, encoder, found, epoch, params)
             epoch += 1
             bar.advance()
             save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
             run.log(epoch, train_loss=round(loss, 4), valid_loss=valid_loss(whole.averaged, encoder, judged))
 
 
-def batches(rows: list[Row], size: int, rng: random.Random) -> list[list[Row]]:
-    """Shuffled batches of texts of like lengths."""
-    rng.shuffle(rows)
-    found = []
-    for start in range(0, len(rows), size * _POOL):
-        pool = sorted(rows[start : start + size * _POOL], key=lambda row: len(row.text))
-        found += [pool[i : i + size] for i in range(0, len(pool), size)]
-    rng.shuffle(found)
-    return found
-
-
 def _epoch(
-    whole: Fit, optimizer: torch.optim.Optimizer, encoder: Encoder, found: list[list[Row]], epoch: int,
+    whole: Averaged[NlgNetwork], optimizer: torch.optim.Optimizer, encoder: Encoder, found: list[list[Row]], epoch: int,
     params: FitParams,
 ) -> float:  # fmt: skip
     network, total, steps = whole.network.train(), 0.0, params.epochs * len(found)
@@ -265,11 +227,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fold", choices=("valid", "all"), default="valid", help="all: train on validation too")
     parser.add_argument("--taught", type=Path, help="rows of models.nlg.teach to learn from")
-    for knob in fields(FitParams):
-        kind: Any = {"int": int, "float": float}[str(knob.type)]
-        parser.add_argument(f"--{knob.name.replace('_', '-')}", type=kind, default=knob.default)
+    add_knobs(parser, FitParams)
     args = vars(parser.parse_args(argv))
-    params = FitParams(**{knob.name: args[knob.name] for knob in fields(FitParams)})
+    params = knobs_of(args, FitParams)
     fit(args["corpus"], args["out"], args["seed"], params, args["fold"], args["taught"])
     return 0
 

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from models.fitting import check_same_run
 from models.nlg.client import BOT, TOKENIZER
 from models.nlg.data import SPECIAL, NlgData, Row, buffer_length, encode, make_data, make_tokenizer
 from models.nlg.network import NlgConfig, NlgNetwork, reply_loss
@@ -26,7 +27,6 @@ from models.training import (
 )
 from parley.bot import load_bot
 from parley.command import exit_with
-from parley.errors import ParleyError
 from parley.files import canonical_json, write_atomic
 from parley.progress import progress
 from parley.runs import Run
@@ -64,7 +64,7 @@ def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resu
     seed_everything(seed)
     asked = {**asdict(params), "bot_path": str(source), "bot_digest": bot.digest}
     if resume:
-        _same_run(out, asked)
+        check_same_run(out, asked, free=("minutes",))
     run = Run.create(out, "nlg", bot.name, asked, seed)
     data = make_data(bot, seed)
     tokenizer = make_tokenizer(bot, data)
@@ -77,14 +77,6 @@ def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resu
     _fit(run, network, tokenizer, data, seed, params, resume)
     run.finish()
     return run
-
-
-def _same_run(out: Path, asked: dict[str, object]) -> None:
-    before = Run.open(out).params
-    for name, value in asked.items():
-        if name != "minutes" and before.get(name) != value:
-            raise ParleyError(f"the run was started with {name} = {before.get(name)}, not {value}",
-                              where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
 
 
 def _fit(

@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.fitting import Averaged, add_knobs, batches_by_length, check_same_run, knobs_of
 from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
@@ -33,7 +34,6 @@ from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.words import WORDS, WordTable
 from models.training import (
-    Average,
     load_checkpoint,
     parameter_count,
     save_checkpoint,
@@ -45,8 +45,6 @@ from parley.errors import ParleyError
 from parley.progress import progress
 from parley.runs import Run
 
-_POOL = 16
-"""Batches that are sorted by length together."""
 _AVERAGE_EVERY = 4
 """Steps from one update of the moving average to the next: a pass over all weights."""
 
@@ -93,27 +91,11 @@ class FitParams:
     """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
 
 
-class Fit(nn.Module):
-    """The network in training and its moving average, so that one checkpoint holds both."""
-
-    def __init__(self, config: NluConfig) -> None:
-        super().__init__()
-        self.network = NluNetwork(config)
-        self.averaged = NluNetwork(config).requires_grad_(False)
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.averaged.eval()
-
-    def start_words(self, vectors: NDArray[np.float32]) -> None:
-        """Start the word embedding from vectors [words, width], scaled to what random ones would be."""
-        for network in (self.network, self.averaged):
-            with torch.no_grad():
-                network.pieces.weight[2:] = torch.from_numpy(vectors / vectors.std() * 0.1)
-
-    def update(self, decay: float) -> None:
-        """Move the average towards the network."""
-        average = Average.__new__(Average)
-        average.decay, average.tensors = decay, self.averaged.state_dict()
-        average.update(self.network)
+def _start_words(whole: Averaged[NluNetwork], vectors: NDArray[np.float32]) -> None:
+    """Start the word embedding from vectors [words, width], scaled to what random ones would be."""
+    for network in (whole.network, whole.averaged):
+        with torch.no_grad():
+            network.pieces.weight[2:] = torch.from_numpy(vectors / vectors.std() * 0.1)
 
 
 class Lesson:
@@ -161,7 +143,7 @@ def fit(
     asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest,
              "teachers": [path.name for path in teachers], "texts": [path.name for path in texts]}  # fmt: skip
     if (out / "params.json").exists():
-        _same_run(out, {**asked, "seed": seed})
+        check_same_run(out, {**asked, "seed": seed})
     run = Run.create(out, "nlu-corpus", corpus.name, asked, seed)
     said = [row.words for row in corpus.train]
     # Not the corpus itself, counted twice: a word said once would be known, and nothing in training as new as in use.
@@ -173,9 +155,10 @@ def fit(
         lexicon.write(out / LEXICON)
     linear = learn_once(out, corpus, params.linear) if params.linear else None
     encoder = Encoder(table, corpus.intents, corpus.tags, lexicon, linear)
-    whole = Fit(_config(encoder, params))
+    config = _config(encoder, params)
+    whole = Averaged(NluNetwork(config), NluNetwork(config))
     if texts:
-        whole.start_words(word_vectors([*said, *more], table.words, params.width))
+        _start_words(whole, word_vectors([*said, *more], table.words, params.width))
     run.write_json("config.json", asdict(whole.network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
     run.figures(parameters=parameter_count(whole.network) + (linear.parameters if linear else 0))
@@ -209,15 +192,7 @@ def _config(encoder: Encoder, params: FitParams) -> NluConfig:
     )  # fmt: skip
 
 
-def _same_run(out: Path, asked: dict[str, Any]) -> None:
-    before = Run.open(out).params
-    for name, value in asked.items():
-        if before.get(name) != value:
-            raise ParleyError(f"the run was started with {name} = {before.get(name)}, not {value}",
-                              where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
-
-
-def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, lesson: Lesson) -> None:
+def _epochs(run: Run, whole: Averaged[NluNetwork], encoder: Encoder, corpus: Corpus, seed: int, lesson: Lesson) -> None:
     params = lesson.params
     optimizer = torch.optim.AdamW(
         whole.network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
@@ -234,7 +209,8 @@ def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, l
             # What an epoch draws depends on seed and epoch alone: a resumed run sees what it would have seen.
             rng = random.Random(f"{seed}/{epoch}")
             rows = [swapper.swap(row, rng, params.swap) for row in corpus.train]
-            loss = _epoch(whole, optimizer, encoder, _batches(rows, params.batch, rng), dropper, epoch, lesson)
+            batches = batches_by_length(rows, params.batch, rng, lambda row: len(row.words))
+            loss = _epoch(whole, optimizer, encoder, batches, dropper, epoch, lesson)
             epoch += 1
             bar.advance()
             save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
@@ -244,24 +220,13 @@ def _epochs(run: Run, whole: Fit, encoder: Encoder, corpus: Corpus, seed: int, l
                 run.log(epoch, train_loss=round(loss, 4), **{k: v for k, v in found.items() if isinstance(v, float)})
 
 
-def _batches(rows: list[Sentence], size: int, rng: random.Random) -> list[list[Sentence]]:
-    """Shuffled batches of sentences of like lengths."""
-    rng.shuffle(rows)
-    batches = []
-    for start in range(0, len(rows), size * _POOL):
-        pool = sorted(rows[start : start + size * _POOL], key=lambda row: len(row.words))
-        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
-    rng.shuffle(batches)
-    return batches
-
-
 def _dropped(clean: Batch, dropper: WordDropper, rng: np.random.Generator) -> Batch:
     ids, grams = dropper.drop(clean.ids.numpy(), clean.grams.numpy(), rng)
     return replace(clean, ids=torch.from_numpy(ids), grams=torch.from_numpy(grams))
 
 
 def _epoch(
-    whole: Fit, optimizer: torch.optim.Optimizer, encoder: Encoder, batches: list[list[Sentence]],
+    whole: Averaged[NluNetwork], optimizer: torch.optim.Optimizer, encoder: Encoder, batches: list[list[Sentence]],
     dropper: WordDropper, epoch: int, lesson: Lesson,
 ) -> float:  # fmt: skip
     rng, params = np.random.default_rng([epoch, len(batches)]), lesson.params
@@ -357,11 +322,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--teachers", nargs="*", type=Path, default=[], help="finished runs to learn from as well")
     parser.add_argument("--texts", nargs="*", type=Path, default=[], help="corpora whose words are read, not labels")
-    for knob in fields(FitParams):
-        kind: Any = {"int": int, "float": float, "bool": lambda text: text == "true"}[str(knob.type)]
-        parser.add_argument(f"--{knob.name.replace('_', '-')}", type=kind, default=knob.default)
+    add_knobs(parser, FitParams)
     args = vars(parser.parse_args(argv))
-    params = FitParams(**{knob.name: args[knob.name] for knob in fields(FitParams)})
+    params = knobs_of(args, FitParams)
     fit(args["corpus"], args["out"], args["seed"], params, args["teachers"], args["texts"])
     return 0
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.fitting import add_knobs, check_same_run, knobs_of
 from models.nlu.client import TOKENIZER
 from models.nlu.corpora import OUTSIDE, Corpus, Sentence, read_corpus
 from models.nlu.judge import Answer, figures
@@ -123,8 +124,8 @@ def tune(folder: Path, out: Path, seed: int, params: TuneParams, source: Path | 
     corpus = read_corpus(folder)
     seed_everything(seed)
     asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest, "seed": seed}
-    if (out / "params.json").exists() and any(Run.open(out).params.get(k) != v for k, v in asked.items()):
-        raise ParleyError("the run was started with other parameters", where=str(out), mend="give another --out")
+    if (out / "params.json").exists():
+        check_same_run(out, asked)
     run = Run.create(out, "nlu-pretrained", corpus.name, asked, seed)
     config, weights, tokenizer = read_sentence_encoder(source or package_folder())
     network = PretrainedNetwork(config, len(corpus.intents), params.dropout)
@@ -243,10 +244,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--encoder", type=Path, help="folder of the encoder; default: the package's")
-    for knob in fields(TuneParams):
-        parser.add_argument(f"--{knob.name.replace('_', '-')}", type=type(knob.default), default=knob.default)
+    add_knobs(parser, TuneParams)
     args: dict[str, Any] = vars(parser.parse_args(argv))
-    params = TuneParams(**{knob.name: args[knob.name] for knob in fields(TuneParams)})
+    params = knobs_of(args, TuneParams)
     tune(args["corpus"], args["out"], args["seed"], params, args["encoder"])
     return 0
 

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.fitting import check_same_run
 from models.nlu.client import LABELS, TOKENIZER, Labels, encode
 from models.nlu.data import MAX_TOKENS, OUT_OF_SCOPE, Example, NluData, Sizes, make_data, make_tokenizer
 from models.nlu.network import NluConfig, NluNetwork, joint_loss
@@ -29,7 +30,6 @@ from models.training import (
 )
 from parley.bot import Bot, load_bot
 from parley.command import exit_with
-from parley.errors import ParleyError
 from parley.files import write_atomic
 from parley.progress import progress
 from parley.runs import Run
@@ -106,7 +106,7 @@ def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resu
     seed_everything(seed)
     asked = {**asdict(params), "bot_path": str(source), "bot_digest": bot.digest}
     if resume:
-        _same_run(out, asked)
+        check_same_run(out, asked, free=("minutes",))
     run = Run.create(out, "nlu", bot.name, asked, seed)
     data = make_data(bot, seed, params.sizes())
     tokenizer = make_tokenizer(bot, data.train)
@@ -123,15 +123,6 @@ def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resu
     _calibrate(run, network, encoder, data, bot)
     run.finish()
     return run
-
-
-def _same_run(out: Path, asked: dict[str, object]) -> None:
-    before = Run.open(out).params
-    free = {"minutes"}
-    for name, value in asked.items():
-        if name not in free and before.get(name) != value:
-            raise ParleyError(f"the run was started with {name} = {before.get(name)}, not {value}",
-                              where=str(out), mend="give the same parameters, or another --out")  # fmt: skip
 
 
 def _fit(
