@@ -1,7 +1,7 @@
 """Models that need no training, and a gateway that runs as fast as it can: for tests of calls.
 
-A word of this language is a vowel: the fake STT tells utterances apart by their loudest harmonic, so that two calls at
-once cannot hear each other's without a test noticing.
+A word of this language is a tone: the fake STT tells utterances apart by their pitch, so that two calls at once cannot
+hear each other's without a test noticing.
 """
 
 from __future__ import annotations
@@ -34,19 +34,13 @@ SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
     800: ("i'd like a small mocha", "orderDrink", {"coffeeDrink": "mocha", "size": "small"}),
     900: ("", "", {}),
 }
-"""First formant in Hz to what it means. 900 Hz is never understood."""
+"""Pitch in Hz to what it means. 900 Hz is never understood."""
 
 
 def tone(hertz: int, seconds: float, amplitude: float = 8000) -> Pcm:
-    """A word of the fakes' language, int16 ``[n]``: a voice of 100 Hz, loudest at ``hertz``, in syllables."""
+    """A word of the fakes' language, int16 ``[n]``."""
     time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    formants = ((hertz, 60, 1.0), (350, 200, 0.6), (1500, 200, 0.35), (2500, 300, 0.3))
-    wave = np.zeros_like(time_s)
-    for harmonic in range(1, 36):
-        level = sum(a * np.exp(-(((100 * harmonic - centre) / width) ** 2)) for centre, width, a in formants)
-        wave += level * np.sin(2 * np.pi * 100 * harmonic * time_s + harmonic**2)
-    wave *= 0.65 + 0.35 * np.sin(2 * np.pi * 4 * time_s + 1)
-    return (amplitude * wave / np.max(np.abs(wave), initial=1e-9)).astype(np.int16)
+    return (amplitude * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
 
 
 @dataclass(frozen=True)

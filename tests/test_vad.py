@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.vad.client import Detector, Levels, band_levels, load_weights
-from models.vad.train import VadNetwork
-from orchestrator.vad import Vad
+from orchestrator.vad import Vad, frame_levels
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
-from parley.errors import ParleyError
 from parley.g711 import ulaw_decode, ulaw_encode
 
 FRAMES_A_SECOND = SAMPLE_RATE // FRAME_SAMPLES
@@ -51,7 +47,7 @@ def spans(active: list[bool], join_frames: int = 20) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("level", [0, 5, 40, 150], ids=lambda level: f"noise-{level}")
-def test_speech_between_silences_begins_within_120_ms_and_ends_within_240(level: int) -> None:
+def test_speech_between_silences_is_found_within_120_ms(level: int) -> None:
     pcm = np.concatenate([noise(1.5, level), voice(1.5), noise(1.5, level, seed=2)])
     pcm = ulaw((pcm.astype(np.int32) + noise(4.5, level, seed=3)).clip(-32768, 32767).astype(np.int16))
 
@@ -59,7 +55,7 @@ def test_speech_between_silences_begins_within_120_ms_and_ends_within_240(level:
 
     assert len(found) == 1
     assert abs(found[0][0] * 20 - 1500) <= 120
-    assert abs(found[0][1] * 20 - 3000) <= 240
+    assert abs(found[0][1] * 20 - 3000) <= 120
 
 
 @pytest.mark.parametrize("level", [0, 3, 30, 300, 2000])
@@ -92,40 +88,11 @@ def test_any_constant_line_is_silence(value: int, frames: int) -> None:
 def test_frames_of_many_calls_are_looked_at_at_once_as_one_by_one() -> None:
     frames = np.concatenate([voice(0.4), noise(0.4, 500)]).reshape(-1, FRAME_SAMPLES)
 
-    together = band_levels(frames)
-    alone = [band_levels(frame[None])[0] for frame in frames]
+    together = frame_levels(frames)
+    alone = [frame_levels(frame[None]) for frame in frames]
 
-    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
-
-
-def test_the_running_network_is_the_trained_one_however_frames_come() -> None:
-    torch.manual_seed(1)
-    network = VadNetwork().eval()
-    frames = np.concatenate([voice(0.6), noise(0.4, 500)]).reshape(-1, FRAME_SAMPLES)
-    levels = Levels()
-    features = np.stack([levels.push(row) for row in band_levels(frames)])
-    running = Detector(network.weights())
-
-    with torch.no_grad():
-        trained = torch.sigmoid(network(torch.from_numpy(features)[None]))[0].numpy()
-    heard = np.concatenate([running.push(part) for part in np.split(frames, [1, 2, 9, 30])])
-
-    np.testing.assert_allclose(heard, trained, atol=1e-5)
-
-
-def test_a_short_word_is_not_held_for_long() -> None:
-    pcm = ulaw(np.concatenate([noise(1.0, 5), voice(0.16), noise(1.0, 5, seed=2)]))
-
-    found = spans(Vad().push(pcm))
-
-    assert len(found) == 1 and found[0][1] - found[0][0] <= 15
-
-
-def test_damaged_weights_are_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "weights.npz").write_bytes(b"no weights")
-
-    with pytest.raises(ParleyError, match="weights of voice activity"):
-        Detector(load_weights(tmp_path / "weights.npz"))
+    np.testing.assert_allclose(together[0], [level[0] for level, _ in alone], rtol=1e-4)
+    np.testing.assert_allclose(together[1], [flat[0] for _, flat in alone], rtol=1e-3, atol=1e-3)
 
 
 def test_the_length_of_what_is_pushed_changes_nothing() -> None:
@@ -157,5 +124,5 @@ def test_real_callers_are_found_and_rarely_cut_in_two(recordings: Path) -> None:
             end_errors.append(found[-1][1] * 20 - row["speech_end"] * 1000)
 
     assert missed == 0
-    assert cut <= 0.06 * len(rows)
+    assert cut <= 0.05 * len(rows)
     assert abs(float(np.median(end_errors))) <= 100
