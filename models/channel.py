@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parley import g711
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
 
 NOISES = ("white", "pink", "hum", "babble")
+Part = Literal["whole", "first", "second"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ def through_codec(pcm: Pcm, codec: str) -> Pcm:
     if codec == "ulaw":
         return g711.ulaw_decode(g711.ulaw_encode(pcm))
     return g711.alaw_decode(g711.alaw_encode(pcm)) if codec == "alaw" else pcm
+
+
+def place_noise(path: Path, part: Part = "whole") -> NDArray[np.float32]:
+    """A recording of a place's noise at 8 kHz, float32 ``[n]``, or half of it: one to train on, one to measure with."""
+    noise = read_audio(path).astype(np.float32)
+    middle = len(noise) // 2
+    return {"whole": noise, "first": noise[:middle], "second": noise[middle:]}[part]
 
 
 def active_rms(audio: NDArray[Any]) -> float:

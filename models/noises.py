@@ -5,7 +5,7 @@
 
 Steady ones (hiss of steam, hum, fan, rain), voices (babble of one to eight talkers), things that strike each other
 (crockery, steps, doors), machines (grinder, motor) and music. A drawn noise is one of them or a sum of two, with a
-level that may swell.
+level that may swell. A recording of a place can be one of the kinds; it is then drawn more often than the made ones.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from parley.audio import SAMPLE_RATE, Pcm
 Samples = NDArray[np.float32]
 _SECONDS = 40
 _N = _SECONDS * SAMPLE_RATE
+_RECORDED = "recorded"
+_RECORDED_SHARE = 0.3
+"""Of the stretches drawn, where there is a recording."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,19 @@ class NoiseBank:
     kinds: dict[str, list[Samples]]
 
     @classmethod
-    def make(cls, seed: int, talkers: Sequence[Pcm] = (), variants: int = 4) -> NoiseBank:
-        """Make ``variants`` stretches of every kind; babble only if there are ``talkers`` (int16 utterances)."""
+    def make(
+        cls, seed: int, talkers: Sequence[Pcm] = (), variants: int = 4, recorded: Samples | None = None
+    ) -> NoiseBank:
+        """Make ``variants`` stretches of every kind; babble only if there are ``talkers`` (int16 utterances).
+
+        ``recorded`` is a place's own noise, float32 ``[n]`` at 8 kHz.
+        """
         kinds = dict(_made(seed, variants))
         if talkers:
             rng = np.random.default_rng([seed, len(_KINDS)])
             kinds["babble"] = [_unit(babble(rng, talkers, voices)) for voices in (1, 2, 3, 5, 8)]
+        if recorded is not None:
+            kinds[_RECORDED] = [_unit(recorded)]
         return cls(kinds)
 
     def draw(self, n: int, rng: np.random.Generator) -> Samples:
@@ -50,8 +60,11 @@ class NoiseBank:
         return _unit(noise)
 
     def _stretch(self, n: int, rng: np.random.Generator) -> Samples:
-        names = list(self.kinds)
-        variants = self.kinds[names[int(rng.integers(len(names)))]]
+        names = [name for name in self.kinds if name != _RECORDED]
+        name = names[int(rng.integers(len(names)))]
+        if _RECORDED in self.kinds and rng.random() < _RECORDED_SHARE:
+            name = _RECORDED
+        variants = self.kinds[name]
         whole = variants[int(rng.integers(len(variants)))]
         start = int(rng.integers(len(whole)))
         return np.take(whole, np.arange(start, start + n), mode="wrap")

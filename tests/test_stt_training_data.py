@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.channel import active_rms, lose_packets
+from models.channel import active_rms, lose_packets, place_noise
 from models.dataset import Dataset, Row, fold_of, fold_split
 from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
@@ -19,7 +19,7 @@ from models.stt.network import LABELS
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
 from models.stt.train import fold_name
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, write_wav
 from parley.errors import ParleyError
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
@@ -35,6 +35,25 @@ def test_every_noise_has_unit_level_and_the_seed_decides_it(bank: NoiseBank) -> 
 
     assert np.array_equal(first, again)
     assert all(np.sqrt(np.mean(n**2)) == pytest.approx(1, abs=0.01) for group in bank.kinds.values() for n in group)
+
+
+def test_a_places_own_noise_is_drawn_beside_the_made_ones(bank: NoiseBank) -> None:
+    tone = np.sin(np.arange(16000) * 0.5).astype(np.float32)
+    both = NoiseBank.make(1, [_TONE], variants=1, recorded=tone)
+    rng = np.random.default_rng(3)
+
+    loud = [np.abs(np.fft.rfft(both.draw(8000, rng)))[637] > 2000 for _ in range(200)]
+
+    assert 0.2 < np.mean(loud) < 0.6
+
+
+def test_half_of_a_places_noise_is_kept_for_measuring(tmp_path: Path) -> None:
+    write_wav(tmp_path / "kitchen.wav", np.arange(1000, dtype=np.int16))
+
+    parts = {part: place_noise(tmp_path / "kitchen.wav", part) for part in ("whole", "first", "second")}
+
+    assert np.array_equal(np.concatenate([parts["first"], parts["second"]]), parts["whole"])
+    assert len(parts["first"]) == 500
 
 
 def test_a_noisy_call_has_the_level_and_the_ratio_that_were_drawn(bank: NoiseBank) -> None:

@@ -9,8 +9,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from models.channel import lose_packets, mix_at_snr, through_codec
-from parley.audio import Pcm, read_audio
+from models.channel import Part, lose_packets, mix_at_snr, place_noise, through_codec
+from parley.audio import Pcm
 
 SNRS_DB = (6, 9, 12, 15, 18, 21, 24)
 
@@ -59,6 +59,6 @@ LOUDNESS = tuple(Condition(gain_db=gain) for gain in (-20.0, 20.0))
 GRID = (CLEAN, *NOISY, *LOSSY, *LOUDNESS)
 
 
-def read_noise(path: Path | None) -> NDArray[np.float32] | None:
-    """The noise of a place as float32 samples at 8 kHz."""
-    return read_audio(path).astype(np.float32) if path else None
+def read_noise(path: Path | None, part: Part = "whole") -> NDArray[np.float32] | None:
+    """The noise of a place, or half of it, as float32 samples at 8 kHz."""
+    return place_noise(path, part) if path else None

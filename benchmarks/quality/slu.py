@@ -27,6 +27,7 @@ from benchmarks.quality.conditions import CLEAN, GRID, NOISY, Condition, read_no
 from benchmarks.quality.report import write_report
 from benchmarks.quality.sphinx import Sphinx, jsgf
 from benchmarks.slu import Heard, figures, listener_of, misses
+from models.channel import Part
 from models.dataset import fold_of, read_recordings
 from models.stt.client import SttClient
 from models.stt.evaluate import decode
@@ -123,9 +124,14 @@ async def _understood(stages: Any, text: str) -> Heard:
     return Heard(text, meant.intent, dict(meant.slots), 1)
 
 
+def noise_part(runs: Sequence[Path]) -> Part:
+    """The half of the noise that runs did not train on; all of it where none of them trained on any."""
+    return "second" if any(Run.open(path).params.get("noise") for path in runs) else "whole"
+
+
 async def measure(ears: dict[int, Ear], condition: Condition, args: argparse.Namespace, label: str) -> dict[str, Any]:
     """The figures of one system under one condition."""
-    noise, seed = read_noise(args.noise), args.seed
+    noise, seed = read_noise(args.noise, noise_part(args.runs)), args.seed
     entries = [(args.manifest.parent, e) for e in read_recordings(args.manifest)]
     if -1 not in ears:
         entries = [(d, e) for d, e in entries if fold_of(e["speaker"], seed) in ears]
@@ -155,7 +161,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"results": {}}
     report |= {
         "command": " ".join(["python -m benchmarks.quality.slu", *sys.argv[1:]]), "environment": environment(),
-        "runs": [str(r) for r in args.runs], **git_lineage(),
+        "runs": [str(r) for r in args.runs], "noise_part": noise_part(args.runs), **git_lineage(),
     }  # fmt: skip
     conditions = [c for c in GRID if args.noise or c.snr_db is None]
     for system in args.systems.split(","):

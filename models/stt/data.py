@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.dataset import Dataset, Row
@@ -70,7 +71,7 @@ class Batches:
 
     def __init__(
         self, dataset: Dataset, config: SttConfig, *, seed: int, size: int = 10, mix: Mix | None = None,
-        calls: Disturbance | None = None,
+        calls: Disturbance | None = None, noise: NDArray[np.float32] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.seed, self.size, self.mix, self.calls = config, seed, size, mix or Mix(), calls
         rows = [r for r in dataset.split("train") if r.text]
@@ -84,7 +85,7 @@ class Batches:
         self.splicer = Splicer(self.recorded, self.audio, read_words(dataset))
         self.warped = torch.stack([mel_filters(w) for w in _WARPS])
         talkers = random.Random(f"babble|{seed}").sample(rows, min(300, len(rows)))
-        self.bank = NoiseBank.make(seed, [self.audio[r.id] for r in talkers])
+        self.bank = NoiseBank.make(seed, [self.audio[r.id] for r in talkers], recorded=noise)
 
     def batch(self, number: int, *, augment: bool = True, mixed: bool = False) -> Batch:
         """Batch ``number`` of the run.

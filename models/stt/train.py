@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.channel import through_codec
+from models.channel import place_noise, through_codec
 from models.dataset import WITHOUT, Dataset, Row, load_split
 from models.stt.augment import disturb
 from models.stt.data import Batch, Batches
@@ -150,9 +150,10 @@ class Training:
             args.out, "stt", bot.name,
             {"data": str(args.data), "fold": args.fold, "dataset_digest": dataset.digest, "bot_digest": bot.digest,
              "steps": args.steps, "batch": args.batch, "peak_lr": args.lr, "freeze_at": args.freeze_at,
-             "init": str(args.init or ""), "config": asdict(config)}, args.seed,
+             "init": str(args.init or ""), "noise": str(args.noise or ""), "config": asdict(config)}, args.seed,
         )  # fmt: skip
-        self.batches = Batches(dataset, config, seed=args.seed, size=args.batch)
+        noise = place_noise(args.noise, "first") if args.noise else None
+        self.batches = Batches(dataset, config, seed=args.seed, size=args.batch, noise=noise)
         self.dev = dev_set(dataset, self.batches, args.fold)
         self.network = SttNetwork(config)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=args.lr, weight_decay=1e-3, betas=(0.9, 0.98))
@@ -255,6 +256,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="run directory")
     parser.add_argument("--fold", type=fold_name, default="none", help="recorded speakers kept for testing")
     parser.add_argument("--init", type=Path, help="begin with the weights of this run instead of random ones")
+    parser.add_argument("--noise", type=Path, help="a place's own noise, of which the first half is trained on")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=10)
