@@ -1,4 +1,4 @@
-"""``parley evaluate slu --manifest M.jsonl [--codec ulaw] --json OUT``: STT and NLU together on real recordings.
+"""``parley evaluate slu --manifest M.jsonl [--codec ulaw] [--release champion] --json OUT``: STT and NLU on recordings.
 
 Each recording goes through what a call goes through, without the wire: voice activity, turn taking, streaming STT,
 NLU. A command is accepted when its intent and every slot are exactly right. Intervals are 95 % bootstrap intervals
@@ -38,7 +38,7 @@ from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
 from registry.gating.statistics import cluster_bootstrap
-from registry.releasing.releases import Release, champion_of
+from registry.releasing.releases import Release, release_of
 
 _OUTSIDE = ("outside", "false_accepts", "false_orders")
 _TAIL_S = 1.5
@@ -187,7 +187,7 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     entries = read_recordings(args.manifest)
     if args.speakers:
         entries = [e for e in entries if e["speaker"] in set(args.speakers.split(","))]
-    release = champion_of(site, args.bot)
+    release = release_of(site, args.bot, args.release)
     condition, noise = Condition(args.snr, args.loss, args.gain, args.codec), read_noise(args.noise)
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
         listener = listener_of(args.bot, engine, release)
@@ -200,7 +200,7 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     return {
         **figures(entries, heard),
         "bot": args.bot, "codec": args.codec, "condition": condition.name,
-        "release": {s: f"{v.model}/{v.version}" for s, v in release.stages.items()},
+        "release": {"number": release.number, **{s: f"{v.model}/{v.version}" for s, v in release.stages.items()}},
         "misses": misses(entries, heard),
     }  # fmt: skip
 
@@ -224,6 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--manifest", type=Path, required=True, help="recordings, as JSON lines")
     parser.add_argument("--bot", default="barista")
+    parser.add_argument("--release", default="champion", help="champion, candidate, previous, or a release's number")
     parser.add_argument("--codec", choices=("ulaw", "alaw", "none"), default="ulaw")
     parser.add_argument("--noise", type=Path, help="a recording of noise, needed with --snr")
     parser.add_argument("--snr", type=float, help="active speech over the noise, dB")

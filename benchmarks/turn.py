@@ -34,7 +34,7 @@ from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings, settings
-from registry.releasing.releases import champion_of
+from registry.releasing.releases import release_of
 
 _STAGES = ("stt_ms", "nlu_ms", "nlg_ms", "tts_first_ms")
 _FEED = 1280
@@ -46,7 +46,7 @@ class Floor:
     def __init__(self, bot_name: str, site: Settings, engine: OnnxEngine) -> None:
         bot = load_bot(bot_name, site)
         pool = ClientPool(site.repo_dir, engine)
-        self._stages = Stages(bot, pool, champion_of(site, bot_name).stages, None)  # type: ignore[arg-type]
+        self._stages = Stages(bot, pool, release_of(site, bot_name).stages, None)  # type: ignore[arg-type]
         self._dialogue = Dialogue(bot)
 
     async def turn(self, recording: Recording) -> dict[str, float]:

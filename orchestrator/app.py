@@ -26,7 +26,7 @@ from typing import Any
 from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.releasing.releases import champion_of
+from registry.releasing.releases import release_of
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
         ParleyError: no such bot or release, the port is in use, or Ray did not start.
     """
     bot = load_bot(bot_name, settings)
-    champion_of(settings, bot.name)
+    release_of(settings, bot.name)
     port = _free_port(settings.host, settings.port)
     site = settings.model_copy(
         update={

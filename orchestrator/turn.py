@@ -21,7 +21,7 @@ class TurnParams:
 
     end_of_turn_ms: int = 400
     """Silence after speech that ends the turn."""
-    preroll_ms: int = 300
+    preroll_ms: int = 500
     """Audio before the detected start that belongs to the utterance: voice activity notices soft starts late."""
     barge_in_ms: int = 300
     """Speech that interrupts the bot; less is a cough or an "mhm"."""

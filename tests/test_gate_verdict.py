@@ -198,9 +198,9 @@ def test_versions_make_one_release_however_often_they_are_judged(registry: Regis
         (["9"], "champion", "there is no release 9"),
         (["stt=x"], "champion", "expected stage=version"),
         (["asr=2"], "champion", "expected stage=version"),
-        (["2"], "best", "expected a release's number, got 'best'"),
+        (["2"], "best", "expected a release, got 'best'"),
         (["2"], "previous", "the bot has no previous"),
-        (["champion"], "champion", "no release 0"),
+        (["best"], "champion", "expected a release, got 'best'"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_said(

@@ -14,7 +14,7 @@ from parley.bot import load_bot
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
-from registry.releasing.releases import champion_of
+from registry.releasing.releases import release_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,7 +33,7 @@ async def _converse(site: Settings, said: list[str]) -> list[tuple[list[Act], li
     dialogue = Dialogue(bot)
     answers = []
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
-        versions = champion_of(site, "bank").stages
+        versions = release_of(site, "bank").stages
         stages = Stages(bot, ClientPool(site.repo_dir, engine), versions, None)  # type: ignore[arg-type]
         step = dialogue.start()
         for text in said:

@@ -51,11 +51,14 @@ def test_the_command_scores_a_manifest_with_the_starter_versions(
     manifest, out = tmp_path / "m.jsonl", tmp_path / "slu.json"
     manifest.write_text(json.dumps(row) + "\n")
 
-    assert main(["--manifest", str(manifest), "--codec", "ulaw", "--json", str(out)]) == 0
+    assert main(["--manifest", str(manifest), "--codec", "ulaw", "--release", "1", "--json", str(out)]) == 0
 
     report = json.loads(out.read_text())
     assert report["command_acceptance"] == 1.0 and report["misses"] == [] and report["wer"] == 0.0
+    assert report["release"]["number"] == 1
     assert "command_acceptance 1.0000" in capsys.readouterr().out
+    with pytest.raises(ParleyError, match="expected a release, got 'newest'"):
+        main(["--manifest", str(manifest), "--release", "newest"])
 
 
 def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_version_published_at_another_precision_is_no_base(
     version.parent.mkdir(parents=True)
     bundle.rename(version)
     stages = {"nlu": SimpleNamespace(model="barista_nlu", version=1)}
-    monkeypatch.setattr(variants, "champion_of", lambda site, bot: SimpleNamespace(stages=stages))
+    monkeypatch.setattr(variants, "release_of", lambda site, bot: SimpleNamespace(stages=stages))
     with pytest.raises(ParleyError, match="published as fp16"):
         variants.source_of("nlu", "barista", tmp_path / "none", Settings(repo_dir=tmp_path / "repo"), tmp_path)
 

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.vad import Vad, frame_levels
+from models.vad.client import Detector, Levels, band_levels, load_weights, power
+from models.vad.train import VadNetwork
+from orchestrator.energy import frame_levels
+from orchestrator.vad import Vad
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.errors import ParleyError
 from parley.g711 import ulaw_decode, ulaw_encode
 
 FRAMES_A_SECOND = SAMPLE_RATE // FRAME_SAMPLES
@@ -47,7 +52,8 @@ def spans(active: list[bool], join_frames: int = 20) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("level", [0, 5, 40, 150], ids=lambda level: f"noise-{level}")
-def test_speech_between_silences_is_found_within_120_ms(level: int) -> None:
+def test_speech_between_silences_is_found(level: int) -> None:
+    """Within 120 ms, but for its end in noise: there it is held longer, for a soft last word may still be coming."""
     pcm = np.concatenate([noise(1.5, level), voice(1.5), noise(1.5, level, seed=2)])
     pcm = ulaw((pcm.astype(np.int32) + noise(4.5, level, seed=3)).clip(-32768, 32767).astype(np.int16))
 
@@ -55,7 +61,7 @@ def test_speech_between_silences_is_found_within_120_ms(level: int) -> None:
 
     assert len(found) == 1
     assert abs(found[0][0] * 20 - 1500) <= 120
-    assert abs(found[0][1] * 20 - 3000) <= 120
+    assert -120 <= found[0][1] * 20 - 3000 <= (120 if level < 40 else 300)
 
 
 @pytest.mark.parametrize("level", [0, 3, 30, 300, 2000])
@@ -88,11 +94,42 @@ def test_any_constant_line_is_silence(value: int, frames: int) -> None:
 def test_frames_of_many_calls_are_looked_at_at_once_as_one_by_one() -> None:
     frames = np.concatenate([voice(0.4), noise(0.4, 500)]).reshape(-1, FRAME_SAMPLES)
 
-    together = frame_levels(frames)
-    alone = [frame_levels(frame[None]) for frame in frames]
+    together = power(frames)
+    alone = np.concatenate([power(frame[None]) for frame in frames])
 
-    np.testing.assert_allclose(together[0], [level[0] for level, _ in alone], rtol=1e-4)
-    np.testing.assert_allclose(together[1], [flat[0] for _, flat in alone], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1)
+    np.testing.assert_allclose(band_levels(together), band_levels(alone), atol=1e-3)
+    np.testing.assert_allclose(frame_levels(together), frame_levels(alone), atol=1e-2)
+
+
+def test_the_power_of_a_frame_is_that_of_an_fft() -> None:
+    frames = np.concatenate([voice(0.4), noise(0.4, 500)]).reshape(-1, FRAME_SAMPLES)
+
+    by_fft = np.abs(np.fft.rfft(frames * np.hanning(FRAME_SAMPLES), 256, axis=1)) ** 2
+
+    np.testing.assert_allclose(power(frames), by_fft, rtol=1e-2, atol=by_fft.max() * 1e-6)
+
+
+def test_the_running_network_is_the_trained_one_however_frames_come() -> None:
+    torch.manual_seed(1)
+    network = VadNetwork().eval()
+    frames = power(np.concatenate([voice(0.6), noise(0.4, 500)]).reshape(-1, FRAME_SAMPLES))
+    levels = Levels()
+    features = np.stack([levels.push(row) for row in band_levels(frames)])
+    running = Detector(network.weights())
+
+    with torch.no_grad():
+        trained = torch.sigmoid(network(torch.from_numpy(features)[None]))[0].numpy()
+    heard = [p for part in np.split(frames, [1, 2, 9, 30]) for p in running.push(part)]
+
+    np.testing.assert_allclose(heard, trained, atol=1e-5)
+
+
+def test_damaged_weights_are_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "weights.npz").write_bytes(b"no weights")
+
+    with pytest.raises(ParleyError, match="weights of voice activity"):
+        Detector(load_weights(tmp_path / "weights.npz"))
 
 
 def test_the_length_of_what_is_pushed_changes_nothing() -> None:

@@ -45,7 +45,7 @@ from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
-from registry.releasing.releases import Release, champion_of
+from registry.releasing.releases import Release, release_of
 
 SYSTEMS = ("heard", "given", "sphinx")
 OUTSIDE_CONDITIONS = (CLEAN, Condition(snr_db=12.0))
@@ -79,7 +79,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
         ParleyError: a run is no fold's, or has no bundle.
     """
     bot, site = load_bot(bot_name), settings()
-    release = champion_of(site, bot.name)
+    release = release_of(site, bot.name)
     engine = await stack.enter_async_context(OnnxEngine(site.repo_dir, Trust.of(site)))
     if system == "sphinx":
         peer = Sphinx(jsgf(bot), Grammar(bot).words())

@@ -21,7 +21,7 @@ from parley.bundle import Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.folder import SIGNATURE
 from parley.settings import Settings
-from registry.releasing.releases import champion_of
+from registry.releasing.releases import release_of
 
 FAMILIES = ("stt", "nlu", "nlg", "tts")
 _LEFT_OUT = (SIGNATURE, "*.pbtxt", "configs", "card.md", "model.plan")
@@ -50,7 +50,7 @@ def source_of(family: str, bot: str, runs: Path, site: Settings, scratch: Path) 
             (copy / "corpus").symlink_to((run / "corpus").resolve())
         importlib.import_module(f"models.{family}.export").main([str(copy), "--precision", "fp32"])
         return copy / "bundle"
-    ref = {str(stage): ref for stage, ref in champion_of(site, bot).stages.items()}[family]
+    ref = {str(stage): ref for stage, ref in release_of(site, bot).stages.items()}[family]
     version = site.repo_dir / ref.model / str(ref.version)
     if (precision := _precision(read_manifest(version))) != "fp32":
         raise ParleyError(

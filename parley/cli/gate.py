@@ -78,18 +78,13 @@ def releases_of(
         ParleyError: a name leads nowhere.
     """
     from registry.home import resolve_bot
-    from registry.releasing.moves import pointers
-    from registry.releasing.releases import create_release, dialogue_text, read_release, releases
+    from registry.releasing.releases import create_release, dialogue_text, named, releases
 
     name = resolve_bot(registry, bot)
     with registry.catalogue.read() as c:
-        now = pointers(c, name)
-        number = {"champion": now.champion, "previous": now.previous}.get(against, _number(against, "--against"))
-        if number is None:
-            raise ParleyError(f"the bot has no {against}", where=name, mend="parley releases")
-        old = read_release(c, name, number)
+        old = named(c, name, against)
         if len(candidate) == 1 and "=" not in candidate[0]:
-            return old, read_release(c, name, _number(candidate[0], "CANDIDATE") or 0)
+            return old, named(c, name, candidate[0])
         changes = _changes(candidate)
         wanted = {stage: ref.version for stage, ref in old.stages.items()} | changes
         for release in releases(c, name):
@@ -99,14 +94,6 @@ def releases_of(
         text = dialogue_text(c, old.dialogue_digest)
     why = f"to be judged: {' '.join(candidate)} against release {old.number}"
     return old, create_release(registry, name, wanted, dialogue=text, who=who, why=why)
-
-
-def _number(text: str, where: str) -> int | None:
-    if text in ("champion", "previous"):
-        return None
-    if not text.isdigit() or not int(text):
-        raise ParleyError(f"expected a release's number, got {text!r}", where=where, mend="parley releases lists them")
-    return int(text)
 
 
 def _changes(candidate: Sequence[str]) -> dict[str, int]:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 SEED = "release.json"
 
 
+POINTERS = ("champion", "candidate", "previous")
+
+
 def read_release(c: sa.Connection, bot: str, number: int) -> Release:
     """A release.
 
@@ -71,11 +74,30 @@ def champion(c: sa.Connection, bot: str) -> Release:
     return read_release(c, bot, number)
 
 
-def champion_of(site: Settings, bot: str) -> Release:
-    """`champion`, for who needs nothing else of the registry; the bot's seed is taken in on the way.
+def named(c: sa.Connection, bot: str, name: str) -> Release:
+    """The release that ``champion``, ``candidate``, ``previous`` or a number means.
 
     Raises:
-        ParleyError: the bot has no release; says why not.
+        ParleyError: it means none.
+    """
+    if name.isdigit():
+        return read_release(c, bot, int(name))
+    if name not in POINTERS:
+        mend = f"one of {', '.join(POINTERS)}, or a number; parley releases lists them"
+        raise ParleyError(f"expected a release, got {name!r}", where=bot, mend=mend)
+    if name == "champion":
+        return champion(c, bot)
+    number = getattr(moves.pointers(c, bot), name)
+    if number is None:
+        raise ParleyError(f"the bot has no {name}", where=bot, mend="parley releases lists what it has")
+    return read_release(c, bot, number)
+
+
+def release_of(site: Settings, bot: str, name: str = "champion") -> Release:
+    """`named`, for who needs nothing else of the registry; the bot's seed is taken in on the way.
+
+    Raises:
+        ParleyError: the bot has no such release; says why not.
     """
     from registry.home import Registry
     from registry.releasing.seeding import seed_bot
@@ -86,7 +108,7 @@ def champion_of(site: Settings, bot: str) -> Release:
         if not known:
             seed_bot(registry, bot)
         with registry.catalogue.read() as c:
-            return champion(c, bot)
+            return named(c, bot, name)
 
 
 def dialogue_text(c: sa.Connection, digest: str) -> str:
