@@ -73,12 +73,19 @@ class Dataset:
         """The rows of a split, of one source if given."""
         return [r for r in self.rows if r.split == name and source in (None, r.source)]
 
-    def for_fold(self, fold: int, seed: int) -> Dataset:
-        """The same rows with the recorded speakers split for a fold of the cross-validation."""
-        rows = tuple(
-            replace(r, split=fold_split(r.speaker, seed, fold)) if r.source == "recording" else r for r in self.rows
+    def for_folds(self, folds: Sequence[int], seed: int) -> Dataset:
+        """The same rows with the recorded speakers split for the cross-validation's ``folds``.
+
+        With several, training hears only whom each of them may hear: the beginning that those folds share.
+        """
+
+        def split(row: Row) -> str:
+            splits = {fold_split(row.speaker, seed, fold) for fold in folds}
+            return next(name for name in ("test", "dev", "train") if name in splits)
+
+        return replace(
+            self, rows=tuple(replace(r, split=split(r)) if r.source == "recording" else r for r in self.rows)
         )
-        return replace(self, rows=rows)
 
     def without_speaker(self, speaker: str, seed: int) -> Dataset:
         """The same rows with one recorded speaker to test on; a tenth of everybody else's recordings is dev.
@@ -134,7 +141,7 @@ def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
     """A dataset as a run splits it.
 
     ``none`` as its manifest says, ``all`` for a release, ``synthetic`` without recordings, ``without:NAME`` to test
-    on one speaker, else a fold's number.
+    on one speaker, else a fold's number, or the numbers of several with a plus between them.
     """
     dataset = load_dataset(path)
     if fold == "synthetic":
@@ -143,7 +150,7 @@ def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
         return dataset.for_release()
     if fold.startswith(WITHOUT):
         return dataset.without_speaker(fold.removeprefix(WITHOUT), seed)
-    return dataset if fold == "none" else dataset.for_fold(int(fold), seed)
+    return dataset if fold == "none" else dataset.for_folds([int(n) for n in fold.split("+")], seed)
 
 
 def split_of(speaker: str, seed: int, dev: float = 0.1, test: float = 0.16) -> str:

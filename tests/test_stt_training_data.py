@@ -142,9 +142,23 @@ def test_one_speaker_left_out_is_the_whole_test(tmp_path: Path) -> None:
         dataset.without_speaker("dora", 7)
 
 
+def test_the_beginning_of_two_folds_hears_nobody_whom_one_of_them_keeps(tmp_path: Path) -> None:
+    rows = tuple(Row(f"p{n}", "", "", 1.0, f"p{n}", "train", "recording", "one", "", {}, 0.0, 1.0) for n in range(200))
+    dataset = Dataset(tmp_path, "", rows)
+
+    def train(*folds: int) -> set[str]:
+        return {r.speaker for r in dataset.for_folds(folds, 7).split("train")}
+
+    assert train(1, 2) == train(1) & train(2)
+    assert 60 < len(train(1, 2)) < 140
+    assert {r.speaker for r in dataset.for_folds((3,), 7).split("test")} == {
+        r.speaker for r in rows if fold_of(r.speaker, 7) == 3
+    }
+
+
 def test_a_fold_is_one_of_those_there_are_or_leaves_a_speaker_out() -> None:
-    assert [fold_name(n) for n in ("none", "4", "without:ann")] == ["none", "4", "without:ann"]
-    for wrong in ("5", "without:", "ann"):
+    assert [fold_name(n) for n in ("none", "4", "1+2", "without:ann")] == ["none", "4", "1+2", "without:ann"]
+    for wrong in ("5", "1+", "+1", "without:", "ann"):
         with pytest.raises(argparse.ArgumentTypeError, match="without:SPEAKER"):
             fold_name(wrong)
 

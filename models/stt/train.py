@@ -7,8 +7,9 @@ exponential average of the weights is what is kept.
 ``--fold 0`` to ``4`` trains for the cross-validation: that fold's recorded speakers are kept for testing. ``--fold
 all`` trains on every recorded speaker and keeps the end of the run: the recipe for a release, once folds have shown
 what it is worth. ``--fold synthetic`` hears no recorded speaker at all: its weights may be where every fold begins
-(``--init RUN --freeze-at 0``), which saves each of them the first half. ``--fold without:NAME`` leaves one recorded
-speaker out: for data of few speakers.
+(``--init RUN --freeze-at 0``), which saves each of them the first half; ``--fold 1+2`` hears whom folds 1 and 2 both
+may hear, and is a beginning for those two. ``--fold without:NAME`` leaves one recorded speaker out: for data of few
+speakers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ _LOOK_EVERY = 500
 """Steps between looks at the dev set, each with a checkpoint."""
 _FEWEST_LABELS = 8
 """A short or empty utterance counts as if it had so many: its loss is a sum over frames all the same."""
-FOLDS = ("none", "all", "synthetic", *map(str, range(5)))
+FOLDS = ("none", "all", "synthetic", "0 to 4", "several with a plus between them")
 
 
 def loss_of(network: SttNetwork, batch: Batch) -> Tensor:
@@ -114,7 +116,7 @@ def dev_loss(network: SttNetwork, batches: Batches, rows: list[tuple[Row, Pcm]])
 
 def fold_name(text: str) -> str:
     """The ``--fold`` of a command line."""
-    if text in FOLDS or (text.startswith(WITHOUT) and text != WITHOUT):
+    if text in FOLDS[:3] or re.fullmatch(r"[0-4](\+[0-4])*", text) or (text.startswith(WITHOUT) and text != WITHOUT):
         return text
     raise argparse.ArgumentTypeError(f"choose from {', '.join(FOLDS)}, {WITHOUT}SPEAKER")
 
