@@ -40,6 +40,7 @@ from parley.settings import settings
 from registry.gating.statistics import cluster_bootstrap
 from registry.releasing.releases import Release, release_of
 
+_FIGURES = ("command_acceptance", "wer", "intent_accuracy", "slot_f1")
 _OUTSIDE = ("outside", "false_accepts", "false_orders")
 _TAIL_S = 1.5
 """Silence after a recording, so that its last turn ends."""
@@ -121,21 +122,27 @@ def _merged(turns: Sequence[tuple[str, Understood | None]]) -> Heard:
     return Heard(" ".join(text for text, _ in turns), meant[0].intent if meant else "", slots, len(turns))
 
 
-def slot_f1(said: Sequence[dict[str, str]], heard: Sequence[dict[str, str]]) -> float:
-    """F1 over (slot, value) pairs."""
-    right = sum(len(a.items() & b.items()) for a, b in zip(said, heard, strict=True))
-    total = sum(len(a) + len(b) for a, b in zip(said, heard, strict=True))
-    return 2 * right / total if total else 1.0
+def slot_counts(said: dict[str, str], heard: dict[str, str]) -> tuple[int, int]:
+    """Twice the (slot, value) pairs that agree, and all pairs of both sides: their ratio is F1."""
+    return 2 * len(said.items() & heard.items()), len(said) + len(heard)
 
 
-def interval(right: Sequence[bool], speakers: Sequence[str], draws: int = 2000, seed: int = 1) -> tuple[float, float]:
-    """95 % interval of a share, by resampling speakers (cluster bootstrap; Field & Welsh 2007)."""
-    by_speaker: dict[str, list[bool]] = defaultdict(list)
-    for ok, speaker in zip(right, speakers, strict=True):
-        by_speaker[speaker].append(ok)
-    votes = by_speaker.values()
-    low, high = cluster_bootstrap([sum(v) for v in votes], [len(v) for v in votes], draws=draws, seed=seed)
-    return round(low, 4), round(high, 4)
+def clustered(
+    counts: Sequence[tuple[int, int]], speakers: Sequence[str], *, empty: float
+) -> tuple[float, tuple[float, float]]:
+    """A ratio of sums and its 95 % interval, by resampling speakers (cluster bootstrap; Field & Welsh 2007).
+
+    Speakers of whom nothing counts (nobody's slots, no word) are left out; ``empty`` is the ratio where all are.
+    """
+    by_speaker: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for count, speaker in zip(counts, speakers, strict=True):
+        by_speaker[speaker].append(count)
+    sums = np.array([np.sum(found, axis=0) for found in by_speaker.values()]).reshape(-1, 2)
+    sums = sums[sums[:, 1] > 0]
+    if not len(sums):
+        return empty, (empty, empty)
+    low, high = cluster_bootstrap(sums[:, 0], sums[:, 1])
+    return round(float(sums[:, 0].sum() / sums[:, 1].sum()), 4), (round(low, 4), round(high, 4))
 
 
 def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
@@ -157,20 +164,18 @@ def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[s
 
 
 def _command_figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
-    speakers = [e["speaker"] for e in entries]
-    accepted = [e["intent"] == h.intent and e["slots"] == h.slots for e, h in zip(entries, heard, strict=True)]
-    texts = [(e["text"].split(), h.text.split()) for e, h in zip(entries, heard, strict=True) if e.get("text")]
-    words = sum(len(said) for said, _ in texts)
-    return {
-        "command_acceptance": round(float(np.mean(accepted)), 4),
-        "command_acceptance_interval": interval(accepted, speakers),
-        "wer": round(sum(edit_distance(said, got) for said, got in texts) / max(1, words), 4),
-        "intent_accuracy": round(
-            float(np.mean([e["intent"] == h.intent for e, h in zip(entries, heard, strict=True)])), 4
-        ),
-        "slot_f1": round(slot_f1([e["slots"] for e in entries], [h.slots for h in heard]), 4),
-        "one_turn": round(float(np.mean([h.turns == 1 for h in heard])), 4),
+    pairs = list(zip(entries, heard, strict=True))
+    texts = [(e["text"].split(), h.text.split()) if e.get("text") else ([], []) for e, h in pairs]
+    counts = {
+        "command_acceptance": ([(int(e["intent"] == h.intent and e["slots"] == h.slots), 1) for e, h in pairs], 0.0),
+        "wer": ([(edit_distance(said, got), len(said)) for said, got in texts], 0.0),
+        "intent_accuracy": ([(int(e["intent"] == h.intent), 1) for e, h in pairs], 0.0),
+        "slot_f1": ([slot_counts(e["slots"], h.slots) for e, h in pairs], 1.0),
     }
+    found: dict[str, Any] = {}
+    for name, (counted, empty) in counts.items():
+        found[name], found[f"{name}_interval"] = clustered(counted, [e["speaker"] for e in entries], empty=empty)
+    return {**found, "one_turn": round(float(np.mean([h.turns == 1 for h in heard])), 4)}
 
 
 def listener_of(bot_name: str, engine: Engine, release: Release, pool: ClientPool | None = None) -> Listener:
@@ -236,12 +241,10 @@ def main(argv: list[str] | None = None) -> int:
     if (args.snr is None) != (args.noise is None):
         raise ParleyError("--noise and --snr belong together", where="parley evaluate slu", mend="give both or neither")
     report = asyncio.run(evaluate(args))
-    if "command_acceptance" in report:
-        low, high = report["command_acceptance_interval"]
-        print(f"command_acceptance {report['command_acceptance']:.4f} (95 % by speaker: {low:.4f} to {high:.4f})")
-    for name in ("wer", "intent_accuracy", "slot_f1", "one_turn", "recordings", "speakers", *_OUTSIDE):
+    for name in (*_FIGURES, "one_turn", "recordings", "speakers", *_OUTSIDE):
         if name in report:
-            print(f"{name} {report[name]}")
+            low, high = report.get(f"{name}_interval", (None, None))
+            print(f"{name} {report[name]}" + (f" (95 % by speaker: {low} to {high})" if low is not None else ""))
     if args.json:
         write_json(args.json, report)
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.slu import Heard, figures, interval, main, slot_f1
+from benchmarks.slu import Heard, clustered, figures, main, slot_counts
 from parley.cli.demo import SAID, synthetic_caller
 from parley.errors import ParleyError
 
@@ -27,17 +27,31 @@ def test_a_command_counts_only_when_intent_and_every_slot_are_right() -> None:
 
 
 def test_slot_f1_counts_pairs() -> None:
-    assert slot_f1([{"a": "1", "b": "2"}], [{"a": "1", "b": "3"}]) == 0.5
-    assert slot_f1([{}], [{}]) == 1.0
+    assert slot_counts({"a": "1", "b": "2"}, {"a": "1", "b": "3"}) == (2, 4)
+    assert clustered([slot_counts({}, {})], ["ann"], empty=1.0) == (1.0, (1.0, 1.0))
 
 
-def test_the_interval_is_over_speakers_not_over_recordings() -> None:
-    one_bad_speaker = [True] * 30 + [False] * 10
-    spread = interval(one_bad_speaker, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10)
-    alone = interval(one_bad_speaker, [str(n) for n in range(40)])
+def test_the_intervals_are_over_speakers_not_over_recordings() -> None:
+    one_bad_speaker = [(1, 1)] * 30 + [(0, 1)] * 10
+    found, spread = clustered(one_bad_speaker, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10, empty=0.0)
+    _, alone = clustered(one_bad_speaker, [str(n) for n in range(40)], empty=0.0)
 
+    assert found == 0.75
     assert spread[0] < alone[0] <= 0.75 <= alone[1] < spread[1]
-    assert interval([True] * 5, list("abcde")) == (1.0, 1.0)
+    assert clustered([(1, 1)] * 5, list("abcde"), empty=0.0) == (1.0, (1.0, 1.0))
+
+
+def test_every_figure_has_its_interval() -> None:
+    entries = [{"speaker": w, "text": "a latte", "intent": "order", "slots": {"drink": "latte"}} for w in "abcdefgh"]
+    heard = [Heard("a latte", "order", {"drink": "latte"}, 1)] * 7 + [Heard("latte", "", {}, 1)]
+
+    report = figures(entries, heard)
+
+    for name in ("command_acceptance", "wer", "intent_accuracy", "slot_f1"):
+        low, high = report[f"{name}_interval"]
+        assert low < report[name] < high, name
+    assert report["wer"] == pytest.approx(1 / 16, abs=1e-4)
+    assert report["slot_f1"] == pytest.approx(14 / 15, abs=1e-4)
 
 
 def test_the_command_scores_a_manifest_with_the_starter_versions(
@@ -56,7 +70,7 @@ def test_the_command_scores_a_manifest_with_the_starter_versions(
     report = json.loads(out.read_text())
     assert report["command_acceptance"] == 1.0 and report["misses"] == [] and report["wer"] == 0.0
     assert report["release"]["number"] == 1
-    assert "command_acceptance 1.0000" in capsys.readouterr().out
+    assert "command_acceptance 1.0 (95 % by speaker: 1.0 to 1.0)" in capsys.readouterr().out
     with pytest.raises(ParleyError, match="expected a release, got 'newest'"):
         main(["--manifest", str(manifest), "--release", "newest"])
 

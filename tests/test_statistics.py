@@ -245,13 +245,13 @@ def test_rankings_that_are_the_same_are_not_worse_but_not_better() -> None:
 
 
 def test_the_bootstrap_is_the_one_that_benchmarks_report() -> None:
-    from benchmarks.slu import interval
+    from benchmarks.slu import clustered
 
-    right, speakers = [True] * 30 + [False] * 10, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10
+    right, speakers = [(1, 1)] * 30 + [(0, 1)] * 10, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10
 
     low, high = cluster_bootstrap([10, 10, 10, 0], [10] * 4)
 
-    assert interval(right, speakers) == (round(low, 4), round(high, 4))
+    assert clustered(right, speakers, empty=0.0) == (0.75, (round(low, 4), round(high, 4)))
 
 
 @pytest.mark.parametrize(("gain", "discordant", "n"), [(0.05, 0.15, 400), (0.03, 0.10, 800)])
