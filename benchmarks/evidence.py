@@ -29,14 +29,14 @@ from benchmarks.paired import (
     two_sides,
 )
 from models.channel import through_codec
-from models.dataset import read_recordings, stored_digest
+from models.dataset import read_recordings, recording_digests
 from models.nlu.data import OUT_OF_SCOPE, Sizes, make_data
 from parley.audio import read_audio
 from parley.bot import Bot
 from parley.bot.load import parse_bot
 from parley.bot.replies import says, spoken_values
 from parley.errors import ParleyError
-from parley.files import sha256_file, sha256_json
+from parley.files import sha256_json
 from registry import tables as t
 from registry.gating.comparison import split_by
 from registry.gating.gate import Evidence, GoldenResult, Leak, Purpose
@@ -94,7 +94,7 @@ async def gather(
         sources: dict[str, str] = {}
         if entries and changed.keys() & {"stt", "nlu"}:
             assert materials.utterances is not None
-            items = _recording_digests(materials.utterances.parent, entries)
+            items = _recordingrecording_digests(materials.utterances.parent, entries)
             found = await _heard(sides, rules, materials, entries)
             measured.add(found)
             sources |= {"recordings": str(materials.utterances.name), "noise": str(materials.noise or "")}
@@ -109,7 +109,9 @@ async def gather(
         faults = tuple(sides.candidate.faults)
     speakers = sorted({str(e["speaker"]) for e in entries}) if items else []
     items |= {sha256(g["text"].encode()).hexdigest(): f"golden {g['id']}" for g in golden if "text" in g}
-    items |= {d: f"golden {g['id']}" for g in golden if "audio" in g for d in _digests(g["_folder"] / g["audio"])}
+    items |= {
+        d: f"golden {g['id']}" for g in golden if "audio" in g for d in recording_digests(g["_folder"] / g["audio"])
+    }
     sources["digest"] = sha256_json([sorted(pair.id for pair in measured.pairs), sorted(items)])
     lineage = _lineage(registry, candidate, changed.keys(), items, speakers)
     evidence = Evidence(
@@ -231,12 +233,8 @@ def _earlier(registry: Registry, bot: str, digest: str) -> int:
         return sum((report.get("sources") or {}).get("digest") == digest for report in reports)
 
 
-def _recording_digests(folder: Path, entries: Sequence[dict[str, Any]]) -> dict[str, str]:
-    return {d: f"utterance {e['audio']}" for e in entries for d in _digests(folder / e["audio"])}
-
-
-def _digests(recording: Path) -> tuple[str, str]:
-    return sha256_file(recording), stored_digest(recording)
+def _recordingrecording_digests(folder: Path, entries: Sequence[dict[str, Any]]) -> dict[str, str]:
+    return {d: f"utterance {e['audio']}" for e in entries for d in recording_digests(folder / e["audio"])}
 
 
 def read_golden(path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.conditions import Condition, read_noise
-from models.dataset import read_recordings
+from models.dataset import read_recordings, recording_digests
 from models.stt.evaluate import edit_distance
 from orchestrator.dialogue import Understood
 from orchestrator.hearing import Ear, HoldOver
@@ -37,10 +37,12 @@ from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
+from parley.utterances import read_utterances
 from registry.gating.statistics import cluster_bootstrap
+from registry.releasing.documents import StageVersion
 from registry.releasing.releases import Release, release_of
 
-_FIGURES = ("command_acceptance", "wer", "intent_accuracy", "slot_f1")
+FIGURES = ("command_acceptance", "wer", "intent_accuracy", "slot_f1")
 _OUTSIDE = ("outside", "false_accepts", "false_orders")
 _TAIL_S = 1.5
 """Silence after a recording, so that its last turn ends."""
@@ -206,8 +208,16 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         **figures(entries, heard),
         "bot": args.bot, "codec": args.codec, "condition": condition.name,
         "release": {"number": release.number, **{s: f"{v.model}/{v.version}" for s, v in release.stages.items()}},
+        "learned_from": sum(learned_from(site.repo_dir, release.stages["stt"], args.manifest.parent, entries)),
         "misses": misses(entries, heard),
     }  # fmt: skip
+
+
+def learned_from(repo: Path, ref: StageVersion, folder: Path, entries: Sequence[dict[str, Any]]) -> list[bool]:
+    """Which recordings a version learned from, or chose its weights by: all that it knows but its own test rows."""
+    known = read_utterances(repo / ref.model / str(ref.version))
+    learned = {row.sha256 for row in known.rows if row.split != "test"} if known else set()
+    return [not learned.isdisjoint(recording_digests(folder / entry["audio"])) for entry in entries]
 
 
 def misses(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> list[dict[str, Any]]:
@@ -241,10 +251,12 @@ def main(argv: list[str] | None = None) -> int:
     if (args.snr is None) != (args.noise is None):
         raise ParleyError("--noise and --snr belong together", where="parley evaluate slu", mend="give both or neither")
     report = asyncio.run(evaluate(args))
-    for name in (*_FIGURES, "one_turn", "recordings", "speakers", *_OUTSIDE):
+    for name in (*FIGURES, "one_turn", "recordings", "speakers", *_OUTSIDE):
         if name in report:
             low, high = report.get(f"{name}_interval", (None, None))
             print(f"{name} {report[name]}" + (f" (95 % by speaker: {low} to {high})" if low is not None else ""))
+    if known := report["learned_from"]:
+        print(f"The STT learned from {known} of these recordings: how it does with other callers, these cannot tell.")
     if args.json:
         write_json(args.json, report)
     return 0

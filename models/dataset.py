@@ -375,6 +375,15 @@ def stored_digest(recording: Path) -> str:
         return sha256_file(file)
 
 
+def recording_digests(recording: Path) -> tuple[str, str]:
+    """The digests by which a version may know a recording: of the file itself, and as a dataset stores it.
+
+    Raises:
+        ParleyError: it is not telephone audio; says how to convert it.
+    """
+    return sha256_file(recording), stored_digest(recording)
+
+
 def _write_flac(path: Path, pcm: Pcm) -> None:
     partial = path.with_name(f".{path.name}")
     soundfile.write(str(partial), pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")

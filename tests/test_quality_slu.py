@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +13,21 @@ import soundfile
 
 from benchmarks.quality import slu
 from benchmarks.quality.conditions import CLEAN, GRID, Condition
+from benchmarks.quality.ears import Ear, ear_for
 from benchmarks.quality.outside import digit_strings
 from benchmarks.quality.report import markdown
+from benchmarks.quality.slu_errors import by_speaker_and_slot, error_analysis
 from benchmarks.quality.sphinx import jsgf
-from benchmarks.slu import Heard, figures
+from benchmarks.slu import Heard, figures, learned_from
 from models.channel import active_rms
-from parley.audio import SAMPLE_RATE
+from models.dataset import fold_of, recording_digests, split_of
+from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.cli.demo import SAID, synthetic_caller
 from parley.errors import ParleyError
+from parley.settings import settings
+from parley.utterances import read_utterances, write_utterances
+from registry.releasing.releases import release_of
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
 
@@ -91,3 +99,62 @@ def test_a_report_of_the_starter_versions_resumes(tmp_path: Path, monkeypatch: p
     assert report["results"]["heard"]["clean"]["command_acceptance"] == 1.0
     assert report["results"]["given"]["clean"]["by_speaker"] == {"synthetic": [1, 1]}
     assert (tmp_path / "out" / "slu.png").is_file() and "| clean | 100.0% |" in markdown(report)
+
+
+def test_a_run_is_judged_on_the_people_it_kept() -> None:
+    async def hear(entry: dict[str, Any], pcm: Pcm) -> Heard:
+        return Heard("", "", {}, 0)
+
+    people = [f"p{n}" for n in range(60)]
+    folds = [Ear(hear, str(n)) for n in range(4)]
+
+    assert all(ear_for([Ear(hear)], who) is not None for who in people)
+    assert {who for who in people if Ear(hear, "none").judged_on(who)} == {
+        w for w in people if split_of(w, 7) == "test"
+    }
+    for who in people:
+        found = ear_for(folds, who)
+        assert (found.fold if found else "4") == str(fold_of(who, 7))
+
+
+def test_a_release_is_not_judged_on_what_it_learned_from(tmp_path: Path) -> None:
+    site = settings()
+    version = release_of(site, "barista").stages["stt"]
+    known = read_utterances(site.repo_dir / version.model / str(version.version))
+    assert known is not None
+    (tmp_path / "a.wav").write_bytes(synthetic_caller(tmp_path)[0].read_bytes())
+    entries = [{"audio": "a.wav", "speaker": "ann", "text": "", "intent": "", "slots": {}}]
+    row = replace(next(r for r in known.rows if r.split == "train"), sha256=recording_digests(tmp_path / "a.wav")[1])
+    folder = tmp_path / version.model / str(version.version)
+    folder.mkdir(parents=True)
+
+    write_utterances(folder, replace(known, rows=(row,)))
+    assert learned_from(tmp_path, version, tmp_path, entries) == [True]
+    write_utterances(folder, replace(known, rows=(replace(row, split="test"),)))
+    assert learned_from(tmp_path, version, tmp_path, entries) == [False]
+    assert learned_from(site.repo_dir, version, tmp_path, entries) == [False]
+
+
+def test_errors_are_counted_by_speaker_slot_and_confusion() -> None:
+    entry = {"speaker": "ann", "text": "", "intent": "order", "slots": {"drink": "latte", "size": "small"}}
+    heard = [
+        Heard("", "order", {"drink": "latte", "size": "small"}, 1),
+        Heard("", "order", {"drink": "mocha", "size": "small"}, 1),
+        Heard("", "", {}, 0),
+    ]
+
+    found = by_speaker_and_slot([entry] * 3, heard)
+    lines = "\n".join(error_analysis({"clean": found, "mean of SNRs": {}}))
+
+    assert found["by_speaker"] == {"ann": [1, 3]} and found["by_slot"] == {"drink": [1, 3], "size": [2, 3]}
+    assert found["confused"] == {"drink: latte -> mocha": 1, "drink: latte -> nothing": 1, "size: small -> nothing": 1}
+    assert "| clean | 66.7% of 3 | 33.3% of 3 |" in lines and "ann 33% of 3" in lines
+
+
+def test_the_mean_over_snrs_has_an_interval_by_speaker() -> None:
+    done = {f"SNR {snr} dB": {"by_speaker": {"ann": [8, 10], "ben": [snr // 3, 10]}} for snr in (6, 9, 12)}
+
+    mean = slu.mean_of_snrs(done)
+
+    assert mean["snrs"] == 3 and mean["command_acceptance"] == pytest.approx((24 + 2 + 3 + 4) / 60, abs=1e-4)
+    assert mean["command_acceptance_interval"] == (0.3, 0.8)

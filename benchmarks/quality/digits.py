@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.quality.conditions import CLEAN, GRID, Condition, read_noise
 from benchmarks.quality.digits_figures import Heard, figures
 from benchmarks.quality.digits_report import write_report, write_samples
-from benchmarks.quality.slu import RunPool
+from benchmarks.quality.ears import RunPool
 from benchmarks.quality.sphinx import Sphinx
 from benchmarks.slu import Listener
 from models.digits import Spoken, read_takes, strings

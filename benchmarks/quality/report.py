@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 
+from benchmarks.quality.slu_errors import error_analysis
 from parley.files import write_atomic
 
 matplotlib.use("Agg")
@@ -35,7 +36,7 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     for system, results in report["results"].items():
         lines += [_line(_TITLES.get(system, system), name, row) for name, row in results.items() if row]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *error_analysis(report["results"].get("heard", {}))])
 
 
 def _line(system: str, name: str, row: dict[str, Any]) -> str:
