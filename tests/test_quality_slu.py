@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ from models.channel import active_rms
 from models.dataset import fold_of, recording_digests, split_of
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
+from parley.bundle import read_manifest
 from parley.cli.demo import SAID, synthetic_caller
 from parley.errors import ParleyError
+from parley.runs import Run
 from parley.settings import settings
 from parley.utterances import read_utterances, write_utterances
 from registry.releasing.releases import release_of
+from registry.versions.card import model_card
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
 
@@ -158,3 +162,18 @@ def test_the_mean_over_snrs_has_an_interval_by_speaker() -> None:
 
     assert mean["snrs"] == 3 and mean["command_acceptance"] == pytest.approx((24 + 2 + 3 + 4) / 60, abs=1e-4)
     assert mean["command_acceptance_interval"] == (0.3, 0.8)
+
+
+def test_the_figures_go_to_a_models_card(tmp_path: Path) -> None:
+    site = settings()
+    version = release_of(site, "barista").stages["stt"]
+    run = Run.create(tmp_path / "run", "stt", "barista", {}, 7)
+    shutil.copytree(site.repo_dir / version.model / str(version.version), run.bundle_path)
+    row = {"command_acceptance": 0.97, "command_acceptance_interval": [0.95, 0.98], "misses": [{"said": "a latte"}]}
+    report = {"runs": ["runs/fold0"], "results": {"heard": {"clean": row, "mean of SNRs": {}}, "given": {"clean": row}}}
+
+    slu.write_card(report, run)
+
+    card = model_card(read_manifest(run.bundle_path))
+    assert "| cross-validation.clean | command_acceptance | 0.97 |" in card
+    assert "a latte" not in card
