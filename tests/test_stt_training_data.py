@@ -13,6 +13,7 @@ import pytest
 from models.channel import active_rms, lose_packets, place_noise
 from models.dataset import Dataset, Row, fold_of, fold_split
 from models.noises import NoiseBank
+from models.stt import confidence, export
 from models.stt.augment import Disturbance, disturb
 from models.stt.confidence import choose_threshold
 from models.stt.network import LABELS
@@ -21,6 +22,7 @@ from models.stt.splice import Splicer
 from models.stt.train import fold_name
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, write_wav
 from parley.errors import ParleyError
+from parley.runs import Run
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
 
@@ -161,6 +163,29 @@ def test_a_fold_is_one_of_those_there_are_or_leaves_a_speaker_out() -> None:
     for wrong in ("5", "1+", "+1", "without:", "ann"):
         with pytest.raises(argparse.ArgumentTypeError, match="without:SPEAKER"):
             fold_name(wrong)
+
+
+def test_a_release_is_as_sure_as_its_folds_were_on_people_they_never_heard(tmp_path: Path) -> None:
+    sure, unsure = [(-n / 16, True) for n in range(40)], [(-2.0 - n / 8, False) for n in range(20)]
+    for name, points in (("fold0", sure), ("fold1", unsure)):
+        (tmp_path / name).mkdir()
+        confidence.write_points(tmp_path / name, points)
+
+    pooled = confidence.read_points([tmp_path / "fold0", tmp_path / "fold1"])
+
+    assert pooled == sure + unsure
+    assert confidence.fit(pooled)["slope"] > 0 and confidence.fit(pooled)["fitted_on"] == 60
+    with pytest.raises(ParleyError, match="export stt"):
+        confidence.read_points([tmp_path])
+
+
+def test_a_release_is_not_exported_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody = Dataset(tmp_path, "", (Row("a", "", "", 1.0, "ann", "train", "recording", "one", "", {}, 0.0, 1.0),))
+    monkeypatch.setattr(export, "load_network", lambda run: None)
+    monkeypatch.setattr(export, "split_as_trained", lambda run: everybody)
+
+    with pytest.raises(ParleyError, match="learned from everybody.*--confidence"):
+        export.export(Run.create(tmp_path / "run", "stt", "barista", {"fold": "all"}, 7), "fp32")
 
 
 def test_realignment_takes_the_form_that_was_said() -> None:

@@ -7,7 +7,9 @@ a hundred of the right transcripts: what it refuses of other speech is then as m
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +22,50 @@ from models.stt.augment import Disturbance, disturb
 from models.stt.client import SttClient
 from models.stt.evaluate import decode
 from parley.audio import SAMPLE_RATE, Pcm
+from parley.errors import ParleyError
+from parley.files import write_json
 from parley.serving.onnx_engine import OnnxEngine
 
+POINTS = "margins.json"
 _LOST_SHARE = 0.01
 _THRESHOLDS = (0.1, 0.7)
 _CALLS = Disturbance(noisy=1.0, snr_db=(5.0, 30.0))
 
 
-async def calibrate(bundle: Path, dataset: Dataset, seed: int = 7) -> dict[str, float]:
-    """Fit on dev: right transcripts against wrong ones and speech outside the grammar, clean and in noise."""
+Points = list[tuple[float, bool]]
+"""Margin of a transcript, and whether it was right."""
+
+
+async def measure(bundle: Path, dataset: Dataset, seed: int = 7) -> Points:
+    """Decode dev: people and voices in the grammar, and speech outside it, clean and in noise."""
     rows = dataset.split("dev", "recording")
     rows = [r for r in rows if r.text][:80] + dataset.split("dev", "synthetic")[:150]
     async with OnnxEngine.from_bundle(bundle) as engine:
         client = SttClient(bundle, engine, "", 1)
-        points = [await _margin(client, row, pcm) for row, pcm in _heard(dataset, rows, seed)]
+        return [await _margin(client, row, pcm) for row, pcm in _heard(dataset, rows, seed)]
+
+
+def write_points(path: Path, points: Points) -> None:
+    """Keep what was measured: a run that learned from everybody fits its confidence on that of its folds."""
+    write_json(path / POINTS, [[round(margin, 4), right] for margin, right in points])
+
+
+def read_points(runs: Sequence[Path]) -> Points:
+    """What the exports of several runs measured.
+
+    Raises:
+        ParleyError: one was not exported.
+    """
+    points: Points = []
+    for run in runs:
+        if not (run / POINTS).is_file():
+            raise ParleyError(f"no {POINTS}", where=str(run), mend=f"parley export stt {run}")
+        points += [(float(margin), bool(right)) for margin, right in json.loads((run / POINTS).read_text())]
+    return points
+
+
+def fit(points: Points) -> dict[str, float]:
+    """Offset, slope and threshold: right transcripts against wrong ones and speech outside the grammar."""
     margins, right = np.array([m for m, _ in points]), np.array([r for _, r in points], dtype=np.float64)
     offset, slope = fit_logistic(margins, right)
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from models import exporting
 from models.dataset import Dataset, load_split
 from models.pronunciation import pronunciations
+from models.stt import confidence
 from models.stt.client import save_graph
-from models.stt.confidence import calibrate
 from models.stt.network import HOP, LABELS, STRIDE, SttConfig, SttNetwork
 from models.training import environment, git_lineage, load_checkpoint
 from models.weights import matching_nodes
@@ -29,6 +30,7 @@ from parley.bot import load_bot
 from parley.bot.grammar import Grammar
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
+from parley.errors import ParleyError
 from parley.runs import Run
 from parley.utterances import Utterance, Utterances
 
@@ -69,23 +71,33 @@ def split_as_trained(run: Run) -> Dataset:
     return load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
 
 
-def export(run: Run, precision: str, *, tensorrt: bool = False) -> Path:
-    """Write RUN/bundle.
+def export(run: Run, precision: str, *, tensorrt: bool = False, confidence_of: Sequence[Path] = ()) -> Path:
+    """Write RUN/bundle. ``confidence_of``: runs of the same recipe on whose people its confidence is fitted.
 
     Raises:
-        ParleyError: parity is off, or a TensorRT plan is asked for without a GPU.
+        ParleyError: parity is off, a TensorRT plan is asked for without a GPU, or the run learned from everybody and
+            no other runs are given.
     """
     network, dataset = load_network(run), split_as_trained(run)
+    people = {row.split for row in dataset.rows if row.source == "recording"}
+    if people == {"train"} and not confidence_of:
+        raise ParleyError(
+            "the run learned from everybody recorded: there is nobody to fit its confidence on", where=str(run.path),
+            mend="--confidence RUN ...: exported runs of the same recipe that kept people apart (its folds)",
+        )  # fmt: skip
     with exporting.staged(run.bundle_path) as bundle:
-        manifest = _export_into(bundle, run, network, dataset, precision, tensorrt=tensorrt)
+        manifest = _export_into(
+            bundle, run, network, dataset, precision, tensorrt=tensorrt, confidence_of=confidence_of
+        )
     size = (run.bundle_path / "model.onnx").stat().st_size
     run.figures(precision=precision, confidence=manifest.constants["confidence"], bundle_bytes=size)
     return run.bundle_path
 
 
 def _export_into(
-    bundle: Path, run: Run, network: SttNetwork, dataset: Dataset, precision: str, *, tensorrt: bool
-) -> Manifest:
+    bundle: Path, run: Run, network: SttNetwork, dataset: Dataset, precision: str, *, tensorrt: bool,
+    confidence_of: Sequence[Path],
+) -> Manifest:  # fmt: skip
     config, model, step = network.config, bundle / "model.onnx", Step(network).eval()
     example = (torch.zeros(2, config.chunk_samples, dtype=torch.int16), network.initial_state(2))
     dynamic = {name: {0: "batch"} for name in (*_INPUTS, *_OUTPUTS)}
@@ -108,7 +120,12 @@ def _export_into(
     exporting.list_utterances(bundle, learned, run.params["dataset_digest"], str(dataset.path))
     manifest = write_bundle(bundle, _manifest(run, network, dataset, {**parity, "precision": precision}))
     # The confidence is fitted by decoding with the bundle itself, so it is written in a second pass.
-    constants = {**manifest.constants, "confidence": asyncio.run(calibrate(bundle, dataset))}
+    if confidence_of:
+        points = confidence.read_points(confidence_of)
+    else:
+        points = asyncio.run(confidence.measure(bundle, dataset))
+        confidence.write_points(run.path, points)
+    constants = {**manifest.constants, "confidence": confidence.fit(points)}
     return write_bundle(bundle, manifest.model_copy(update={"constants": constants}))
 
 
@@ -179,8 +196,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--precision", choices=exporting.PRECISIONS, default="fp32")
     parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs a GPU)")
+    say = "fit it on what these exported runs measured: for a run that learned from everybody"
+    parser.add_argument("--confidence", type=Path, nargs="+", default=[], metavar="RUN", help=say)
     args = parser.parse_args(argv)
-    print(export(Run.open(args.run), args.precision, tensorrt=args.tensorrt))
+    print(export(Run.open(args.run), args.precision, tensorrt=args.tensorrt, confidence_of=args.confidence))
 
 
 if __name__ == "__main__":
