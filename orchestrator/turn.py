@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.vad import Vad, VadParams
+from orchestrator.vad import Vad, VoiceActivity
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
 
 
@@ -79,9 +79,9 @@ TurnEvent = SpeechStarted | SpeechAudio | BargeIn | EndOfTurn | NoInput
 class TurnTaker:
     """Who has the floor, in one call. Feed it every inbound sample."""
 
-    def __init__(self, params: TurnParams | None = None, vad: VadParams | None = None) -> None:
+    def __init__(self, params: TurnParams | None = None, vad: VoiceActivity | None = None) -> None:
         self.params = params or TurnParams()
-        self._vad = Vad(vad)
+        self._vad = vad or Vad()
         self._rest = np.zeros(0, dtype=np.int16)
         self._preroll: deque[Pcm] = deque(maxlen=max(1, ms_to_samples(self.params.preroll_ms) // FRAME_SAMPLES))
         self.samples = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ from numpy.typing import NDArray
 from models.vad.client import Detector, power
 from orchestrator.energy import EnergyDetector, EnergyParams, frame_levels
 from parley.audio import FRAME_SAMPLES, Pcm
+
+
+class VoiceActivity(Protocol):
+    """What turn taking listens by."""
+
+    def push(self, pcm: Pcm) -> list[bool]:
+        """Whether each frame of ``pcm`` holds speech. int16, a whole number of 160-sample frames."""
+        ...
 
 
 @dataclass(frozen=True)

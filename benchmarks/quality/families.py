@@ -87,6 +87,11 @@ def _slu(place: Place) -> list[Step]:
     return [made, [*command, "--outside", str(outside / "manifest.jsonl")]]
 
 
+def _turns(place: Place) -> list[Step]:
+    recordings, noise = place.data_at("barista/manifest.jsonl"), place.data_at("barista/noise_kitchen.flac")
+    return [["benchmarks.quality.turns", "--manifest", str(recordings), "--noise", str(noise), "--out", str(place.out)]]
+
+
 def _digits(place: Place) -> list[Step]:
     data = place.data_at("digits/audio")
     place.runs_at("digits-*", "train and export a run for each speaker left out (docs/quality-digits.md)")
@@ -127,6 +132,7 @@ def _speed(place: Place) -> list[Step]:
 
 FAMILIES = (
     Family("slu", "STT and NLU on real callers", "benchmarks.quality.slu", _slu),
+    Family("turns", "Turns of real callers", "benchmarks.quality.turns", _turns),
     Family("digits", "Strings of digits", "benchmarks.quality.digits", _digits),
     Family("nlu", "NLU on public corpora", "benchmarks.quality.nlu", _nlu),
     Family("nlg", "NLG on cleaned E2E", "benchmarks.quality.nlg", _nlg),
