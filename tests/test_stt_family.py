@@ -124,6 +124,7 @@ def test_the_bundle_binds_files_contract_and_lineage(run: Run, dataset: Dataset)
     assets = {"grammar.json", "lexicon.json", "utterances.tsv"}
     assert manifest.model == "barista_stt" and set(manifest.files) == {"model.onnx"} | assets
     assert manifest.lineage.dataset_digest == dataset.digest
+    assert not any(str(value).startswith("/") for value in manifest.lineage.params.values())
     assert manifest.parity["inputs_checked"] > 0 and max(manifest.parity["max_abs_error"].values()) <= 1e-4
     assert manifest.inputs[1].dims == manifest.outputs[1].dims == [SMALL.state_size()]
     assert manifest.constants["chunk_samples"] * 1000 / 8000 <= 320

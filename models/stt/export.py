@@ -132,7 +132,8 @@ def _export_into(
 def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str, Any]) -> Manifest:
     config = network.config
     frames = config.chunk_samples // (STRIDE * HOP)
-    params = {k: v for k, v in run.params.items() if k != "data"}
+    # Where things lay on the machine that trained is nobody's business elsewhere.
+    params = {k: Path(v).name if k in ("init", "noise") else v for k, v in run.params.items() if k != "data"}
     return Manifest(
         family="stt",
         bot=run.params["bot"],
