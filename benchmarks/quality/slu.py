@@ -103,7 +103,7 @@ def write_card(report: dict[str, Any], run: Run) -> None:
     keys += ["recordings", "speakers", "false_accepts", "false_orders", "snrs"]
     results = report["results"].get("heard", {})
     slices = {name.replace(".", ","): {k: row[k] for k in keys if k in row} for name, row in results.items() if row}
-    title = "cross-validation" if report["runs"] else "release"
+    title = "people kept apart" if len(report["runs"]) == 1 else "cross-validation" if report["runs"] else "release"
     manifest = read_manifest(run.bundle_path)
     evaluation = {**manifest.evaluation, title: slices}
     write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": evaluation}))
