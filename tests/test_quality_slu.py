@@ -170,7 +170,10 @@ def test_the_figures_go_to_a_models_card(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", "stt", "barista", {}, 7)
     shutil.copytree(site.repo_dir / version.model / str(version.version), run.bundle_path)
     row = {"command_acceptance": 0.97, "command_acceptance_interval": [0.95, 0.98], "misses": [{"said": "a latte"}]}
-    report = {"runs": ["runs/fold0", "runs/fold1"], "results": {"heard": {"clean": row, "mean of SNRs": {}}, "given": {"clean": row}}}
+    report = {
+        "runs": ["runs/fold0", "runs/fold1"],
+        "results": {"heard": {"clean": row, "mean of SNRs": {}}, "given": {"clean": row}},
+    }
 
     slu.write_card(report, run)
 
