@@ -100,7 +100,7 @@ def mean_of_snrs(done: dict[str, Any]) -> dict[str, Any]:
 def write_card(report: dict[str, Any], run: Run) -> None:
     """Put what a call hears into a run's bundle, a slice a condition: for the model card of its version."""
     keys = [f"{name}{end}" for name in FIGURES for end in ("", "_interval")]
-    keys += ["recordings", "speakers", "false_accepts", "false_orders", "snrs"]
+    keys += ["recordings", "speakers", "outside", "false_accepts", "false_orders", "snrs"]
     results = report["results"].get("heard", {})
     slices = {name.replace(".", ","): {k: row[k] for k in keys if k in row} for name, row in results.items() if row}
     title = "people kept apart" if len(report["runs"]) == 1 else "cross-validation" if report["runs"] else "release"
