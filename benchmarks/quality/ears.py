@@ -98,7 +98,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
     ears = []
     for path in runs:
         run = Run.open(path)
-        fold = str(run.params.get("fold"))
+        fold = str(run.params.get("fold", "none"))
         if fold not in ("none", *map(str, range(5))) or not run.bundle_path.is_dir():
             raise ParleyError(
                 "not an exported run that kept people for testing", where=str(path),
