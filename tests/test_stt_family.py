@@ -53,6 +53,7 @@ def _train(dataset: Dataset, out: Path, steps: int, monkeypatch: pytest.MonkeyPa
         batch=4,
         lr=2e-3,
         fold="none",
+        noise=None,
         init=None,
         gate=4,
         average=0.9995,
