@@ -112,8 +112,7 @@ def test_two_calls_at_once_are_both_taken_to_their_end(site: Settings, models: F
     assert (first.end, second.end) == ("goodbye", "handover")
     assert fallbacks == {}
     waits = [said.voice_to_voice_ms for said in first.said + second.said]
-    # No more than that: a caller who is late sends the silence in a burst, and is answered the sooner.
-    assert all(wait is not None and wait > 0 for wait in waits), waits
+    assert all(wait is not None and wait >= 300 for wait in waits), waits
     stereo, rate = soundfile.read(wav)
     assert rate == SAMPLE_RATE and stereo.shape[1] == 2 and np.abs(stereo).max(axis=0).min() > 0.1
     assert png.read_bytes().startswith(b"\x89PNG")

@@ -167,7 +167,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
         ParleyError: data or a run is missing, or the report in ``--out`` is of other strings.
     """
     recipe = Recipe(args.per_length, args.at_eight, args.seed)
-    made, noise, path = strings_of(args.data, recipe), read_noise(args.noise), args.out / "digits.json"
+    made, noise, path = strings_of(args.data, recipe), read_noise(args.noise, "second"), args.out / "digits.json"
     args.out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"results": {}}
     if report.get("recipe", asdict(recipe)) != asdict(recipe):

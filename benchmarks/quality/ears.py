@@ -1,8 +1,8 @@
 """Who hears which recording: a release hears everybody, a run of the cross-validation whom it never learned from.
 
-async with AsyncExitStack() as stack:
-    ears = await make_ears("heard", "barista", runs, stack)
-    heard = await unheard(ears, folder, entries)[0][1].hear(entry, pcm)
+    async with AsyncExitStack() as stack:
+        ears = await make_ears("heard", "barista", runs, stack)
+        heard = await unheard(ears, folder, entries)[0][1].hear(entry, pcm)
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmarks.quality.sphinx import Sphinx, jsgf
 from benchmarks.slu import Heard, learned_from, listener_of
-from models.channel import Part
 from models.dataset import fold_of, split_of
 from models.stt.client import SttClient
 from models.stt.evaluate import decode
@@ -152,8 +151,3 @@ def unheard(ears: Sequence[Ear], folder: Path, entries: Sequence[dict[str, Any]]
             mend="recordings of other people, or --runs with the runs of a cross-validation",
         )  # fmt: skip
     return found
-
-
-def noise_part(runs: Sequence[Path]) -> Part:
-    """The half of the noise that runs did not train on; all of it where none of them trained on any."""
-    return "second" if any(Run.open(path).params.get("noise") for path in runs) else "whole"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.conditions import CLEAN, GRID, NOISY, Condition, read_noise
-from benchmarks.quality.ears import Ear, make_ears, noise_part, unheard
+from benchmarks.quality.ears import Ear, make_ears, unheard
 from benchmarks.quality.report import write_report
 from benchmarks.quality.slu_errors import by_speaker_and_slot
 from benchmarks.slu import FIGURES, clustered, figures, misses
@@ -44,7 +44,8 @@ OUTSIDE_CONDITIONS = (CLEAN, Condition(snr_db=12.0))
 
 async def measure(ears: Sequence[Ear], condition: Condition, args: argparse.Namespace, label: str) -> dict[str, Any]:
     """The figures of one system under one condition."""
-    noise, folder = read_noise(args.noise, noise_part(args.runs)), args.manifest.parent
+    # Voice activity, and runs with --noise, have heard the first half of the kitchen's.
+    noise, folder = read_noise(args.noise, "second"), args.manifest.parent
     judged = [(folder, *pair) for pair in unheard(ears, folder, read_recordings(args.manifest))]
     if args.outside and condition in OUTSIDE_CONDITIONS:
         judged += [(args.outside.parent, entry, ears[0]) for entry in read_recordings(args.outside)]
@@ -67,7 +68,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ParleyError("it holds other runs' results", where=str(path), mend="give another --out, or delete it")
     report |= {
         "command": " ".join(["python -m benchmarks.quality.slu", *sys.argv[1:]]), "environment": environment(),
-        "runs": runs, "noise_part": noise_part(args.runs), **git_lineage(),
+        "runs": runs, "noise_part": "second", **git_lineage(),
     }  # fmt: skip
     conditions = [c for c in GRID if args.noise or c.snr_db is None]
     for system in args.systems.split(","):
@@ -115,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="recordings, as JSON lines")
     parser.add_argument("--outside", type=Path, help="manifest of speech that is no request")
-    parser.add_argument("--noise", type=Path, help="noise of a place; without it there are no SNRs")
+    parser.add_argument("--noise", type=Path, help="noise of a place; its second half is used")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="exported runs, one a fold")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="separated by commas")
     parser.add_argument("--only", default="", help="names of conditions, separated by semicolons")

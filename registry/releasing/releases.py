@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from registry.home import Registry
 
 SEED = "release.json"
-
-
 POINTERS = ("champion", "candidate", "previous")
 
 
