@@ -1,8 +1,8 @@
 """Who hears which recording: a release hears everybody, a run of the cross-validation whom it never learned from.
 
-    async with AsyncExitStack() as stack:
-        ears = await make_ears("heard", "barista", runs, stack)
-        heard = await unheard(ears, folder, entries)[0][1].hear(entry, pcm)
+async with AsyncExitStack() as stack:
+    ears = await make_ears("heard", "barista", runs, stack)
+    heard = await unheard(ears, folder, entries)[0][1].hear(entry, pcm)
 """
 
 from __future__ import annotations
