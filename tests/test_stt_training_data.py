@@ -67,6 +67,17 @@ def test_a_noisy_call_has_the_level_and_the_ratio_that_were_drawn(bank: NoiseBan
     assert 20 * np.log10(active_rms(heard) / 32768) == pytest.approx(-23, abs=0.5)
 
 
+@pytest.mark.parametrize(("share", "faint"), [(0.0, 0.02), (1.0, 0.24)])
+def test_a_share_of_the_calls_is_as_faint_as_any(bank: NoiseBank, share: float, faint: float) -> None:
+    rng = random.Random(5)
+    calls = Disturbance(noisy=0.0, room=0.0, lost=0.0, overloaded=0.0, any_level=share)
+
+    levels = [20 * np.log10(active_rms(disturb(_TONE, rng, bank, calls)) / 32768) for _ in range(100)]
+
+    assert np.mean(np.array(levels) < -40) == pytest.approx(faint, abs=0.12)
+    assert min(levels) > -51
+
+
 def test_silence_becomes_noise_alone(bank: NoiseBank) -> None:
     assert disturb(np.zeros(8000, np.int16), random.Random(2), bank).any()
 

@@ -29,7 +29,9 @@ class Disturbance:
     """Share of calls that lose packets, 1 to 12 % of them."""
     overloaded: float = 0.07
     level_dbfs: tuple[float, float] = (-50.0, -8.0)
-    """Level of active speech."""
+    """Level of active speech: mostly a usual one, about -23."""
+    any_level: float = 0.3
+    """Share of calls at any level of that range, as likely the faintest as the loudest."""
 
 
 def disturb(pcm: Pcm, rng: random.Random, bank: NoiseBank, how: Disturbance | None = None) -> Pcm:
@@ -58,8 +60,9 @@ def disturb(pcm: Pcm, rng: random.Random, bank: NoiseBank, how: Disturbance | No
 
 
 def _level_dbfs(draw: np.random.Generator, how: Disturbance) -> float:
-    """Mostly a usual level, sometimes a far one."""
     low, high = how.level_dbfs
+    if how.any_level and draw.random() < how.any_level:
+        return float(draw.uniform(low, high))
     return float(np.clip(draw.normal(-23, 8), low, high))
 
 

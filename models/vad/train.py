@@ -31,7 +31,7 @@ _FRAMES = _SECONDS * SAMPLE_RATE // FRAME_SAMPLES
 _BELOW_PEAK_DB = 36.0
 _BRIDGED = 8
 """Gaps of up to 160 ms within speech are speech."""
-_CALLS = Disturbance(noisy=0.85, snr_db=(0.0, 35.0), room=0.3, lost=0.15, overloaded=0.05)
+_CALLS = Disturbance(noisy=0.85, snr_db=(0.0, 35.0), room=0.3, lost=0.15, overloaded=0.05, any_level=0.0)
 
 
 class VadNetwork(nn.Module):
