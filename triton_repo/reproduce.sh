@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Train, export, measure the starter versions again; `parley publish` then makes them the next versions.
-# Usage: bash triton_repo/reproduce.sh [recordings/manifest.jsonl]
-# Everything resumes: run it again after an interruption.
+# Usage: bash triton_repo/reproduce.sh [recordings/manifest.jsonl [noise.flac others.txt]]
+#   noise.flac   what is heard where the bot answers, 8 kHz; its first half is trained on
+#   others.txt   sentences that are no request, one a line, lower case
+# Version 2 of barista_stt needs all three. Everything resumes: run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
@@ -21,4 +23,5 @@ for run in stt-barista nlu-barista nlg-barista tts-barista nlu-bank nlg-bank; do
     $parley export "${run%%-*}" "runs/$run"
     $parley evaluate "${run%%-*}" "runs/$run"
 done
+[ $# -ge 3 ] && bash triton_repo/reproduce_stt_2.sh "$@"
 echo "Publish with: parley publish runs/stt-barista runs/nlu-barista ..."

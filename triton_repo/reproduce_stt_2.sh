@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Version 2 of barista_stt, from the run that version 1 is, and its cross-validation: about ten hours of one core.
+# Usage: bash triton_repo/reproduce_stt_2.sh recordings/manifest.jsonl noise.flac others.txt   (reproduce.sh says what these are)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export OMP_NUM_THREADS=1
+parley=.venv/bin/parley recordings=$1 noise=$2 others=$3
+data=datasets/barista2
+
+$parley dataset --bot barista --out $data --synthetic 10000 --seed 7 --others "$others" --recordings "$recordings" \
+    --licence "Apache-2.0 (Picovoice speech-to-intent-benchmark); synthetic speech"
+[ -f $data/words.json ] || .venv/bin/python -m models.stt.splice $data
+
+train() { # name, fold, run to begin with, steps, and what differs
+    local name=$1 fold=$2 init=$3 steps=$4
+    shift 4
+    $parley train stt --bot barista --data $data --out "runs/$name" --fold "$fold" --init "runs/$init" --steps "$steps" \
+        --freeze-at 0 --patience 99 --resume "$@"
+}
+kitchen=(--noise "$noise" --average 0.999)
+
+# Other sentences, so that they can be refused; then everybody's recordings and the place's noise.
+train warm none stt-barista 2000 --gate 0 --lr 1e-3 --average 0.998
+train stt-barista-first all warm 5000 --gate 0 --lr 1e-3 "${kitchen[@]}"
+train stt-barista-2 all stt-barista-first 3000 --gate 0 --lr 1e-3 --seed 8 "${kitchen[@]}"
+
+# Each fold's people are kept apart from everything that its run began with. (`base` was stopped there, before its steps
+# were made small, which this call does.)
+$parley train stt --bot barista --data $data --out runs/base --fold synthetic --steps 5000 --resume
+for folds in 1+2 3+4; do
+    train "base$folds" "$folds" base 5000 --lr 1.5e-3 "${kitchen[@]}"
+done
+train fold0 0 warm 2500 --gate 0 --lr 1e-3 "${kitchen[@]}"
+train fold1 1 base1+2 2500 --lr 1e-3 "${kitchen[@]}"
+train fold2 2 base1+2 2500 --lr 1e-3 "${kitchen[@]}"
+train fold3 3 base3+4 2500 --lr 1e-3 "${kitchen[@]}"
+train fold4 4 base3+4 2500 --lr 1e-3 "${kitchen[@]}"
+
+for n in 0 1 2 3 4; do
+    $parley export stt "runs/fold$n"
+done
+$parley export stt runs/stt-barista-2 --confidence runs/fold[0-4]
+$parley evaluate stt runs/stt-barista-2
