@@ -16,13 +16,11 @@ from models.nlu.fit import FitParams, fit
 from parley.command import exit_with
 from parley.errors import ParleyError
 
-_SLOTS = FitParams(
-    epochs=16, width=128, swap=0.2, blank=0.3, dropout=0.4, word_drop=0.5, batch=48, lr=3e-3, lexicon=True
-)
+_SLOTS = FitParams(epochs=16, width=128, swap=0.2, dropout=0.4, word_drop=0.2, batch=48, lr=3e-3, lexicon=True)
 _INTENTS = FitParams(epochs=16, width=128, recurrent=0, dropout=0.4, batch=48, linear=16384)
 RECIPES = {
-    "snips": _SLOTS,
-    "atis": replace(_SLOTS, epochs=20, tag_weight=0.3, batch=32, lr=2e-3),
+    "snips": replace(_SLOTS, sentence_dropout=True),
+    "atis": replace(_SLOTS, epochs=20, swap=0.1, tag_weight=0.3, batch=32, lr=2e-3),
     "banking77": _INTENTS,
     "clinc150": _INTENTS,
 }
