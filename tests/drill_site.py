@@ -11,10 +11,11 @@ from pathlib import Path
 import onnx
 from onnx import helper
 from rich.console import Console
+from starters import copy_starters
 
 from orchestrator.app import RunningApp
 from orchestrator.calls import Recording, load_recording
-from parley.bundle import FAMILIES, read_manifest, write_bundle
+from parley.bundle import read_manifest, write_bundle
 from parley.cli.demo import synthetic_caller
 from parley.cli.site import running_site
 from parley.settings import Settings
@@ -38,14 +39,13 @@ class DrillSite:
 def drill_site(folder: Path) -> Iterator[DrillSite]:
     """Serve release 1, the starters; release 2 has an NLU that means the least likely thing."""
     repo = folder / "triton_repo"
-    for stage in FAMILIES:
-        shutil.copytree(ROOT / "triton_repo" / f"barista_{stage}" / "1", repo / f"barista_{stage}" / "1")
+    starters = copy_starters("barista", repo)
     settings = Settings(
         bots_dir=ROOT / "bots", repo_dir=repo, state_dir=folder / "var", trusted_keys_dir=ROOT / "keys",
         port=0, max_calls=8,
     )  # fmt: skip
     with Registry.at(settings) as registry:
-        publish(_contrary(repo / "barista_nlu" / "1", folder / "bundle"), registry)
+        publish(_contrary(starters["nlu"], folder / "bundle"), registry)
         create_release(registry, "barista", {"nlu": 2}, who="tester", why="drill")
     with running_site("barista", settings, Console(stderr=True)) as app:
         yield DrillSite(settings, app, [load_recording(path) for path in synthetic_caller(folder)])

@@ -27,6 +27,8 @@ from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
+from starters import copy_starters  # noqa: E402
+
 from models.callers import Voice, synthesise  # noqa: E402
 from models.dataset import stored_digest  # noqa: E402
 from models.pronunciation import pronunciations  # noqa: E402
@@ -40,6 +42,7 @@ from parley.utterances import Utterance as Learned  # noqa: E402
 from parley.utterances import Utterances, write_utterances  # noqa: E402
 from registry.home import Registry  # noqa: E402
 from registry.releasing.moves import pointers  # noqa: E402
+from registry.releasing.releases import release_of  # noqa: E402
 from registry.versions.publish import publish  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -137,8 +140,7 @@ class Retraining:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A site of its own, whose champion is the starter release of the coffee bar."""
     repo = tmp_path / "repo"
-    for stage in ("stt", "nlu", "nlg", "tts"):
-        shutil.copytree(ROOT / "triton_repo" / f"barista_{stage}", repo / f"barista_{stage}")
+    copy_starters("barista", repo)
     monkeypatch.setenv("PARLEY_REPO_DIR", str(repo))
     return settings()
 
@@ -160,7 +162,8 @@ def _retrain(
     site: Settings, folder: Path, sensor: Callable[[Pcm], Pcm], learned: Sequence[Learned] = ()
 ) -> tuple[int, float, float]:
     """Retrain on 50 utterances, export, publish: the version's number and the dev loss before and after."""
-    starter = site.repo_dir / "barista_stt" / "1"
+    starting = release_of(site, "barista").stages["stt"]
+    starter = site.repo_dir / starting.model / str(starting.version)
     said = [(u.text, sensor(synthesise(u.text, v))) for u, v in _draw(50, "retraining")]
     retraining = Retraining(starter)
     before, after = retraining.train(said)

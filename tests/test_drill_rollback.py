@@ -17,6 +17,7 @@ from orchestrator.calls import CallReport
 from registry.home import Registry
 from registry.releasing.holds import references
 from registry.releasing.pointers import history, promote, rollback
+from registry.releasing.releases import champion
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 60.0
@@ -84,6 +85,7 @@ def test_a_bad_release_is_rolled_back_under_calls_and_no_call_fails(site: DrillS
             thread.join(WITHIN_S)
         with registry.catalogue.read() as c:
             moves = [(move.what, move.forced) for move in history(c, "barista")]
+            first = champion(c, "barista")
 
     assert release_of(calls["old"]) == 1 and calls["old"].end == "goodbye"
     assert intents(calls["old"]) == ["orderDrink", "change", "affirm", "goodbye"]
@@ -97,7 +99,7 @@ def test_a_bad_release_is_rolled_back_under_calls_and_no_call_fails(site: DrillS
     assert moves == [("first", False), ("promote", True), ("rollback", False)]
     with ExperimentStore.at(site.settings) as store:
         rows = store.exposures(calls["old"].call_id)
-    assert {(row.stage, row.version) for row in rows} == {(stage, 1) for stage in ("stt", "nlu", "nlg", "tts")}
+    assert {(row.stage, row.version) for row in rows} == {(stage, ref.version) for stage, ref in first.stages.items()}
 
 
 def test_what_was_rolled_back_is_kept_for_no_call_afterwards(site: DrillSite) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from rich.console import Console
+from starters import copy_starters
 
 from experiments import commands
 from experiments.store import ExperimentStore
@@ -51,8 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The starter versions, served from a copy of the repository."""
     folder = tmp_path_factory.mktemp("site")
     repo = folder / "triton_repo"
-    for stage in ("stt", "nlu", "nlg", "tts"):
-        shutil.copytree(ROOT / "triton_repo" / f"barista_{stage}" / "1", repo / f"barista_{stage}" / "1")
+    copy_starters("barista", repo)
     settings = Settings(
         bots_dir=ROOT / "bots", repo_dir=repo, state_dir=folder / "var", port=0, control_token=TOKEN, max_calls=8
     )

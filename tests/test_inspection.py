@@ -55,9 +55,12 @@ def test_graphs_of_bundles_pass(tmp_path: Path, make: Callable[..., Path]) -> No
     inspect_bundle(make(tmp_path / "bundle", 2))
 
 
-@pytest.mark.parametrize("model", ["barista_stt", "barista_nlu", "barista_nlg", "barista_tts", "bank_nlu", "bank_nlg"])
-def test_starter_versions_pass(model: str) -> None:
-    inspect_bundle(ROOT / "triton_repo" / model / "1")
+@pytest.mark.parametrize(
+    "version",
+    ["barista_stt/1", "barista_stt/2", "barista_nlu/1", "barista_nlg/1", "barista_tts/1", "bank_nlu/1", "bank_nlg/1"],
+)
+def test_starter_versions_pass(version: str) -> None:
+    inspect_bundle(ROOT / "triton_repo" / version)
 
 
 # --- pickle, in every disguise -----------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import pytest
+from starters import copy_starters
 
 from orchestrator.dialogue import Act, Dialogue
 from orchestrator.stages import ClientPool, Stages
@@ -23,8 +23,7 @@ ROOT = Path(__file__).parent.parent
 def site(tmp_path: Path) -> Settings:
     """The bank's starter versions in a repository of their own."""
     repo = tmp_path / "triton_repo"
-    for stage in ("nlu", "nlg"):
-        shutil.copytree(ROOT / "triton_repo" / f"bank_{stage}" / "1", repo / f"bank_{stage}" / "1")
+    copy_starters("bank", repo)
     return Settings(bots_dir=ROOT / "bots", repo_dir=repo, state_dir=tmp_path / "var", trusted_keys_dir=ROOT / "keys")
 
 
