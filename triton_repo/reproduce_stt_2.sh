@@ -19,7 +19,8 @@ train() { # name, fold, run to begin with, steps, and what differs
 }
 kitchen=(--noise "$noise" --average 0.999)
 
-# Other sentences, so that they can be refused; then everybody's recordings and the place's noise.
+# Other sentences, so that they can be refused; then everybody's recordings and the place's noise. (`warm` was stopped
+# there, at 2,000 of 2,500 steps.)
 train warm none stt-barista 2000 --gate 0 --lr 1e-3 --average 0.998
 train stt-barista-first all warm 5000 --gate 0 --lr 1e-3 "${kitchen[@]}"
 train stt-barista-2 all stt-barista-first 3000 --gate 0 --lr 1e-3 --seed 8 "${kitchen[@]}"
