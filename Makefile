@@ -47,9 +47,10 @@ lint: setup-dev
 test: setup-dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Train the starter versions again; docs/starters.md says what comes out. RECORDINGS=manifest.jsonl adds real speech.
+# Train the starter versions again; docs/starters.md says what comes out. RECORDINGS=manifest.jsonl adds real speech,
+# NOISE=noise.flac OTHERS=others.txt with it the second STT (triton_repo/reproduce.sh).
 starters: setup-dev
-	bash triton_repo/reproduce.sh $(RECORDINGS)
+	bash triton_repo/reproduce.sh $(RECORDINGS) $(NOISE) $(OTHERS)
 
 clean:
 	rm -rf var runs datasets .pytest_cache .mypy_cache .ruff_cache

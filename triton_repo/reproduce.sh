@@ -5,6 +5,7 @@
 #   others.txt   sentences that are no request, one a line, lower case
 # Version 2 of barista_stt needs all three. Everything resumes: run it again after an interruption.
 set -euo pipefail
+[ $# -ne 2 ] || { echo "reproduce.sh: noise.flac without others.txt: give both, or neither" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
 parley=.venv/bin/parley

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Version 2 of barista_stt, from the run that version 1 is, and its cross-validation: about ten hours of one core.
+# Version 2 of barista_stt, from the run that version 1 is, and its cross-validation: about six hours of one core.
 # Usage: bash triton_repo/reproduce_stt_2.sh recordings/manifest.jsonl noise.flac others.txt   (reproduce.sh says what these are)
 set -euo pipefail
 cd "$(dirname "$0")/.."
