@@ -151,6 +151,7 @@ def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
 ) -> None:
     monkeypatch.setattr(nlu_train, "RECIPES", {"banking77": TINY})
     monkeypatch.setattr(nlu_train, "TEACHERS", (101,))
+    monkeypatch.setattr(nlu_train, "TAUGHT", ("banking77",))
     arguments = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--corpora", "banking77", "--seeds", "1"]
     nlu_train.main(arguments)
     params = json.loads((tmp_path / "runs" / "banking77-1" / "params.json").read_text())
@@ -159,3 +160,11 @@ def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
     nlu_train.main(arguments)
     nlu_train.main([*arguments, "--seeds"])
     assert [p.name for p in nlu.runs_of(tmp_path / "runs", "banking77")] == ["banking77-1"]
+
+
+def test_intents_alone_are_learnt_without_teachers(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nlu_train, "RECIPES", {"banking77": TINY})
+    nlu_train.main(["--data", str(data), "--runs", str(tmp_path), "--corpora", "banking77", "--seeds", "1"])
+    params = json.loads((tmp_path / "banking77-1" / "params.json").read_text())
+    assert (params["teachers"], params["teaching"]) == ([], 0.0)
+    assert not (tmp_path / "teachers").exists()
