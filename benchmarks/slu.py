@@ -150,12 +150,12 @@ def clustered(
 def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
     """The figures of a set: acceptance with its interval, WER, intent accuracy, slot F1; false acceptance.
 
-    Of the recordings outside the bot's domain, ``false_accepts`` is the share in which any intent was understood,
-    ``false_orders`` the share in which a slot was filled.
+    ``recordings`` and ``speakers`` are those of commands. Of those outside the bot's domain, ``outside`` in number,
+    ``false_accepts`` is the share in which any intent was understood, ``false_orders`` that in which a slot was filled.
     """
     outside = [h for e, h in zip(entries, heard, strict=True) if not e["intent"]]
     pairs = [(e, h) for e, h in zip(entries, heard, strict=True) if e["intent"]]
-    report: dict[str, Any] = {"recordings": len(entries), "speakers": len({e["speaker"] for e in entries})}
+    report: dict[str, Any] = {"recordings": len(pairs), "speakers": len({e["speaker"] for e, _ in pairs})}
     if outside:
         report |= {
             "outside": len(outside),

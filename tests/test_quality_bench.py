@@ -127,3 +127,11 @@ def test_callers_are_judged_by_the_runs_that_never_heard_them(tmp_path: Path) ->
     assert step[step.index("--runs") + 1 :] == [str(tmp_path / "runs" / f"fold{fold}") for fold in (0, 1)]
     (step,) = FAMILIES[0].steps(Place(tmp_path, tmp_path, tmp_path, champion=True))
     assert "--runs" not in step
+
+
+def test_the_small_encoders_runs_have_a_report_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "nlu").mkdir()
+    (tmp_path / "runs" / "nlu-pretrained" / "banking77-1" / "best").mkdir(parents=True)
+    (family,) = chosen("nlu-pretrained")
+    (step,) = family.steps(Place(tmp_path, tmp_path / "runs", tmp_path / "out"))
+    assert step[-2:] == ["--name", "nlu-pretrained"] and str(tmp_path / "runs" / "nlu-pretrained") in step

@@ -65,6 +65,7 @@ def test_understanding_anything_outside_the_domain_is_a_false_acceptance() -> No
 
     assert report["command_acceptance"] == 1.0
     assert (report["outside"], report["false_accepts"], report["false_orders"]) == (2, 0.5, 0.0)
+    assert (report["recordings"], report["speakers"]) == (1, 1)
 
 
 def test_the_peers_grammar_is_the_bots() -> None:

@@ -106,6 +106,14 @@ def _nlu(place: Place) -> list[Step]:
     return [["benchmarks.quality.nlu", "--data", str(data), "--runs", str(runs), "--out", str(place.out)]]
 
 
+def _nlu_pretrained(place: Place) -> list[Step]:
+    data, runs = place.data_at("nlu"), place.runs / "nlu-pretrained"
+    place.runs_at("nlu-pretrained/*-*/best", f"python -m models.nlu.pretrained_fit --corpus {data}/banking77 "
+                  f"--out {runs}/banking77-1")  # fmt: skip
+    return [["benchmarks.quality.nlu", "--data", str(data), "--runs", str(runs), "--out", str(place.out),
+             "--name", "nlu-pretrained"]]  # fmt: skip
+
+
 def _nlg(place: Place) -> list[Step]:
     data = place.data_at("nlg/e2e")
     runs = place.runs_at(
@@ -135,6 +143,7 @@ FAMILIES = (
     Family("turns", "Turns of real callers", "benchmarks.quality.turns", _turns),
     Family("digits", "Strings of digits", "benchmarks.quality.digits", _digits),
     Family("nlu", "NLU on public corpora", "benchmarks.quality.nlu", _nlu),
+    Family("nlu-pretrained", "NLU on a small pre-trained encoder", "benchmarks.quality.nlu", _nlu_pretrained),
     Family("nlg", "NLG on cleaned E2E", "benchmarks.quality.nlg", _nlg),
     Family("tts", "TTS on sentences never trained on", "benchmarks.quality.tts", _tts),
     Family("speed", "Precision, size and speed", "benchmarks.speed", _speed),

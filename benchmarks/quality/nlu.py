@@ -162,7 +162,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--runs", type=Path, default=Path("runs/nlu"), help="folder of the finished trainings")
-    parser.add_argument("--out", type=Path, required=True, help="folder of nlu.json, nlu.md, nlu.png")
+    parser.add_argument("--out", type=Path, required=True, help="folder of NAME.json, NAME.md, NAME.png")
+    parser.add_argument("--name", default="nlu", help="of the report's files (default nlu)")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     args = parser.parse_args(argv)
     measured = measure(args.data, args.runs, list(dict.fromkeys(["fp32", *args.precisions])))
@@ -170,9 +171,9 @@ def main(argv: list[str] | None = None) -> int:
     header = {"command": " ".join(["python -m benchmarks.quality.nlu", *(argv or sys.argv[1:])]), "machine": machine,
               "environment": environment(), **git_lineage()}  # fmt: skip
     report = {"header": header, "corpora": measured}
-    write_json(args.out / "nlu.json", report)
-    write_atomic(args.out / "nlu.md", markdown(report) + "\n")
-    draw(report, args.out / "nlu.png")
+    write_json(args.out / f"{args.name}.json", report)
+    write_atomic(args.out / f"{args.name}.md", markdown(report) + "\n")
+    draw(report, args.out / f"{args.name}.png")
     print(markdown(report))
     return 0
 
