@@ -249,7 +249,8 @@ class _Caller:
                 frame = recording.pcm[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
                 await self._tick(np.pad(frame, (0, FRAME_SAMPLES - len(frame))))
                 if index == last_frame:
-                    self._speech_sent_at = time.monotonic()
+                    # By the schedule: a frame sent late must not shorten the wait (coordinated omission).
+                    self._speech_sent_at = self._next_tick
             await self._until_bot_is_done()
         finally:
             if self._answer_at is not None and self._speech_sent_at is not None:

@@ -44,7 +44,7 @@ class SaidReport:
 
     recording: str
     voice_to_voice_ms: float | None = None
-    """From the last speech sample sent to the first sample of the answer received that is no silence."""
+    """From the scheduled end of the last speech frame to the first sample of the answer received that is no silence."""
     transcript: str = ""
     intent: str | None = None
     slots: Mapping[str, str] = field(default_factory=dict)
