@@ -36,7 +36,7 @@ MANIFEST = "dataset.jsonl"
 SUMMARY = "dataset.json"
 SPLITS = ("train", "dev", "test")
 WITHOUT = "without:"
-"""A fold of this and a recorded speaker's name: tested on that speaker, trained on all others."""
+"""A fold of this and the names of recorded speakers, a plus between them: tested on those, trained on all others."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,20 @@ class Dataset:
             self, rows=tuple(replace(r, split=split(r)) if r.source == "recording" else r for r in self.rows)
         )
 
-    def without_speaker(self, speaker: str, seed: int) -> Dataset:
-        """The same rows with one recorded speaker to test on; a tenth of everybody else's recordings is dev.
+    def without(self, speakers: Sequence[str], seed: int) -> Dataset:
+        """The same rows with some recorded speakers to test on; a tenth of everybody else's recordings is dev.
 
         Raises:
-            ParleyError: nobody of that name was recorded.
+            ParleyError: nobody of such a name was recorded.
         """
         known = sorted({r.speaker for r in self.rows if r.source == "recording"})
-        if speaker not in known:
-            mend = f"recorded speakers: {', '.join(known[:8]) or 'none'}"
-            raise ParleyError(f"no recordings of {speaker!r}", where=str(self.path), mend=mend)
+        for speaker in speakers:
+            if speaker not in known:
+                mend = f"recorded speakers: {', '.join(known[:8]) or 'none'}"
+                raise ParleyError(f"no recordings of {speaker!r}", where=str(self.path), mend=mend)
 
         def split(row: Row) -> str:
-            return "test" if row.speaker == speaker else "dev" if _draw(row.id, seed) < 0.1 else "train"
+            return "test" if row.speaker in speakers else "dev" if _draw(row.id, seed) < 0.1 else "train"
 
         return replace(
             self, rows=tuple(replace(r, split=split(r)) if r.source == "recording" else r for r in self.rows)
@@ -141,7 +142,7 @@ def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
     """A dataset as a run splits it.
 
     ``none`` as its manifest says, ``all`` for a release, ``synthetic`` without recordings, ``without:NAME`` to test
-    on one speaker, else a fold's number, or the numbers of several with a plus between them.
+    on one speaker (or several, a plus between them), else a fold's number, or the numbers of several.
     """
     dataset = load_dataset(path)
     if fold == "synthetic":
@@ -149,7 +150,7 @@ def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
     if fold == "all":
         return dataset.for_release()
     if fold.startswith(WITHOUT):
-        return dataset.without_speaker(fold.removeprefix(WITHOUT), seed)
+        return dataset.without(fold.removeprefix(WITHOUT).split("+"), seed)
     return dataset if fold == "none" else dataset.for_folds([int(n) for n in fold.split("+")], seed)
 
 

@@ -145,14 +145,17 @@ def test_one_speaker_left_out_is_the_whole_test(tmp_path: Path) -> None:
     voice = replace(takes[0], id="v", speaker="flite:slt", split="dev", source="synthetic")
     dataset = Dataset(tmp_path, "", (*takes, voice))
 
-    split = dataset.without_speaker("ben", 7)
+    split = dataset.without(["ben"], 7)
 
     assert {r.speaker for r in split.split("test", "recording")} == {"ben"}
     assert len(split.split("test")) == 50
     assert {r.speaker for r in split.split("dev", "recording")} == {"ann", "cy"}
     assert split.split("dev", "synthetic") == [voice]
+    both = dataset.without(["ben", "cy"], 7)
+    assert {r.speaker for r in both.split("test", "recording")} == {"ben", "cy"}
+    assert {r.speaker for r in both.split("train", "recording")} == {"ann"}
     with pytest.raises(ParleyError, match="no recordings of 'dora'"):
-        dataset.without_speaker("dora", 7)
+        dataset.without(["ben", "dora"], 7)
 
 
 def test_the_beginning_of_two_folds_hears_nobody_whom_one_of_them_keeps(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ all`` trains on every recorded speaker and keeps the end of the run: the recipe 
 what it is worth. ``--fold synthetic`` hears no recorded speaker at all: its weights may be where every fold begins
 (``--init RUN --freeze-at 0``), which saves each of them the first half; ``--fold 1+2`` hears whom folds 1 and 2 both
 may hear, and is a beginning for those two. ``--fold without:NAME`` leaves one recorded speaker out: for data of few
-speakers.
+speakers; ``without:ONE+OTHER`` is a beginning for both.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def fold_name(text: str) -> str:
 def dev_set(dataset: Dataset, batches: Batches, fold: str) -> list[tuple[Row, Pcm]]:
     """Every dev recording twice: over a clean mu-law line and in a noisy call drawn once.
 
-    Recordings where there are any, else synthetic voices: those say little about people. Both where one speaker is
-    left out: then the recordings are of speakers that training knows.
+    Recordings where there are any, else synthetic voices: those say little about people. Both where speakers are left
+    out: then the recordings are of speakers that training knows.
     """
     voices = [r for r in dataset.split("dev", "synthetic") if r.text][:60]
     rows = [r for r in dataset.split("dev", "recording") if r.text]
