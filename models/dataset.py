@@ -37,6 +37,7 @@ SUMMARY = "dataset.json"
 SPLITS = ("train", "dev", "test")
 WITHOUT = "without:"
 """A fold of this and the names of recorded speakers, a plus between them: tested on those, trained on all others."""
+_AROUND_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ class Dataset:
     def heard(self, row: Row) -> Pcm:
         """The audio through the row's own line."""
         return apply(self.dry(row), Channel(**row.channel))
+
+
+def speech_of(pcm: Pcm, row: Row) -> Pcm:
+    """A row's speech in its audio, 300 ms around it, silence where there is less: no call begins within a word."""
+    start, end = (round(s * SAMPLE_RATE) for s in (row.speech_start_s - _AROUND_S, row.speech_end_s + _AROUND_S))
+    return np.pad(pcm[max(0, start) : max(0, end)], (max(0, -start), max(0, end - len(pcm))))
 
 
 def load_dataset(path: Path | str) -> Dataset:

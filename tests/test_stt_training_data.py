@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.channel import active_rms, lose_packets, place_noise
-from models.dataset import Dataset, Row, fold_of, fold_split
+from models.dataset import Dataset, Row, fold_of, fold_split, speech_of
 from models.noises import NoiseBank
 from models.stt import confidence, export
 from models.stt.augment import Disturbance, disturb
@@ -220,3 +220,18 @@ def test_the_threshold_loses_at_most_one_in_a_hundred_of_what_was_right() -> Non
     assert 0.29 < threshold < 0.32
     assert choose_threshold(sure, sure > 0.95) == 0.7
     assert choose_threshold(sure, np.zeros(1001, dtype=bool)) == 0.1
+
+
+def test_a_word_recorded_without_silence_is_judged_with_some_around_it() -> None:
+    row = Row("t", "", "", 0.5, "ann", "dev", "recording", "one", "", {}, 0.0, 0.5)
+    pcm = np.full(SAMPLE_RATE // 2, 900, dtype=np.int16)
+
+    alone = speech_of(pcm, row)
+    within = speech_of(
+        np.full(SAMPLE_RATE * 3, 900, dtype=np.int16), replace(row, speech_start_s=1.0, speech_end_s=2.0)
+    )
+
+    edge = round(0.3 * SAMPLE_RATE)
+    assert len(alone) == len(pcm) + 2 * edge and not alone[:edge].any() and not alone[-edge:].any()
+    assert alone[edge:-edge].all()
+    assert len(within) == SAMPLE_RATE + 2 * edge and within.all()

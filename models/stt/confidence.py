@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.channel import through_codec
-from models.dataset import Dataset, Row
+from models.dataset import Dataset, Row, speech_of
 from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
 from models.stt.client import SttClient
 from models.stt.evaluate import decode
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import Pcm
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.serving.onnx_engine import OnnxEngine
@@ -77,20 +77,19 @@ def fit(points: Points) -> dict[str, float]:
 
 def _heard(dataset: Dataset, rows: list[Row], seed: int) -> list[tuple[Row, Pcm]]:
     """Recordings over a clean line and in a drawn noisy call, synthetic callers over their own line."""
-    rng, talkers = random.Random(f"confidence|{seed}"), [dataset.dry(r) for r in rows]
+    rng, talkers = random.Random(f"confidence|{seed}"), [speech_of(dataset.dry(r), r) for r in rows]
     bank = NoiseBank.make(seed, talkers)
     heard = []
     for row, dry in zip(rows, talkers, strict=True):
         recorded = row.source == "recording"
-        heard.append((row, through_codec(dry if recorded else dataset.heard(row), "ulaw")))
+        heard.append((row, through_codec(dry if recorded else speech_of(dataset.heard(row), row), "ulaw")))
         if recorded:
             heard.append((row, disturb(dry, rng, bank, _CALLS)))
     return heard
 
 
 async def _margin(client: SttClient, row: Row, pcm: Pcm) -> tuple[float, bool]:
-    start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
-    transcript = await decode(client, pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)])
+    transcript = await decode(client, pcm)
     in_grammar = row.source == "recording" or bool(row.intent)
     return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "")
 

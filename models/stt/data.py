@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.dataset import Dataset, Row
+from models.dataset import Dataset, Row, speech_of
 from models.noises import NoiseBank
 from models.pronunciation import pronunciations
 from models.stt.augment import Disturbance, disturb
@@ -127,8 +127,7 @@ class Batches:
 
     def spoken_audio(self, row: Row) -> Pcm:
         """A training row as it was recorded, 300 ms around the speech."""
-        start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
-        return self.audio[row.id][int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
+        return speech_of(self.audio[row.id], row)
 
     def _said(self, item: _Item, rng: random.Random) -> list[int]:
         if item.row is None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.channel import through_codec
-from models.dataset import Dataset, Row, load_split
+from models.dataset import Dataset, Row, load_split, speech_of
 from models.stt.client import SttClient, Transcript
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import SlotSpec, load_bot
@@ -40,9 +40,7 @@ async def decode(client: SttClient, pcm: Pcm) -> Transcript:
 
 async def decode_row(client: SttClient, dataset: Dataset, row: Row, codec: str = "ulaw") -> Transcript:
     """Decode a dataset row: its speech with 300 ms around it, through its own line and ``codec``."""
-    pcm = through_codec(dataset.heard(row), codec)
-    start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
-    return await decode(client, pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)])
+    return await decode(client, through_codec(speech_of(dataset.heard(row), row), codec))
 
 
 def edit_distance(said: list[str], heard: list[str]) -> int:

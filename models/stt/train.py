@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.channel import place_noise, through_codec
-from models.dataset import WITHOUT, Dataset, Row, load_split
+from models.dataset import WITHOUT, Dataset, Row, load_split, speech_of
 from models.stt.augment import disturb
 from models.stt.data import Batch, Batches
 from models.stt.network import SttConfig, SttNetwork
@@ -41,7 +41,7 @@ from models.training import (
     seed_everything,
     warm_up_then_cosine,
 )
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.command import exit_with
 from parley.files import write_json
@@ -130,14 +130,9 @@ def dev_set(dataset: Dataset, batches: Batches, fold: str) -> list[tuple[Row, Pc
     voices = [r for r in dataset.split("dev", "synthetic") if r.text][:60]
     rows = [r for r in dataset.split("dev", "recording") if r.text]
     rows = rows + voices if fold.startswith(WITHOUT) else rows or voices
-    clean = [(row, _cut(through_codec(dataset.heard(row), "ulaw"), row)) for row in rows]
+    clean = [(row, through_codec(speech_of(dataset.heard(row), row), "ulaw")) for row in rows]
     rng = random.Random("dev")
-    return clean + [(row, disturb(_cut(dataset.dry(row), row), rng, batches.bank, batches.calls)) for row in rows]
-
-
-def _cut(pcm: Pcm, row: Row) -> Pcm:
-    start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
-    return pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
+    return clean + [(row, disturb(speech_of(dataset.dry(row), row), rng, batches.bank, batches.calls)) for row in rows]
 
 
 class Training:
