@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E4
 
 from benchmarks.quality import nlu, nlu_train  # noqa: E402
 from benchmarks.quality.nlu_errors import span_errors  # noqa: E402
-from models.nlu.fit import FitParams, fit  # noqa: E402
+from models.nlu.corpora import read_corpus  # noqa: E402
+from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
 from models.nlu.pretrained import SentenceEncoder, pooled, read_sentence_encoder  # noqa: E402
 from models.nlu.pretrained_fit import TuneParams, tune  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
@@ -126,6 +127,18 @@ def test_runs_of_two_configurations_are_not_averaged(data: Path, tmp_path: Path)
         fit(data / "clinc150", tmp_path / f"clinc150-{seed}", seed, FitParams(**{**vars(TINY), "width": width}))
     with pytest.raises(ParleyError, match="more than their seeds"):
         nlu.runs_of(tmp_path, "clinc150")
+
+
+def test_where_there_are_no_slots_the_graph_answers_intents_alone(data: Path, tmp_path: Path) -> None:
+    fit(data / "banking77", tmp_path / "banking77-1", 1, TINY)
+    corpus = read_corpus(data / "banking77")
+
+    client, parity = nlu.exported(tmp_path / "banking77-1", corpus, "fp32")
+    answers, _ = nlu.answer_all(client, corpus.test)
+
+    assert list(parity["max_abs_error"]) == ["intent_logits"]
+    _, encoder, network = open_fit(tmp_path / "banking77-1")
+    assert [a.intent for a in answers] == [a.intent for a in answer(network, encoder, corpus.test)]
 
 
 def test_a_folder_without_runs_is_refused(data: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ INPUTS = ("input_ids", "attention_mask", "gram_ids")
 MARKS = "marks"
 """A further input of a model with a lexicon."""
 OUTPUTS = ("intent_logits", "tag_logits")
+"""A model of a corpus without slots has the first alone."""
 CHAIN = "chain.json"
 
 
@@ -64,8 +65,8 @@ class CorpusClient:
 
     def parse(self, words: Sequence[str]) -> Answer:
         """Understand one sentence of at least one word."""
-        intents, tags = self._session.run(list(OUTPUTS), feeds(self.table, self.lexicon, words))
-        path = viterbi(tags[0], self._start, self._pairs) if len(self.tags) > 1 else [0] * len(words)
+        intents, *tags = self._session.run(None, feeds(self.table, self.lexicon, words))
+        path = viterbi(tags[0][0], self._start, self._pairs) if tags else [0] * len(words)
         heard = self.linear.add(intents[0], words) if self.linear else intents[0]
         intent, in_scope = best_intent(heard, self.intents)
         return Answer(intent, tuple(self.tags[i] for i in path), in_scope)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
 from models.nlu.corpora import Sentence
@@ -32,6 +33,18 @@ def bundle_of(run: Path, precision: str) -> Path:
     return run / ("bundle" if precision == "fp32" else f"bundle-{precision}")
 
 
+class IntentsOnly(nn.Module):
+    """A network of a corpus without slots: its tags answer nothing, so they are neither computed nor compared."""
+
+    def __init__(self, network: NluNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor]:
+        """Intent logits ``[batch, intents]``, as the network's."""
+        return (self.network(*inputs)[0],)
+
+
 def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> dict[str, Any]:
     """Write a run's graph, words and chain; returns the parity figures.
 
@@ -43,21 +56,23 @@ def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> 
     Raises:
         ParleyError: the run is not whole, or the exported graph does not agree with torch.
     """
-    run, encoder, network = open_fit(path)
+    run, encoder, trained = open_fit(path)
+    slots = len(encoder.tags) > 1
+    network, outputs = (trained, OUTPUTS) if slots else (IntentsOnly(trained).eval(), OUTPUTS[:1])
     with staged(bundle_of(path, precision)) as bundle:
         shutil.copyfile(path / WORDS, bundle / WORDS)
         if encoder.lexicon:
             encoder.lexicon.write(bundle / LEXICON)
         if encoder.linear:
             encoder.linear.write(bundle / LINEAR)
-        start, pairs = chain_scores(network, encoder.tags)
+        start, pairs = chain_scores(trained, encoder.tags)
         write_json(bundle / CHAIN, {"intents": encoder.intents, "tags": encoder.tags,
                                     "start": start.tolist(), "pairs": pairs.tolist()})  # fmt: skip
         model = bundle / "model.onnx"
         batch = encoder.batch([rows[0]] * 2)
         names = _inputs(encoder)
-        axes = {name: {0: "batch", 1: "words"} for name in (*names, "tag_logits")} | {"intent_logits": {0: "batch"}}
-        to_onnx(network, batch.inputs, names, OUTPUTS, model, axes)
+        axes = {name: {0: "batch", 1: "words"} for name in (*names, *outputs)} | {"intent_logits": {0: "batch"}}
+        to_onnx(network, batch.inputs, names, outputs, model, axes)
         convert(model, precision)
         parity = _parity(network, encoder, rows, model, precision)
     run.figures(**{f"parity_{precision}": parity})
@@ -68,15 +83,14 @@ def _inputs(encoder: Encoder) -> tuple[str, ...]:
     return (*INPUTS, MARKS) if encoder.lexicon else INPUTS
 
 
-def _parity(network: NluNetwork, encoder: Encoder, rows: list[Sentence], model: Path, precision: str) -> dict[str, Any]:
+def _parity(network: nn.Module, encoder: Encoder, rows: list[Sentence], model: Path, precision: str) -> dict[str, Any]:
     mixed = encoder.batch(rows[:8])
     names = _inputs(encoder)
     batch = dict(zip(names, (t.numpy() for t in mixed.inputs), strict=True))
 
     def run_torch(feed: Feeds) -> list[Any]:
         with torch.no_grad():
-            intents, tags = network(*(torch.from_numpy(feed[name]) for name in names))
-        return [intents.numpy(), tags.numpy()]
+            return [part.numpy() for part in network(*(torch.from_numpy(feed[name]) for name in names))]
 
     checked = [*(feeds(encoder.table, encoder.lexicon, row.words) for row in rows[:64]), batch]
     return check_parity(run_torch, model, checked, TOLERANCE[precision])
