@@ -28,9 +28,9 @@ def _collapse(path: tuple[int, ...]) -> str:
     return " ".join(LABELS[label] for label, _ in itertools.groupby(path) if label)
 
 
-def _brute_force(log_probs: np.ndarray) -> float:
+def _brute_force(log_probs: np.ndarray, sentences: dict[str, list[str]]) -> float:
     """Best CTC path over every label sequence that collapses to a sentence."""
-    allowed = {form for forms in SENTENCES.values() for form in forms}
+    allowed = {form for forms in sentences.values() for form in forms}
     best = -np.inf
     for path in itertools.product(range(len(LABELS)), repeat=len(log_probs)):
         if _collapse(path) in allowed:
@@ -38,18 +38,46 @@ def _brute_force(log_probs: np.ndarray) -> float:
     return best
 
 
-@given(st.integers(3, 6), st.integers(0, 2**31))
-def test_the_score_is_the_best_of_all_paths(frames: int, seed: int) -> None:
+def _rows_of(lexicon: dict[str, list[str]], most: int) -> dict[str, list[str]]:
+    """Sentences of no word to ``most`` words in any order."""
+    rows = (row for n in range(most + 1) for row in itertools.product(lexicon, repeat=n))
+    return {" ".join(row): [" ".join(forms) for forms in itertools.product(*(lexicon[w] for w in row))] for row in rows}
+
+
+# Words that end in what others begin with, as "zero" and "oh" do; the second graph comes back to its start.
+ROWS = {"a": ["a"], "ca": ["c a"], "ab": ["a b"]}
+CHAIN = WordGraph(4, 0, frozenset(range(4)), tuple((q, q + 1, word) for q in range(3) for word in ROWS))
+LOOP = WordGraph(1, 0, frozenset({0}), tuple((0, 0, word) for word in ROWS))
+
+
+@pytest.mark.parametrize(
+    ("graph", "lexicon", "sentences"),
+    [(GRAPH, LEXICON, SENTENCES), (CHAIN, ROWS, _rows_of(ROWS, 3)), (LOOP, ROWS, _rows_of(ROWS, 6))],
+)
+@given(frames=st.integers(3, 6), seed=st.integers(0, 2**31))
+def test_the_score_is_the_best_of_all_paths(
+    graph: WordGraph, lexicon: dict[str, list[str]], sentences: dict[str, list[str]], frames: int, seed: int
+) -> None:
     log_probs = _log_softmax(np.random.default_rng(seed).normal(0, 2, (frames, len(LABELS))))
-    decoder = GrammarDecoder(PhoneGraph.compile(GRAPH, LEXICON, LABELS))
+    decoder = GrammarDecoder(PhoneGraph.compile(graph, lexicon, LABELS))
     decoder.accept(log_probs)
 
-    result, best = decoder.finish(), _brute_force(log_probs)
+    result, best = decoder.finish(), _brute_force(log_probs, sentences)
     if best == -np.inf:
         assert not result.complete
     else:
-        assert result.complete and result.text in SENTENCES
+        assert result.complete and result.text in sentences
         assert result.score == pytest.approx(best, abs=1e-3)
+
+
+def test_a_phone_said_once_does_not_end_one_word_and_begin_the_next() -> None:
+    decoder = GrammarDecoder(PhoneGraph.compile(CHAIN, ROWS, LABELS))
+    decoder.accept(_spoken("c a"))
+
+    assert decoder.finish().text == "ca"
+    again = GrammarDecoder(PhoneGraph.compile(CHAIN, ROWS, LABELS))
+    again.accept(_spoken("c a a"))
+    assert again.finish().text == "ca a"
 
 
 @given(st.integers(1, 40), st.integers(0, 2**31), st.integers(1, 7))

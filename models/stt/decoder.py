@@ -54,8 +54,11 @@ class Decoded:
 
 @dataclass(frozen=True)
 class PhoneGraph:
-    """The compiled graph. Index ``n_states + q`` stands for junction ``q`` (a state of the word graph), the index
-    after the last junction for "from nowhere"."""
+    """The compiled graph. Index ``n_states + q`` is junction ``q``, the index after the last is "from nowhere".
+
+    The first junctions are the states of the word graph. Each further one is such a state as a word sees it whose first
+    phone may also have been the last of the word before: CTC writes a phone twice only with a blank in between.
+    """
 
     label: NDArray[np.int64]  # [states] CTC label
     previous: NDArray[np.int64]  # [2, states] where a state may be entered from, beside itself
@@ -64,7 +67,7 @@ class PhoneGraph:
     group: NDArray[np.int64]  # [junctions] first index of each group
     group_of: NDArray[np.int64]  # [arrivals] the junction
     positions: NDArray[np.int64]  # [arrivals] 0, 1, 2 ...
-    start: int
+    starts: NDArray[np.int64]  # junctions where a sentence begins
     finals: NDArray[np.int64]
     words: tuple[str, ...]
 
@@ -100,8 +103,9 @@ class PhoneGraph:
                 if unknown or not form:
                     raise ParleyError(f"unknown phone in {form!r} of {word!r}", where="lexicon")
                 into[target].append(build.word([index[p] for p in form.split()], word_index[word], source))
+        starts = [graph.start, *build.part_equal_phones(into, graph.start)]
         n = len(build.label)
-        nowhere = n + graph.n_states
+        nowhere = n + len(into)
         previous = np.array(
             [[nowhere if p is None else (n + ~p if p < 0 else p) for p in side] for side in (build.first, build.second)]
         )
@@ -115,7 +119,7 @@ class PhoneGraph:
             group=np.cumsum([0, *sizes[:-1]]),
             group_of=np.repeat(np.arange(len(into)), sizes),
             positions=np.arange(len(arrivals)),
-            start=graph.start,
+            starts=np.array(starts),
             finals=np.array(sorted(graph.finals)),
             words=tuple(words),
         )
@@ -145,6 +149,30 @@ class _Arrays:
             last = self.state(phone, word, blank, None if phone == before else last)
         return last
 
+    def part_equal_phones(self, into: list[list[int]], start: int) -> list[int]:
+        """Give words their own junction where the word before may end in the phone they begin with: without that word.
+
+        Args:
+            into: a junction's arrivals; the new junctions are added.
+            start: the junction where sentences begin.
+
+        Returns:
+            The new junctions that stand for ``start``.
+        """
+        made: dict[tuple[int, int], int] = {}
+        for state, source in enumerate(self.first):
+            phone = self.label[state]
+            if source is None or source >= 0 or not phone:
+                continue
+            arrivals = into[~source]
+            if all(self.label[a] != phone for a in arrivals):
+                continue
+            if (~source, phone) not in made:
+                made[~source, phone] = len(into)
+                into.append([a for a in arrivals if self.label[a] != phone])
+            self.first[state] = ~made[~source, phone]
+        return [junction for (source, _), junction in made.items() if source == start]
+
 
 class GrammarDecoder:
     """Viterbi search for one utterance; feed it scores as they come."""
@@ -153,7 +181,7 @@ class GrammarDecoder:
         self._graph = graph
         n, q = graph.n_states, len(graph.group)
         self._scores = np.full(n + q + 1, _NEVER, dtype=np.float32)
-        self._scores[n + graph.start] = 0.0
+        self._scores[n + graph.starts] = 0.0
         self._choices: list[NDArray[np.uint8]] = []  # a frame: 0 stayed, 1 or 2 which predecessor
         self._best_arrival: list[NDArray[np.int64]] = []  # a frame: the state each junction was reached from
         self._free_score = 0.0
