@@ -157,7 +157,9 @@ def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
     if fold == "all":
         return dataset.for_release()
     if fold.startswith(WITHOUT):
-        return dataset.without(fold.removeprefix(WITHOUT).split("+"), seed)
+        named = fold.removeprefix(WITHOUT)
+        # A number is a name, too, and begins with a plus.
+        return dataset.without([named] if named in {r.speaker for r in dataset.rows} else named.split("+"), seed)
     return dataset if fold == "none" else dataset.for_folds([int(n) for n in fold.split("+")], seed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.channel import active_rms, lose_packets, place_noise
-from models.dataset import Dataset, Row, fold_of, fold_split, speech_of
+from models.dataset import Dataset, Row, fold_of, fold_split, load_split, speech_of
 from models.noises import NoiseBank
 from models.stt import confidence, export
 from models.stt.augment import Disturbance, disturb
@@ -156,6 +156,17 @@ def test_one_speaker_left_out_is_the_whole_test(tmp_path: Path) -> None:
     assert {r.speaker for r in both.split("train", "recording")} == {"ann"}
     with pytest.raises(ParleyError, match="no recordings of 'dora'"):
         dataset.without(["ben", "dora"], 7)
+
+
+def test_a_name_with_a_plus_is_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row("r", "", "", 1.0, "+1555", "train", "recording", "one", "", {}, 0.0, 1.0)
+    rows = (row, replace(row, id="s", speaker="ann"), replace(row, id="t", speaker="ben"))
+    monkeypatch.setattr("models.dataset.load_dataset", lambda path: Dataset(tmp_path, "", rows))
+
+    def tested(fold: str) -> set[str]:
+        return {r.speaker for r in load_split(tmp_path, fold, 7).split("test")}
+
+    assert tested("without:+1555") == {"+1555"} and tested("without:ann+ben") == {"ann", "ben"}
 
 
 def test_the_beginning_of_two_folds_hears_nobody_whom_one_of_them_keeps(tmp_path: Path) -> None:
