@@ -22,7 +22,7 @@ SAME_SPEAKER = {"kal": "kal16"}
 """A voice that is another voice's speaker (here at half the sample rate). Datasets leave it out: two splits must never
 share a person."""
 _ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-us-nyc", "en-gb-x-rp", "en-029", "en-gb-x-gbclan")
-_ESPEAK_VARIANTS = (
+ESPEAK_VARIANTS = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "klatt", "klatt2", "klatt3",
     "klatt4", "Andy", "Annie", "Michael", "linda", "steph", "grandma", "grandpa", "adam", "david", "Lee", "Mario",
 )  # fmt: skip
@@ -61,7 +61,7 @@ def require(program: str) -> str:
 def speakers() -> list[Voice]:
     """Every voice at its own rate and pitch: the flite voices and each espeak-ng accent with each variant."""
     flite = [Voice("flite", name) for name in _FLITE_MEAN_F0]
-    espeak = [Voice("espeak", f"{a}+{v}") for a in _ESPEAK_ACCENTS for v in _ESPEAK_VARIANTS]
+    espeak = [Voice("espeak", f"{a}+{v}") for a in _ESPEAK_ACCENTS for v in ESPEAK_VARIANTS]
     return flite + espeak
 
 

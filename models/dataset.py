@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from models.callers import SAME_SPEAKER, Voice, speakers, synthesise, vary
+from models.accents import accented
+from models.caller_plans import Plan, alone_plans, utterance_plans
+from models.callers import synthesise
 from models.channel import Channel, apply, draw_channel
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import Bot
-from parley.bot.grammar import Grammar
 from parley.errors import ParleyError
 from parley.files import canonical_json, sha256_file, write_atomic, write_json
 from parley.progress import progress
@@ -186,7 +187,7 @@ def _draw(speaker: str, seed: int) -> float:
 
 def make_dataset(
     bot: Bot, out: Path, *, recordings: Path | None, synthetic: int, seed: int, licence: str = "", jobs: int = 2,
-    others: Sequence[str] = (),
+    others: Sequence[str] = (), alone: bool = False,
 ) -> Dataset:  # fmt: skip
     """Make (or finish) the dataset ``out``.
 
@@ -199,13 +200,14 @@ def make_dataset(
         licence: of the recordings; goes to the manifests of the models that learn from them.
         jobs: synthesisers at once.
         others: sentences that are not the bot's; one synthetic utterance in five is a piece of one, if there are any.
+        alone: also the words of digits one by one, by every voice and by many with a foreign accent.
 
     Raises:
         ParleyError: a synthesiser is missing, or the recordings' manifest is wrong (file, line, key).
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
     rows = list(_recorded_rows(recordings, out, seed)) if recordings else []
-    plans = list(_synthetic_plans(bot, synthetic, seed, others))
+    plans = [*utterance_plans(bot, synthetic, seed, others), *(alone_plans(seed) if alone else ())]
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
         for row in pool.map(lambda plan: _synthetic_row(plan, out, seed), plans):
             rows.append(row)
@@ -229,55 +231,12 @@ def make_dataset(
     return Dataset(out, digest, tuple(rows), licence)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    id: str
-    text: str
-    intent: str
-    slots: dict[str, str]
-    voice: Voice
-    split: str
-
-
-def _synthetic_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> Iterator[_Plan]:
-    """What is said and by whom. One in five is the bot's words in random order: the acoustic model must not
-    learn the grammar, which is the decoder's part, and needs speech that is no request at all. ``others`` are
-    cut into pieces of up to eight words: phones in every order, so that other speech is heard as what it is."""
-    grammar = Grammar(bot)
-    words = grammar.words()
-    voices = speakers()
-    flite = [v for v in voices if v.engine == "flite"]
-    rng = random.Random(f"synthetic|{seed}")
-    for index in range(n):
-        slots: dict[str, str] = {}
-        if others and rng.random() < 0.2:
-            text, intent = _piece(rng.choice(others).split(), rng), ""
-        elif rng.random() < 0.2:
-            text, intent = " ".join(rng.choices(words, k=rng.randint(1, 7))), ""
-        else:
-            drawn = grammar.sample(rng)
-            text, intent, slots = drawn.text, drawn.intent, drawn.slots
-        # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
-        voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
-        if voice.name in SAME_SPEAKER:
-            continue
-        yield _Plan(
-            f"syn-{index:06d}", text, intent, slots, vary(voice, rng), split_of(voice.speaker, seed, 0.05, 0.05)
-        )
-
-
-def _piece(words: list[str], rng: random.Random) -> str:
-    length = min(len(words), rng.randint(2, 8))
-    start = rng.randint(0, len(words) - length)
-    return " ".join(words[start : start + length])
-
-
-def _synthetic_row(plan: _Plan, out: Path, seed: int) -> Row:
+def _synthetic_row(plan: Plan, out: Path, seed: int) -> Row:
     # The name carries what is said and how, so a changed bot never reuses another utterance's audio.
     key = sha256(canonical_json([plan.text, asdict(plan.voice)]).encode()).hexdigest()[:16]
     file = out / "audio" / f"{plan.id}-{key}.flac"
     if not file.is_file():
-        _write_flac(file, synthesise(plan.text, plan.voice))
+        _write_flac(file, synthesise(accented(plan.text, plan.voice), plan.voice))
     pcm = read_audio(file)
     start, end = speech_bounds(pcm)
     return Row(
@@ -286,7 +245,7 @@ def _synthetic_row(plan: _Plan, out: Path, seed: int) -> Row:
         sha256_file(file),
         round(len(pcm) / SAMPLE_RATE, 3),
         plan.voice.speaker,
-        plan.split,
+        split_of(plan.voice.speaker, seed, 0.05, 0.05),
         "synthetic",
         plan.text,
         plan.intent,

@@ -43,6 +43,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "twenty": ("t w eh n t iy", "t w eh n iy", "t w ah n iy"),
     "americano": ("ah m eh r ih k aa n ow", "ah m eh r ah k aa n ow"),
     "cappuccino": ("k ae p ah ch iy n ow", "k aa p ah ch iy n ow", "k ae p uw ch iy n ow"),
+    # Digits as they are said with other accents (Wells, Accents of English, 1982): th stopped or fronted, r silent, no
+    # lax i; and a t without release.
+    "zero": ("z ih r ow", "z iy r ow"),
+    "three": ("th r iy", "t r iy", "f r iy"),
+    "four": ("f ao r", "f ao"),
+    "six": ("s ih k s", "s iy k s"),
+    "eight": ("ey t", "ey"),
 }
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import subprocess
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.accents import ACCENTS, PHONEMES, accented, foreigners
 from models.callers import Voice, speakers, synthesise, vary
 from models.channel import NOISES, Channel, active_rms, apply, draw_channel, mix_at_snr
+from models.pronunciation import PHONES
 from parley.errors import ParleyError
 
 
@@ -82,3 +85,29 @@ def test_a_missing_synthesiser_names_its_package(monkeypatch: pytest.MonkeyPatch
     for engine, name in (("flite", "slt"), ("espeak", "en-us+m1")):
         with pytest.raises(ParleyError, match="apt-get install (flite|espeak-ng)"):
             synthesise("hello", Voice(engine, name))
+
+
+def test_a_foreign_voice_says_english_words_in_its_own_sounds() -> None:
+    spoken = [accented("three seven", Voice("espeak", f"{language}+m3")) for language in ("en-gb", "de", "el")]
+
+    assert spoken == ["three seven", "[[sR'i: s'Ev@n]]", "[[Tr'i s'Ev@n]]"]
+
+
+@pytest.mark.parametrize("language", sorted(ACCENTS))
+def test_every_language_has_every_phoneme_it_is_given(language: str) -> None:
+    """espeak-ng leaves out, without a word, what a language lacks."""
+    missing = {}
+    for phone in PHONES:
+        said = ACCENTS[language].get(phone, PHONEMES[phone])
+        command = ["espeak-ng", "-q", "-v", language, "-x", f"[[{said}]]"]
+        heard = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if said and heard in ("", "'"):
+            missing[phone] = said
+
+    assert not missing
+
+
+def test_foreign_voices_are_nobody_elses() -> None:
+    names = [voice.speaker for voice in foreigners()]
+
+    assert len(set(names)) == len(names) and not set(names) & {voice.speaker for voice in speakers()}

@@ -15,12 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import exporting
+from models import caller_plans, exporting
+from models.caller_plans import ALONE
+from models.callers import Voice
 from models.dataset import Dataset, load_dataset, make_dataset
 from models.stt import export, train
 from models.stt.client import SttClient
 from models.stt.evaluate import decode, edit_distance
 from models.stt.network import SttConfig, SttNetwork
+from models.stt.splice import align
 from models.training import load_checkpoint
 from parley.bot import load_bot
 from parley.bundle import read_manifest, verify_files
@@ -233,6 +236,22 @@ def test_the_same_inputs_give_the_same_digest_and_another_seed_another(dataset: 
 
     assert again.digest == dataset.digest == load_dataset(dataset.path).digest
     assert other.digest != make_dataset(bot, tmp_path / "other2", recordings=None, synthetic=12, seed=5).digest
+
+
+def test_every_voice_says_the_words_of_a_number_alone_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices = [Voice("flite", "slt"), Voice("espeak", "en-us+m3")]
+    monkeypatch.setattr(caller_plans, "speakers", lambda: voices)
+    monkeypatch.setattr(caller_plans, "foreigners", lambda: [Voice("espeak", "el+m3")])
+
+    made = make_dataset(load_bot("digits"), tmp_path, recordings=None, synthetic=3, seed=3, alone=True)
+
+    said = [r for r in made.rows if r.id.startswith(ALONE)]
+    counts = {v: sum(r.speaker == v for r in said) for v in ("flite:slt", "espeak:en-us+m3", "espeak:el+m3")}
+    assert counts == {"flite:slt": 8 * 13, "espeak:en-us+m3": 13, "espeak:el+m3": 11}
+    assert all(0.1 < r.speech_end_s - r.speech_start_s < 1.5 for r in said)
+    assert set(align(made)) >= {r.id for r in said}
 
 
 def test_an_interrupted_dataset_resumes_and_an_altered_manifest_is_refused(dataset: Dataset, tmp_path: Path) -> None:

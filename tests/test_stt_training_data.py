@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.caller_plans import ALONE
 from models.channel import active_rms, lose_packets, place_noise
 from models.dataset import Dataset, Row, fold_of, fold_split, load_split, speech_of
 from models.noises import NoiseBank
@@ -134,6 +135,15 @@ def test_isolated_words_are_heard_in_strings_with_pauses() -> None:
     assert {len(pieces) for pieces in drawn} >= {1, 2, 3, 4} and max(map(len, drawn)) <= 16
     assert {(p.start, p.end) for pieces in drawn for p in pieces} == {(800, 7200), (0, 8000)}  # whole, never recut
     assert len(joined) > sum((p.end - p.start) / 1.09 + 0.04 * SAMPLE_RATE for p in drawn[0])
+
+
+def test_what_a_voice_said_in_sentences_is_never_joined_with_its_single_words() -> None:
+    word = Row(f"{ALONE}1", "", "", 1.0, "flite:slt", "train", "synthetic", "one", "", {}, 0.0, 1.0)
+    sentence = replace(word, id="syn-1", text="yes please")
+    splicer = Splicer([word, sentence], {r.id: _TONE for r in (word, sentence)}, {word.id: [["one", 0.0, 1.0]]})
+
+    assert splicer.isolated(word) and not splicer.isolated(sentence)
+    assert {p.row.id for p in splicer.draw(word, random.Random(1))} == {word.id}
 
 
 def test_one_speaker_left_out_is_the_whole_test(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Batches:
         self.lexicon = pronunciations((w for r in rows for w in (r.text or "").split()), dataset.path / "lexicon.json")
         self.spoken: dict[str, list[str]] = {}
         """Row id to the form of each word that was really spoken, where that is known (:mod:`models.stt.realign`)."""
-        self.splicer = Splicer(self.recorded, self.audio, read_words(dataset))
+        self.splicer = Splicer(rows, self.audio, read_words(dataset))
         self.warped = torch.stack([mel_filters(w) for w in _WARPS])
         talkers = random.Random(f"babble|{seed}").sample(rows, min(300, len(rows)))
         self.bank = NoiseBank.make(seed, [self.audio[r.id] for r in talkers], recorded=noise)
@@ -107,9 +107,11 @@ class Batches:
         if draw.random() < self.mix.silent:
             return _Item(None)
         if draw.random() >= self.recorded_share:
-            return _Item(draw.choice(self.synthetic))
-        row = draw.choice(self.recorded)
-        spliced = draw.random() < self.mix.spliced or self.splicer.isolated(row)
+            row = draw.choice(self.synthetic)
+            spliced = self.splicer.isolated(row)
+        else:
+            row = draw.choice(self.recorded)
+            spliced = draw.random() < self.mix.spliced or self.splicer.isolated(row)
         pieces = self.splicer.draw(row, draw) if spliced else []
         return _Item(row, tuple(pieces))
 

@@ -22,6 +22,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from models.caller_plans import ALONE
 from models.channel import active_rms
 from models.dataset import Dataset, Row, load_dataset
 from parley.audio import SAMPLE_RATE, Pcm
@@ -86,8 +87,8 @@ class Splicer:
         self._isolated = {s for s, pool in by_speaker.items() if all(len(self._cuts[r.id]) == 2 for r in pool)}
 
     def isolated(self, row: Row) -> bool:
-        """Whether the speaker of ``row`` recorded words one by one: callers say such words in strings."""
-        return row.speaker in self._isolated
+        """Whether ``row`` is a word of a speaker who said words one by one: callers say such words in strings."""
+        return row.id in self._cuts and row.speaker in self._isolated
 
     def _joining(self, row: Row) -> Joining:
         return STRINGS if self.isolated(row) else SENTENCES
@@ -169,7 +170,7 @@ def read_words(dataset: Dataset) -> dict[str, list[list[Any]]]:
 
 
 def align(dataset: Dataset) -> dict[str, list[list[Any]]]:
-    """Align every recording that has a text.
+    """Align every recording that has a text, and the words that synthetic callers said alone.
 
     Raises:
         ParleyError: PocketSphinx is not installed.
@@ -179,7 +180,7 @@ def align(dataset: Dataset) -> dict[str, list[list[Any]]]:
     except ModuleNotFoundError:
         raise ParleyError("pocketsphinx is not installed", where="train", mend="pip install -e '.[train]'") from None
     decoder = Decoder(samprate=_RATE, lm=None, loglevel="FATAL", beam=1e-100, wbeam=1e-80, pbeam=1e-100)
-    rows = [r for r in dataset.rows if r.source == "recording" and r.text]
+    rows = [r for r in dataset.rows if (r.source == "recording" or r.id.startswith(ALONE)) and r.text]
     found: dict[str, list[list[Any]]] = {}
     with progress("align", len(rows)) as bar:
         for row in rows:

@@ -1,0 +1,69 @@
+"""What the synthetic callers of a dataset say, and who says it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from models.accents import foreigners
+from models.callers import SAME_SPEAKER, Voice, speakers, vary
+from parley.bot import Bot
+from parley.bot.grammar import Grammar
+from parley.bot.slots import DIGIT_WORDS, REPEATS
+
+ALONE = "alone-"
+"""How the ids of words begin that a voice said one by one, to be joined as strings."""
+_FLITE_TAKES = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One utterance: what is said, what it means, and the voice."""
+
+    id: str
+    text: str
+    intent: str
+    slots: dict[str, str]
+    voice: Voice
+
+
+def utterance_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> Iterator[Plan]:
+    """What is said and by whom. One in five is the bot's words in random order: the acoustic model must not
+    learn the grammar, which is the decoder's part, and needs speech that is no request at all. ``others`` are
+    cut into pieces of up to eight words: phones in every order, so that other speech is heard as what it is."""
+    grammar = Grammar(bot)
+    words = grammar.words()
+    voices = speakers()
+    flite = [v for v in voices if v.engine == "flite"]
+    rng = random.Random(f"synthetic|{seed}")
+    for index in range(n):
+        slots: dict[str, str] = {}
+        if others and rng.random() < 0.2:
+            text, intent = _piece(rng.choice(others).split(), rng), ""
+        elif rng.random() < 0.2:
+            text, intent = " ".join(rng.choices(words, k=rng.randint(1, 7))), ""
+        else:
+            drawn = grammar.sample(rng)
+            text, intent, slots = drawn.text, drawn.intent, drawn.slots
+        # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
+        voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
+        if voice.name in SAME_SPEAKER:
+            continue
+        yield Plan(f"syn-{index:06d}", text, intent, slots, vary(voice, rng))
+
+
+def alone_plans(seed: int) -> Iterator[Plan]:
+    """Every voice says every word of a number, each in a mood of its own; flite's few, nearer to people, more often."""
+    rng = random.Random(f"alone|{seed}")
+    said = [(v, word) for v in speakers() if v.name not in SAME_SPEAKER for word in (*DIGIT_WORDS, *REPEATS)
+            for _ in range(_FLITE_TAKES if v.engine == "flite" else 1)]  # fmt: skip
+    said += [(v, word) for v in foreigners() for word in DIGIT_WORDS]
+    for index, (voice, word) in enumerate(said):
+        yield Plan(f"{ALONE}{index:06d}", word, "", {}, vary(voice, rng))
+
+
+def _piece(words: list[str], rng: random.Random) -> str:
+    length = min(len(words), rng.randint(2, 8))
+    start = rng.randint(0, len(words) - length)
+    return " ".join(words[start : start + length])
