@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_the_aims_length_has_its_own_count_and_every_speaker_the_same(folder: Pa
 async def _half_deaf(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
     rng = random.Random(spoken.key)
     return "".join(d if rng.random() < 0.9 else rng.choice("0123456789") for d in spoken.digits), True
+
+
+def test_a_report_that_was_read_again_keeps_the_order_of_lengths_and_conditions(folder: Path) -> None:
+    """JSON's keys are sorted as text when they are written: 10 before 2, 12 dB before 6."""
+    made = digits.strings_of(folder, digits.Recipe(per_length=1, at_aim=1, seed=1))
+    heard = asyncio.run(digits.measure(_half_deaf, Condition(), made, None, "test"))
+    conditions = (Condition(), Condition(snr_db=6.0), Condition(snr_db=12.0))
+    done = {c.name: {"condition": {"snr_db": c.snr_db}, **figures(heard)} for c in conditions}
+    report = {"command": "c", "aim_length": 8, "results": {"loop": done}}
+
+    again = markdown(json.loads(json.dumps(report, sort_keys=True)))
+
+    cells = [line.split("|")[1:3] for line in again.splitlines() if line.startswith("| ")]
+    assert [name.strip() for title, name in cells if title.strip() == "Parley, digits"] == [c.name for c in conditions]
+    assert [int(title) for title, _ in cells if title.strip().isdigit()] == list(range(1, 17))
 
 
 def test_the_report_holds_tables_plots_and_samples(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import soundfile
 
-from benchmarks.quality.conditions import CLEAN, Condition
+from benchmarks.quality.conditions import CLEAN, GRID, Condition
 from benchmarks.quality.digits_figures import NOTHING
 from models.digits import Spoken
 from parley.audio import SAMPLE_RATE, Pcm
@@ -24,6 +24,7 @@ _TITLES = {
     "call": "the same, as a call hears it", "sphinx": "PocketSphinx, digits",
 }  # fmt: skip
 _SYMBOLS = [*"0123456789", NOTHING]
+_ORDER = [condition.name for condition in GRID]
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:
@@ -47,7 +48,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines += _table(["system", "condition", "strings", "digit error", "by string", "by speaker", f"strings of {aim}",
                      "string error", "by string", "by speaker", "asked again", "wrong and accepted"],
                     [[_TITLES[s], name, *_cells(row, aim)] for s, done in report["results"].items()
-                     for name, row in done.items()])  # fmt: skip
+                     for name, row in sorted(done.items(), key=lambda item: _ORDER.index(item[0]))])  # fmt: skip
     clean = {s: done[CLEAN.name] for s, done in report["results"].items() if CLEAN.name in done}
     for title, key in (
         ("Clean, by length", "by_length"),
@@ -56,7 +57,7 @@ def markdown(report: dict[str, Any]) -> str:
         if not clean:
             continue
         lines += [f"## {title}", ""]
-        first = next(iter(clean.values()))[key]
+        first = sorted(next(iter(clean.values()))[key], key=lambda name: (int(name) if name.isdigit() else 0, name))
         head = ["", *(f"{_TITLES[s]}: {what}" for s in clean for what in ("digit error", "string error"))]
         lines += _table(
             head, [[name, *(c for row in clean.values() for c in _short(row[key][name]))] for name in first]
@@ -107,7 +108,7 @@ def _plot_lengths(results: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4))
     for system, done in results.items():
         if CLEAN.name in done:
-            points = [(int(n), row) for n, row in done[CLEAN.name]["by_length"].items()]
+            points = sorted((int(n), row) for n, row in done[CLEAN.name]["by_length"].items())
             _errorbars(axes, points, _TITLES[system])
     axes.plot(8, 6, marker="*", markersize=12, color="black", linestyle="none", label="aim: 6 % at 8 digits")
     axes.grid(alpha=0.3)
