@@ -21,7 +21,7 @@ from models.nlu.cooccurrence import word_vectors  # noqa: E402
 from models.nlu.corpora import Sentence, read_corpus, split_words  # noqa: E402
 from models.nlu.corpus_client import CorpusClient  # noqa: E402
 from models.nlu.corpus_export import export_corpus  # noqa: E402
-from models.nlu.decode import allowed, viterbi  # noqa: E402
+from models.nlu.decode import TagDecoder, allowed  # noqa: E402
 from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
 from models.nlu.judge import Answer, area, figures, out_of_scope_figures, span_counts  # noqa: E402
 from models.nlu.lexicon import Lexicon  # noqa: E402
@@ -181,14 +181,16 @@ def test_viterbi_finds_the_best_path_bio_allows() -> None:
     tags = ["O", "B-a", "I-a", "B-b", "I-b"]
     start, pairs = allowed(tags)
     rng = np.random.default_rng(3)
+    pairs += rng.normal(size=pairs.shape).astype(np.float32)
+    decoder = TagDecoder(start, pairs)
     for _ in range(20):
         scores = rng.normal(size=(4, 5)).astype(np.float32)
         paths = {}
         for path in itertools.product(range(5), repeat=4):
             steps = sum(pairs[before, after] for before, after in itertools.pairwise(path))
             paths[path] = start[path[0]] + sum(scores[at, tag] for at, tag in enumerate(path)) + steps
-        assert tuple(viterbi(scores, start, pairs)) == max(paths, key=lambda p: paths[p])
-    assert viterbi(np.zeros((0, 5)), start, pairs) == []
+        assert tuple(decoder.best(scores)) == max(paths, key=lambda p: paths[p])
+    assert decoder.best(np.zeros((0, 5))) == []
 
 
 def test_the_chain_sums_over_all_paths() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.nlu.decode import viterbi
+from models.nlu.decode import TagDecoder
 from models.nlu.judge import Answer
 from models.nlu.lexicon import LEXICON, Lexicon
 from models.nlu.linear import LINEAR, LinearIntents
@@ -54,7 +54,7 @@ class CorpusClient:
         try:
             content = json.loads((bundle / CHAIN).read_text())
             self.intents, self.tags = content["intents"], content["tags"]
-            self._start, self._pairs = (np.array(content[name], np.float32) for name in ("start", "pairs"))
+            self._decoder = TagDecoder(*(np.array(content[name], np.float32) for name in ("start", "pairs")))
         except (FileNotFoundError, ValueError, KeyError):
             raise ParleyError("the chain is missing or damaged", where=str(bundle), mend="export again") from None
         options = onnxruntime.SessionOptions()
@@ -66,7 +66,7 @@ class CorpusClient:
     def parse(self, words: Sequence[str]) -> Answer:
         """Understand one sentence of at least one word."""
         intents, *tags = self._session.run(None, feeds(self.table, self.lexicon, words))
-        path = viterbi(tags[0][0], self._start, self._pairs) if tags else [0] * len(words)
+        path = self._decoder.best(tags[0][0]) if tags else [0] * len(words)
         heard = self.linear.add(intents[0], words) if self.linear else intents[0]
         intent, in_scope = best_intent(heard, self.intents)
         return Answer(intent, tuple(self.tags[i] for i in path), in_scope)

@@ -26,23 +26,31 @@ def allowed(tags: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
     return start, pairs
 
 
-def viterbi(scores: NDArray[Any], start: NDArray[Any], pairs: NDArray[Any]) -> list[int]:
-    """The tags with the highest sum of scores (Viterbi 1967).
+class TagDecoder:
+    """Finds the tags with the highest sum of scores (Viterbi 1967).
 
     Args:
-        scores: [words, tags].
         start: of a tag at the first word [tags].
         pairs: of a tag (column) after a tag (row) [tags, tags].
     """
-    if not len(scores):
-        return []
-    into = np.ascontiguousarray(pairs.T)  # [tag, tag before]: the search runs along memory
-    best, back = start + scores[0], []
-    for row in scores[1:]:
-        paths = into + best
-        back.append(paths.argmax(1))
-        best = paths.max(1) + row
-    path = [int(best.argmax())]
-    for came in reversed(back):
-        path.append(int(came[path[-1]]))
-    return path[::-1]
+
+    def __init__(self, start: NDArray[Any], pairs: NDArray[Any]) -> None:
+        self._start = start
+        self._into = np.ascontiguousarray(pairs.T)  # [tag, tag before]: the search runs along memory
+        self._tags = np.arange(len(start))
+
+    def best(self, scores: NDArray[Any]) -> list[int]:
+        """The best path through ``scores`` [words, tags]; none through no words."""
+        if not len(scores):
+            return []
+        best, back = self._start + scores[0], []
+        paths = np.empty_like(self._into)
+        for row in scores[1:]:
+            np.add(self._into, best, out=paths)
+            came = paths.argmax(1)
+            back.append(came)
+            best = paths[self._tags, came] + row
+        path = [int(best.argmax())]
+        for came in reversed(back):
+            path.append(int(came[path[-1]]))
+        return path[::-1]

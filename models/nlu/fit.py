@@ -24,7 +24,7 @@ from models.fitting import Averaged, add_knobs, batches_by_length, check_same_ru
 from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
-from models.nlu.decode import allowed, viterbi
+from models.nlu.decode import TagDecoder, allowed
 from models.nlu.encoder import Encoder
 from models.nlu.judge import Answer, figures
 from models.nlu.lexicon import LEXICON, Lexicon
@@ -286,10 +286,10 @@ def chain_scores(network: NluNetwork, tags: Sequence[str]) -> tuple[NDArray[Any]
 
 def answer(network: NluNetwork, encoder: Encoder, rows: Sequence[Sentence]) -> list[Answer]:
     """The most probable intent and tag sequence of each row; the intent is the best in scope."""
-    start, pairs = chain_scores(network, encoder.tags)
+    decoder = TagDecoder(*chain_scores(network, encoder.tags))
     answers = []
     for intents, tags in scores(network, encoder, rows):
-        path = viterbi(tags, start, pairs)
+        path = decoder.best(tags)
         intent, in_scope = best_intent(intents, encoder.intents)
         answers.append(Answer(intent, tuple(encoder.tags[i] for i in path), in_scope))
     return answers
