@@ -32,25 +32,25 @@ def utterance_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> 
     """What is said and by whom. One in five is the bot's words in random order: the acoustic model must not
     learn the grammar, which is the decoder's part, and needs speech that is no request at all. ``others`` are
     cut into pieces of up to eight words: phones in every order, so that other speech is heard as what it is."""
-    grammar = Grammar(bot)
-    words = grammar.words()
+    words = _Words(bot, others)
     voices = speakers()
     flite = [v for v in voices if v.engine == "flite"]
     rng = random.Random(f"synthetic|{seed}")
     for index in range(n):
-        slots: dict[str, str] = {}
-        if others and rng.random() < 0.2:
-            text, intent = _piece(rng.choice(others).split(), rng), ""
-        elif rng.random() < 0.2:
-            text, intent = " ".join(rng.choices(words, k=rng.randint(1, 7))), ""
-        else:
-            drawn = grammar.sample(rng)
-            text, intent, slots = drawn.text, drawn.intent, drawn.slots
+        said = words.draw(rng)
         # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
         voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
         if voice.name in SAME_SPEAKER:
             continue
-        yield Plan(f"syn-{index:06d}", text, intent, slots, vary(voice, rng))
+        yield Plan(f"syn-{index:06d}", *said, vary(voice, rng))
+
+
+def foreign_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> Iterator[Plan]:
+    """As :func:`utterance_plans`, every voice with a foreign accent."""
+    words, voices = _Words(bot, others), foreigners()
+    rng = random.Random(f"foreign|{seed}")
+    for index in range(n):
+        yield Plan(f"foreign-{index:06d}", *words.draw(rng), vary(rng.choice(voices), rng))
 
 
 def alone_plans(seed: int) -> Iterator[Plan]:
@@ -61,6 +61,22 @@ def alone_plans(seed: int) -> Iterator[Plan]:
     said += [(v, word) for v in foreigners() for word in DIGIT_WORDS]
     for index, (voice, word) in enumerate(said):
         yield Plan(f"{ALONE}{index:06d}", word, "", {}, vary(voice, rng))
+
+
+class _Words:
+    """Draws what is said: text, intent and slots."""
+
+    def __init__(self, bot: Bot, others: Sequence[str]) -> None:
+        self._grammar, self._others = Grammar(bot), others
+        self._words = self._grammar.words()
+
+    def draw(self, rng: random.Random) -> tuple[str, str, dict[str, str]]:
+        if self._others and rng.random() < 0.2:
+            return _piece(rng.choice(self._others).split(), rng), "", {}
+        if rng.random() < 0.2:
+            return " ".join(rng.choices(self._words, k=rng.randint(1, 7))), "", {}
+        drawn = self._grammar.sample(rng)
+        return drawn.text, drawn.intent, drawn.slots
 
 
 def _piece(words: list[str], rng: random.Random) -> str:

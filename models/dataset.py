@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 from models.accents import accented
-from models.caller_plans import Plan, alone_plans, utterance_plans
+from models.caller_plans import Plan, alone_plans, foreign_plans, utterance_plans
 from models.callers import synthesise
 from models.channel import Channel, apply, draw_channel
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
@@ -187,7 +187,7 @@ def _draw(speaker: str, seed: int) -> float:
 
 def make_dataset(
     bot: Bot, out: Path, *, recordings: Path | None, synthetic: int, seed: int, licence: str = "", jobs: int = 2,
-    others: Sequence[str] = (), alone: bool = False,
+    others: Sequence[str] = (), alone: bool = False, foreign: int = 0,
 ) -> Dataset:  # fmt: skip
     """Make (or finish) the dataset ``out``.
 
@@ -201,13 +201,19 @@ def make_dataset(
         jobs: synthesisers at once.
         others: sentences that are not the bot's; one synthetic utterance in five is a piece of one, if there are any.
         alone: also the words of digits one by one, by every voice and by many with a foreign accent.
+        foreign: number of synthetic utterances more, by voices with a foreign accent.
 
     Raises:
-        ParleyError: a synthesiser is missing, or the recordings' manifest is wrong (file, line, key).
+        ParleyError: a synthesiser is missing, the recordings' manifest is wrong (file, line, key), or words of digits
+            are asked for and the bot has no digits.
     """
+    if alone and not any(slot.type == "digits" for slot in bot.slots.values()):
+        mend = "give a slot the type digits, or leave out --alone"
+        raise ParleyError("words of digits for a bot that takes no digits", where=bot.name, mend=mend)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     rows = list(_recorded_rows(recordings, out, seed)) if recordings else []
-    plans = [*utterance_plans(bot, synthetic, seed, others), *(alone_plans(seed) if alone else ())]
+    plans = [*utterance_plans(bot, synthetic, seed, others), *foreign_plans(bot, foreign, seed, others)]
+    plans += alone_plans(seed) if alone else ()
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
         for row in pool.map(lambda plan: _synthetic_row(plan, out, seed), plans):
             rows.append(row)

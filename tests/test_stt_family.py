@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import caller_plans, exporting
+from models.accents import ACCENTS
 from models.caller_plans import ALONE
 from models.callers import Voice
 from models.dataset import Dataset, load_dataset, make_dataset
@@ -252,6 +253,25 @@ def test_every_voice_says_the_words_of_a_number_alone_when_asked(
     assert counts == {"flite:slt": 8 * 13, "espeak:en-us+m3": 13, "espeak:el+m3": 11}
     assert all(0.1 < r.speech_end_s - r.speech_start_s < 1.5 for r in said)
     assert set(align(made)) >= {r.id for r in said}
+
+
+def test_foreign_callers_say_what_the_bot_takes_and_are_added_to_the_others(tmp_path: Path) -> None:
+    bot, others = load_bot("digits"), ["the quick brown fox"]
+
+    plain = make_dataset(bot, tmp_path / "plain", recordings=None, synthetic=4, seed=3, others=others)
+    more = make_dataset(bot, tmp_path / "more", recordings=None, synthetic=4, seed=3, others=others, foreign=6)
+
+    foreign = [r for r in more.rows if r.id.startswith("foreign-")]
+    assert more.rows[: len(plain.rows)] == plain.rows and len(more.rows) == len(plain.rows) + 6
+    assert {r.speaker.split(":")[1].split("+")[0] for r in foreign} <= set(ACCENTS)
+    assert any(r.intent for r in foreign) and all(r.text and r.speech_end_s > r.speech_start_s for r in foreign)
+
+
+def test_a_bot_without_digits_has_no_words_of_digits_to_say(tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="takes no digits"):
+        make_dataset(load_bot("barista"), tmp_path, recordings=None, synthetic=1, seed=3, alone=True)
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_dataset_resumes_and_an_altered_manifest_is_refused(dataset: Dataset, tmp_path: Path) -> None:

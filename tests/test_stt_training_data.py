@@ -79,6 +79,19 @@ def test_a_share_of_the_calls_is_as_faint_as_any(bank: NoiseBank, share: float, 
     assert min(levels) > -51
 
 
+def test_half_of_the_overloaded_calls_clip_at_full_scale(bank: NoiseBank) -> None:
+    rng = random.Random(6)
+    calls = Disturbance(noisy=0.0, room=0.0, lost=0.0, overloaded=1.0, any_level=0.0, level_dbfs=(-23.0, -23.0))
+
+    heard = [disturb(_TONE, rng, bank, calls).astype(np.int32) for _ in range(60)]
+
+    peaks = np.array([np.abs(pcm).max() for pcm in heard])
+    at_the_limit = np.array([np.mean(np.abs(pcm) > 0.9 * np.abs(pcm).max()) for pcm in heard])
+    loud = peaks > 31000
+    assert 20 < loud.sum() < 40 and peaks[~loud].max() < 8000
+    assert at_the_limit.min() > 0.5
+
+
 def test_silence_becomes_noise_alone(bank: NoiseBank) -> None:
     assert disturb(np.zeros(8000, np.int16), random.Random(2), bank).any()
 

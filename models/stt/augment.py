@@ -27,7 +27,8 @@ class Disturbance:
     room: float = 0.3
     lost: float = 0.15
     """Share of calls that lose packets, 1 to 12 % of them."""
-    overloaded: float = 0.07
+    overloaded: float = 0.12
+    """Share of calls that clip, half of them at full scale: as loud as a telephone gets."""
     level_dbfs: tuple[float, float] = (-50.0, -8.0)
     """Level of active speech: mostly a usual one, about -23."""
     any_level: float = 0.3
@@ -50,8 +51,10 @@ def disturb(pcm: Pcm, rng: random.Random, bank: NoiseBank, how: Disturbance | No
             noise /= np.float32(np.sqrt(np.mean(noise**2)) + 1e-9)
         speech = speech + noise * np.float32(wanted * 10 ** (-draw.uniform(*how.snr_db) / 20))
     if draw.random() < how.overloaded:
-        limit = draw.uniform(0.1, 0.5) * float(np.max(np.abs(speech)) + 1)
+        limit = draw.uniform(0.08, 0.5) * float(np.max(np.abs(speech)) + 1)
         speech = np.clip(speech, -limit, limit)
+        if draw.random() < 0.5:
+            speech *= np.float32(32767 / limit)
     out = np.clip(np.round(speech), -32768, 32767).astype(np.int16)
     out = through_codec(out, ("ulaw", "ulaw", "alaw", "none")[int(draw.integers(4))])
     if draw.random() < how.lost:

@@ -14,6 +14,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--recordings", type=Path, help="manifest (JSON lines) of real recordings")
     parser.add_argument("--synthetic", type=int, default=4500, help="synthetic utterances (default 4500)")
     parser.add_argument("--others", type=Path, help="sentences that are not the bot's, one a line, lower case")
+    parser.add_argument("--foreign", type=int, default=0, help="synthetic utterances more, by voices with an accent")
     parser.add_argument("--alone", action="store_true", help="also the words of digits one by one, for strings of them")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--licence", default="", help="licence of the recordings; it ends up in the model's manifest")
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     dataset = make_dataset(
         load_bot(args.bot), args.out, recordings=args.recordings, synthetic=args.synthetic, seed=args.seed,
         licence=args.licence, jobs=args.jobs, others=read_sentences(args.others) if args.others else (),
-        alone=args.alone,
+        alone=args.alone, foreign=args.foreign,
     )  # fmt: skip
     for name in ("train", "dev", "test"):
         rows = dataset.split(name)
