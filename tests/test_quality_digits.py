@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,8 +22,12 @@ from benchmarks.quality.digits_report import markdown, write_report, write_sampl
 from models.digits import Spoken
 from models.stt.evaluate import edit_distance
 from parley.audio import SAMPLE_RATE, Pcm
-from parley.bundle import Lineage, Manifest, write_bundle
+from parley.bundle import Lineage, Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
+from parley.runs import Run
+from parley.settings import settings
+from registry.releasing.releases import release_of
+from registry.versions.card import model_card
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE // 8) * 0.3)).astype(np.int16)
 
@@ -109,7 +114,7 @@ def test_a_report_that_was_read_again_keeps_the_order_of_lengths_and_conditions(
 def test_the_report_holds_tables_plots_and_samples(folder: Path, tmp_path: Path) -> None:
     made = digits.strings_of(folder, digits.Recipe(per_length=2, at_aim=3, seed=1))
     noise = np.random.default_rng(1).normal(0, 1000, SAMPLE_RATE).astype(np.float32)
-    report: dict = {"command": "c", "aim_length": 8, "results": {"loop": {}, "sphinx": {}}}
+    report: dict = {"command": "c", "aim_length": 8, "results": {"sphinx": {}, "loop": {}}}
     for done in report["results"].values():
         for condition in (Condition(), Condition(snr_db=12.0)):
             heard = asyncio.run(digits.measure(_half_deaf, condition, made, noise, "test"))
@@ -119,6 +124,8 @@ def test_the_report_holds_tables_plots_and_samples(folder: Path, tmp_path: Path)
     samples = asyncio.run(write_samples(_half_deaf, made, noise, tmp_path, 8, 1.0))
 
     rows = [line for line in markdown(report).splitlines() if line.startswith("| Parley, digits |")]
+    written = (tmp_path / "digits.md").read_text()
+    assert written.index("| Parley, digits |") < written.index("| PocketSphinx, digits |")
     assert len(rows) == 2 and "| clean | 66 |" in rows[0] and "| SNR 12 dB | 6 |" in rows[1]
     assert len(samples) == 4
     for name in ["digits.png", "digits-confusion.png", "digits-noise.png", *(s["audio"] for s in samples)]:
@@ -143,3 +150,20 @@ def test_a_run_that_may_have_heard_the_speaker_judges_nobody(tmp_path: Path, fol
 async def _ear(runs: Path) -> None:
     async with AsyncExitStack() as stack:
         await digits.make_ear("loop", runs, ["ann"], stack)
+
+
+def test_the_figures_go_to_a_models_card_without_what_was_said(folder: Path, tmp_path: Path) -> None:
+    site = settings()
+    version = release_of(site, "barista").stages["stt"]
+    run = Run.create(tmp_path / "run", "stt", "barista", {}, 7)
+    shutil.copytree(site.repo_dir / version.model / str(version.version), run.bundle_path)
+    made = digits.strings_of(folder, digits.Recipe(per_length=2, at_aim=3, seed=1))
+    heard = asyncio.run(digits.measure(_half_deaf, Condition(), made, None, "test"))
+
+    digits.write_card({"results": {"bot": {"clean": figures(heard), "loss 10%": figures(heard)}}}, run)
+
+    card, error = model_card(read_manifest(run.bundle_path)), figures(heard)["digit_error"]
+    assert f"| leave one speaker out.clean | digit_error | {error} |" in card
+    assert "leave one speaker out.loss 10% | string_error_of_8" in card
+    assert all(f"leave one speaker out.clean, {name} |" in card for name in {s.speaker for s in made})
+    assert "misses" not in card

@@ -106,6 +106,19 @@ def test_a_report_of_the_starter_versions_resumes(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "out" / "slu.png").is_file() and "| clean | 100.0% |" in markdown(report)
 
 
+def test_a_table_keeps_the_order_of_conditions_and_says_how_many_its_mean_is_of() -> None:
+    row = {"command_acceptance": 0.5, "command_acceptance_interval": [0.4, 0.6]}
+    names = ["SNR 12 dB", "SNR 6 dB", "clean", "gain +20 dB"]
+    done = {name: row for name in names} | {"mean of SNRs": {**row, "snrs": 2}}
+    report = {"command": "c", "results": {"heard": done, "given": {"clean": row, "mean of SNRs": {}}}}
+
+    lines = markdown(json.loads(json.dumps(report, sort_keys=True))).splitlines()
+
+    shown = [line.split("|")[2].strip() for line in lines if line.startswith("| Parley, as a call hears")]
+    assert shown == ["clean", "SNR 6 dB", "SNR 12 dB", "gain +20 dB", "mean of 2 SNRs"]
+    assert not [line for line in lines if line.startswith("| Parley, boundaries given | mean")]
+
+
 def test_a_run_is_judged_on_the_people_it_kept() -> None:
     async def hear(entry: dict[str, Any], pcm: Pcm) -> Heard:
         return Heard("", "", {}, 0)

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality.cards import add_to_card
 from benchmarks.quality.conditions import CLEAN, GRID, Condition, read_noise
 from benchmarks.quality.digits_figures import Heard, figures
 from benchmarks.quality.digits_report import write_report, write_samples
@@ -43,6 +44,7 @@ from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
+from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
 from parley.settings import settings
 
@@ -194,6 +196,20 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def write_card(report: dict[str, Any], run: Run) -> None:
+    """Put what ``bot`` hears into a run's bundle: by condition, and by speaker where the line is clean."""
+    errors = ("digit_error", "digit_error_by_string", "string_error", "string_error_by_string")
+    results = report["results"]["bot"]
+    slices = {}
+    for name, row in results.items():
+        at_aim = row["by_length"][str(AIM_LENGTH)]["string_error"]
+        chosen = {k: row[k] for k in ("strings", "asked_again", *errors)}
+        slices[name] = chosen | {f"string_error_of_{AIM_LENGTH}": at_aim}
+    for speaker, row in results.get(CLEAN.name, {}).get("by_speaker", {}).items():
+        slices[f"{CLEAN.name}, {speaker}"] = {k: row[k] for k in ("strings", *errors)}
+    add_to_card(run, "leave one speaker out", slices)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, measure, write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,9 +221,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--per-length", type=int, default=Recipe.per_length, help="strings of each length and speaker")
     parser.add_argument("--at-eight", type=int, default=Recipe.at_aim, help="strings of eight digits of each speaker")
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="of the strings")
+    parser.add_argument("--card", type=Path, help="an exported run whose model card is to show these figures")
     parser.add_argument("--out", type=Path, required=True, help="folder of digits.json, digits.md, digits*.png")
     args = parser.parse_args(argv)
-    asyncio.run(run(args))
+    report = asyncio.run(run(args))
+    if args.card:
+        write_card(report, Run.open(args.card))
     print((args.out / "digits.md").read_text())
 
 

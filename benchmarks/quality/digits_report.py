@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 
 _TITLES = {
     "loop": "Parley, digits", "bot": "Parley, all that the digits bot understands",
-    "call": "the same, as a call hears it", "sphinx": "PocketSphinx, digits",
+    "call": "Parley, all of it, as a call hears it", "sphinx": "PocketSphinx, digits",
 }  # fmt: skip
 _SYMBOLS = [*"0123456789", NOTHING]
 _ORDER = [condition.name for condition in GRID]
@@ -29,6 +29,7 @@ _ORDER = [condition.name for condition in GRID]
 
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Write ``digits.md`` and the plots that the results allow into ``out``."""
+    report = report | {"results": {s: report["results"][s] for s in _TITLES if s in report["results"]}}
     write_atomic(out / "digits.md", markdown(report))
     results, aim = report["results"], str(report["aim_length"])
     if any(CLEAN.name in done for done in results.values()):

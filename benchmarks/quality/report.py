@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 
+from benchmarks.quality.conditions import GRID
 from benchmarks.quality.slu_errors import error_analysis
 from parley.files import write_atomic
 
@@ -17,6 +18,8 @@ _TITLES = {
     "heard": "Parley, as a call hears", "given": "Parley, boundaries given",
     "sphinx": "PocketSphinx, exact grammar, boundaries given",
 }  # fmt: skip
+_MEAN = "mean of SNRs"
+_ORDER = [*(condition.name for condition in GRID), _MEAN]
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:
@@ -35,7 +38,10 @@ def markdown(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for system, results in report["results"].items():
-        lines += [_line(_TITLES.get(system, system), name, row) for name, row in results.items() if row]
+        # JSON that was read again has its names in another order. A mean of some SNRs is none of all.
+        for name in sorted((n for n, row in results.items() if row), key=_ORDER.index):
+            shown = f"mean of {results[name]['snrs']} SNRs" if name == _MEAN else name
+            lines.append(_line(_TITLES.get(system, system), shown, results[name]))
     return "\n".join([*lines, "", *error_analysis(report["results"].get("heard", {}))])
 
 

@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality.cards import add_to_card
 from benchmarks.quality.conditions import CLEAN, GRID, NOISY, Condition, read_noise
 from benchmarks.quality.ears import Ear, make_ears, unheard
 from benchmarks.quality.report import write_report
@@ -31,7 +32,6 @@ from benchmarks.slu import FIGURES, clustered, figures, misses
 from models.dataset import read_recordings
 from models.training import environment, git_lineage
 from parley.audio import read_audio
-from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -103,12 +103,9 @@ def write_card(report: dict[str, Any], run: Run) -> None:
     keys = [f"{name}{end}" for name in FIGURES for end in ("", "_interval")]
     keys += ["recordings", "speakers", "outside", "false_accepts", "false_orders", "snrs"]
     results = report["results"].get("heard", {})
-    slices = {name.replace(".", ","): {k: row[k] for k in keys if k in row} for name, row in results.items() if row}
+    slices = {name: {k: row[k] for k in keys if k in row} for name, row in results.items() if row}
     title = "people kept apart" if len(report["runs"]) == 1 else "cross-validation" if report["runs"] else "release"
-    manifest = read_manifest(run.bundle_path)
-    evaluation = {**manifest.evaluation, title: slices}
-    write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": evaluation}))
-    run.figures(evaluation=evaluation)
+    add_to_card(run, title, slices)
 
 
 def main(argv: list[str] | None = None) -> None:
