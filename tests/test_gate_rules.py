@@ -22,7 +22,7 @@ def _write(tmp_path: Path, text: str) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("bot", ["barista", "bank"])
+@pytest.mark.parametrize("bot", ["barista", "bank", "digits"])
 def test_the_tracked_rules_are_valid_and_hold_every_released_stage_to_a_budget(bot: str) -> None:
     rules = read_rules(BOTS, bot)
 
@@ -60,7 +60,7 @@ def test_other_rules_have_another_digest(tmp_path: Path) -> None:
     assert stricter.digest != read_rules(BOTS, "barista").digest
 
 
-@pytest.mark.parametrize("bot", ["barista", "bank"])
+@pytest.mark.parametrize("bot", ["barista", "bank", "digits"])
 def test_no_golden_text_is_among_what_the_starters_learned(bot: str) -> None:
     golden = [item["text"] for item in read_golden(BOTS / bot / GOLDEN) if "text" in item]
     data = make_data(load_bot(BOTS / bot), 7)
@@ -72,7 +72,7 @@ def test_no_golden_text_is_among_what_the_starters_learned(bot: str) -> None:
     assert sha256(data.train[0].text.encode()).hexdigest() in learned
 
 
-@pytest.mark.parametrize("bot", ["barista", "bank"])
+@pytest.mark.parametrize("bot", ["barista", "bank", "digits"])
 def test_golden_items_name_what_the_bot_has(bot: str) -> None:
     spec = load_bot(BOTS / bot)
     for item in read_golden(BOTS / bot / GOLDEN):
