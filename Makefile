@@ -48,7 +48,7 @@ test: setup-dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Train the starter versions again; docs/starters.md says what comes out. RECORDINGS=manifest.jsonl adds real speech,
-# NOISE=noise.flac OTHERS=others.txt with it the second STT (triton_repo/reproduce.sh).
+# NOISE=noise.flac OTHERS=others.txt with it the later STTs (triton_repo/reproduce.sh).
 starters: setup-dev
 	bash triton_repo/reproduce.sh $(RECORDINGS) $(NOISE) $(OTHERS)
 
