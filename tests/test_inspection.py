@@ -57,7 +57,16 @@ def test_graphs_of_bundles_pass(tmp_path: Path, make: Callable[..., Path]) -> No
 
 @pytest.mark.parametrize(
     "version",
-    ["barista_stt/1", "barista_stt/2", "barista_nlu/1", "barista_nlg/1", "barista_tts/1", "bank_nlu/1", "bank_nlg/1"],
+    [
+        "barista_stt/1",
+        "barista_stt/2",
+        "barista_stt/3",
+        "barista_nlu/1",
+        "barista_nlg/1",
+        "barista_tts/1",
+        "bank_nlu/1",
+        "bank_nlg/1",
+    ],
 )
 def test_starter_versions_pass(version: str) -> None:
     inspect_bundle(ROOT / "triton_repo" / version)
