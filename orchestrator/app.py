@@ -9,6 +9,8 @@ One deployment holds the whole call, from the websocket to the models' engine: a
 
 from __future__ import annotations
 
+import csv
+import http.client
 import importlib.util
 import io
 import logging
@@ -17,7 +19,8 @@ import secrets
 import shutil
 import socket
 import tempfile
-from contextlib import redirect_stdout
+import time
+from contextlib import ExitStack, closing, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +39,10 @@ HEADROOM = 32
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Nothing of ours goes through Ray's object store; this is near its minimum."""
 DRAIN_SLACK_S = 30.0
+BALANCER_WAIT_S = 15.0
+REPLICA_PORTS = 256
+"""Ports set aside for a site's replicas: a block between the next two, below those that systems hand out freely."""
+_LOWEST_REPLICA_PORT, _HIGHEST_REPLICA_PORT = 20000, 32000
 _LONGEST_FOLDER = 25
 """HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
 
@@ -130,6 +137,8 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
         )
         serve.start(http_options={"host": settings.host, "port": port}, logging_config=_serve_logging())
         serve.run(_deployment(bot_name, site, replicas), name=APPLICATION, route_prefix="/")
+        if os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1":
+            _await_balancer(replicas)
     except ParleyError:
         app.stop()
         raise
@@ -166,6 +175,28 @@ def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:
     return deployment.bind()
 
 
+def _await_balancer(replicas: int) -> None:
+    """Wait until HAProxy knows the replicas.
+
+    Serve says that the application runs a moment before. Until then calls cross Ray's own proxy and a Serve handle;
+    they are answered there too, so this gives up in the end.
+    """
+    port = int(os.environ["RAY_SERVE_HAPROXY_STATS_PORT"])
+    deadline = time.monotonic() + BALANCER_WAIT_S
+    while time.monotonic() < deadline:
+        servers = []
+        connection = closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1.0))
+        # It starts anew when it learns of a replica.
+        with suppress(OSError, http.client.HTTPException), connection as balancer:
+            balancer.request("GET", "/stats;csv")
+            servers = list(csv.DictReader(balancer.getresponse().read().decode().splitlines()))
+        known = [s for s in servers if s["svname"].startswith("SERVE_REPLICA") and s["status"].startswith("UP")]
+        if len(known) >= replicas:
+            return
+        time.sleep(0.05)
+    _log.warning("HAProxy does not know the replicas yet: calls go through Ray's own proxy, which is slower")
+
+
 def _serve_logging() -> dict[str, Any]:
     return {"log_level": "WARNING", "enable_access_log": False}
 
@@ -181,9 +212,6 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
         # When the set of replicas changes HAProxy starts anew and the old process keeps its connections for this long:
         # the default of two minutes would cut longer calls off.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(round(max_call_s + DRAIN_SLACK_S)),
-        # HAProxy's own pages listen on fixed ports by default, which a second site on this machine would need too.
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port("", 0)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port("", 0)),
         # How long a replica that takes no more calls stays for a balancer to notice: here HAProxy knows at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # Ray runs its workers at niceness 15, behind everything else on the machine; a call is real time.
@@ -194,6 +222,7 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "OMP_NUM_THREADS": "1",
+        **_own_ports(),
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
@@ -203,6 +232,34 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
         own = {"CONFIG_FILE_LOC": "haproxy.cfg", "SOCKET_PATH": "admin.sock", "METRICS_SOCKET_PATH": "metrics.sock"}
         own |= {"SERVER_STATE_BASE": "", "SERVER_STATE_FILE": "server-state"}
         os.environ.update({f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in own.items()})
+
+
+def _own_ports() -> dict[str, str]:
+    """Ports of this site alone, for what listens on fixed ones by default.
+
+    Two sites on one machine would need the same ones for HAProxy's pages. They would share that of Ray's own proxy (the
+    kernel deals calls out to both sites). And one could take the port of the other's replica when that has just ended,
+    while HAProxy still sends calls there.
+    """
+    metrics, stats, fallback = _free_ports(3)
+    blocks = (_HIGHEST_REPLICA_PORT - _LOWEST_REPLICA_PORT) // REPLICA_PORTS
+    replicas = _LOWEST_REPLICA_PORT + REPLICA_PORTS * secrets.randbelow(blocks)
+    ports = {
+        "HAPROXY_METRICS_PORT": metrics,
+        "HAPROXY_STATS_PORT": stats,
+        "FALLBACK_PROXY_HTTP_PORT": fallback,
+        "DIRECT_INGRESS_MIN_HTTP_PORT": replicas,
+        "DIRECT_INGRESS_MAX_HTTP_PORT": replicas + REPLICA_PORTS,
+    }
+    return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()}
+
+
+def _free_ports(count: int) -> list[int]:
+    """Different ports that are free on every interface now."""
+    with ExitStack() as open_until_all_are_found:
+        return [
+            open_until_all_are_found.enter_context(socket.create_server(("", 0))).getsockname()[1] for _ in range(count)
+        ]
 
 
 def _free_port(host: str, wanted: int) -> int:

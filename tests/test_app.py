@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,23 @@ def test_recordings_are_read_with_what_is_expected_and_bad_ones_named(tmp_path: 
         read_recordings(manifest)
 
 
+@contextmanager
+def another_site_here() -> Iterator[None]:
+    """Ray's default ports of its proxy and of the first replica are taken, as another site on this machine would."""
+    with ExitStack() as held:
+        for port in (8500, 30000):
+            with suppress(OSError):  # by somebody else
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
+def sessions() -> dict[str, int]:
+    """How many connections HAProxy has sent to each server of the application, by the server's kind."""
+    page = httpx.get(f"http://127.0.0.1:{os.environ['RAY_SERVE_HAPROXY_STATS_PORT']}/stats;csv", timeout=10).text
+    servers = [row for row in csv.DictReader(page.splitlines()) if row["svname"].startswith("SERVE_")]
+    return {row["svname"].split("-")[0]: int(row["stot"]) for row in servers}
+
+
 @pytest.mark.serve
 def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site: Settings) -> None:
     """No graph can be loaded: the call is answered with a spoken apology and put through, and other routes work."""
@@ -265,8 +284,9 @@ def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site:
                         await line.send(render(events[-1]))
             return events
 
-    with start_app("barista", site.model_copy(update={"engine": "onnx"})) as app:
+    with another_site_here(), start_app("barista", site.model_copy(update={"engine": "onnx"})) as app:
         events = asyncio.run(call(app.address))
+        taken = sessions()
         health = httpx.get(f"{app.http}/healthz", timeout=10).json()
         readiness = httpx.get(f"{app.http}/readyz", timeout=10)
 
@@ -286,3 +306,4 @@ def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site:
     assert health["torch_loaded"] is False
     assert readiness.status_code == 503
     assert refused == 503
+    assert taken == {"SERVE_REPLICA_parley": 1, "SERVE_PROXY_ACTOR": 0}, "a call that crossed Ray's own proxy"
