@@ -13,9 +13,9 @@ export OMP_NUM_THREADS ?= 1
 system:
 	@bash deploy/system-packages.sh
 
-# The tests start a PostgreSQL of their own from Debian's package, and touch no other.
+# The tests start a PostgreSQL of their own from Debian's package, and touch no other; pages are opened in its Chromium.
 system-dev:
-	@bash deploy/system-packages.sh postgresql
+	@bash deploy/system-packages.sh postgresql chromium
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

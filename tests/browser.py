@@ -25,7 +25,7 @@ class Browser:
     """One tab. ``requested`` holds the address of everything that a page asked for."""
 
     def __init__(self, folder: Path) -> None:
-        assert CHROMIUM, "apt-get install chromium"
+        assert CHROMIUM, "make setup-dev installs chromium"
         self.requested: list[str] = []
         self._number = 0
         self._process = subprocess.Popen(

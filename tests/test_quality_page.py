@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from browser import CHROMIUM, Browser
+from browser import Browser
 
 from benchmarks.quality.families import Family
 from benchmarks.quality.page import page, rendered, write_page
@@ -129,7 +129,6 @@ def test_two_tables_under_one_heading_have_captions_of_their_own() -> None:
     assert "<caption class='same'>Speed</caption>" in text and "<caption>Speed (2)</caption>" in text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 def test_a_browser_shows_it_on_a_telephone_in_the_dark_without_asking_for_anything(
     results: Path, tmp_path: Path
 ) -> None:

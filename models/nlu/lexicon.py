@@ -84,17 +84,20 @@ class Lexicon:
             words: a sentence.
             tags: those of a training sentence: its own values are taken out of the counts.
         """
-        found = np.zeros((len(words), self.width), np.float32)
         own = Counter((slot, tuple(words[start:end])) for slot, start, end in spans(tags))
+        marked: dict[tuple[int, int], float] = {}
         for start in range(len(words)):
             for end in range(start + 1, min(start + _LONGEST, len(words)) + 1):
                 value = tuple(words[start:end])
                 if value not in self._beginnings:
                     break
                 for column, slot, n in self._said.get(value, ()):
-                    heard = max(0, n - own[slot, value])
+                    heard = max(0, n - own[slot, value]) if own else n
                     strength = heard / (1 + heard)
-                    found[start, column] = max(found[start, column], strength)
-                    inside = found[start + 1 : end, column + 1]
-                    np.maximum(inside, strength, out=inside)
+                    for place in ((start, column), *((word, column + 1) for word in range(start + 1, end))):
+                        if strength > marked.get(place, 0.0):
+                            marked[place] = strength
+        found = np.zeros((len(words), self.width), np.float32)
+        if marked:  # all at once: numbers put one by one into an array took half of the time
+            found[tuple(np.array(list(marked)).T)] = list(marked.values())
         return found
