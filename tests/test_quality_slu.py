@@ -96,11 +96,14 @@ def test_a_report_of_the_starter_versions_resumes(tmp_path: Path, monkeypatch: p
     (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
     command = ["--manifest", str(tmp_path / "m.jsonl"), "--systems", "heard,given", "--out", str(tmp_path / "out")]
 
-    slu.main([*command, "--only", "clean;gain +20 dB"])
+    for only in ("clean", "gain +20 dB", "clean"):
+        monkeypatch.setattr("sys.argv", ["slu", *command, "--only", only])
+        slu.main()
     report = json.loads((tmp_path / "out" / "slu.json").read_text())
     monkeypatch.setattr(slu, "measure", None)  # nothing is left to measure
     slu.main([*command, "--only", "clean"])
 
+    assert [made.split(" --only ")[1] for made in report["command"].split(" && ")] == ["clean", "'gain +20 dB'"]
     assert report["results"]["heard"]["clean"]["command_acceptance"] == 1.0
     assert report["results"]["given"]["clean"]["by_speaker"] == {"synthetic": [1, 1]}
     assert (tmp_path / "out" / "slu.png").is_file() and "| clean | 100.0% |" in markdown(report)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
@@ -28,12 +27,12 @@ from benchmarks.quality.conditions import CLEAN, GRID, Condition, read_noise
 from benchmarks.quality.digits_figures import Heard, figures
 from benchmarks.quality.digits_report import write_report, write_samples
 from benchmarks.quality.ears import RunPool
+from benchmarks.quality.pieces import made_by
 from benchmarks.quality.sphinx import Sphinx
 from benchmarks.slu import Listener
 from models.digits import Spoken, read_takes, strings
 from models.stt.client import SttClient, load_graph
 from models.stt.evaluate import decode
-from models.training import environment, git_lineage
 from orchestrator.stages import Stages
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
@@ -174,10 +173,8 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"results": {}}
     if report.get("recipe", asdict(recipe)) != asdict(recipe):
         raise ParleyError("a report of other strings is here", where=str(path), mend="name another --out")
-    report |= {
-        "command": " ".join(["python -m benchmarks.quality.digits", *sys.argv[1:]]), "environment": environment(),
-        **git_lineage(), "recipe": asdict(recipe), "strings": len(made), "aim_length": AIM_LENGTH,
-    }  # fmt: skip
+    report |= {"recipe": asdict(recipe), "strings": len(made), "aim_length": AIM_LENGTH}
+    report |= made_by(report, "benchmarks.quality.digits")
     speakers = sorted({s.speaker for s in made})
     for system in args.systems.split(","):
         async with AsyncExitStack() as stack:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -26,11 +25,11 @@ from typing import Any
 from benchmarks.quality.cards import add_to_card
 from benchmarks.quality.conditions import CLEAN, GRID, NOISY, Condition, read_noise
 from benchmarks.quality.ears import Ear, make_ears, unheard
+from benchmarks.quality.pieces import made_by
 from benchmarks.quality.report import write_report
 from benchmarks.quality.slu_errors import by_speaker_and_slot
 from benchmarks.slu import FIGURES, clustered, figures, misses
 from models.dataset import read_recordings
-from models.training import environment, git_lineage
 from parley.audio import read_audio
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -66,10 +65,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"results": {}}
     if report.get("runs", runs) != runs:
         raise ParleyError("it holds other runs' results", where=str(path), mend="give another --out, or delete it")
-    report |= {
-        "command": " ".join(["python -m benchmarks.quality.slu", *sys.argv[1:]]), "environment": environment(),
-        "runs": runs, "noise_part": "second", **git_lineage(),
-    }  # fmt: skip
+    report |= {"runs": runs, "noise_part": "second", **made_by(report, "benchmarks.quality.slu")}
     conditions = [c for c in GRID if args.noise or c.snr_db is None]
     for system in args.systems.split(","):
         async with AsyncExitStack() as stack:
