@@ -195,5 +195,5 @@ def test_the_figures_go_to_a_models_card(tmp_path: Path) -> None:
     slu.write_card(report, run)
 
     card = model_card(read_manifest(run.bundle_path))
-    assert "| cross-validation.clean | command_acceptance | 0.97 |" in card
+    assert "| cross-validation of 2 folds.clean | command_acceptance | 0.97 |" in card
     assert "a latte" not in card

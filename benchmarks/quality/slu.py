@@ -100,7 +100,8 @@ def write_card(report: dict[str, Any], run: Run) -> None:
     keys += ["recordings", "speakers", "outside", "false_accepts", "false_orders", "snrs"]
     results = report["results"].get("heard", {})
     slices = {name: {k: row[k] for k in keys if k in row} for name, row in results.items() if row}
-    title = "people kept apart" if len(report["runs"]) == 1 else "cross-validation" if report["runs"] else "release"
+    runs = len(report["runs"])
+    title = f"cross-validation of {runs} folds" if runs > 1 else "people kept apart" if runs else "release"
     add_to_card(run, title, slices)
 
 
