@@ -17,10 +17,9 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
-from contextlib import ExitStack, closing, redirect_stdout, suppress
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 
 from parley.bot import load_bot
 from parley.errors import ParleyError
+from parley.ports import free_ports
 from parley.settings import Settings
 from registry.releasing.releases import release_of
 
@@ -43,6 +43,7 @@ BALANCER_WAIT_S = 15.0
 REPLICA_PORTS = 256
 """Ports set aside for a site's replicas: a block between the next two, below those that systems hand out freely."""
 _LOWEST_REPLICA_PORT, _HIGHEST_REPLICA_PORT = 20000, 32000
+_FOLDERS = ("bots_dir", "repo_dir", "state_dir", "trusted_keys_dir")
 _LONGEST_FOLDER = 25
 """HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
 
@@ -106,16 +107,10 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     """
     bot = load_bot(bot_name, settings)
     release_of(settings, bot.name)
-    port = _free_port(settings.host, settings.port)
-    site = settings.model_copy(
-        update={
-            "bots_dir": settings.bots_dir.absolute(),
-            "repo_dir": settings.repo_dir.absolute(),
-            "state_dir": settings.state_dir.absolute(),
-            "trusted_keys_dir": settings.trusted_keys_dir.absolute(),
-            "port": port,
-        }
-    )
+    (port,) = free_ports(settings.host, [settings.port], where="PARLEY_PORT")
+    # A replica runs in a folder of Ray's.
+    folders = {name: getattr(settings, name).absolute() for name in _FOLDERS}
+    site = settings.model_copy(update=folders | {"port": port})
     site.state_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="parley-"))
     _set_environment(site.max_call_s, folder)
@@ -241,7 +236,7 @@ def _own_ports() -> dict[str, str]:
     kernel deals calls out to both sites). And one could take the port of the other's replica when that has just ended,
     while HAProxy still sends calls there.
     """
-    metrics, stats, fallback = _free_ports(3)
+    metrics, stats, fallback = free_ports("", [0, 0, 0], where="Ray Serve")
     blocks = (_HIGHEST_REPLICA_PORT - _LOWEST_REPLICA_PORT) // REPLICA_PORTS
     replicas = _LOWEST_REPLICA_PORT + REPLICA_PORTS * secrets.randbelow(blocks)
     ports = {
@@ -252,31 +247,3 @@ def _own_ports() -> dict[str, str]:
         "DIRECT_INGRESS_MAX_HTTP_PORT": replicas + REPLICA_PORTS,
     }
     return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()}
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ports that are free on every interface now."""
-    with ExitStack() as open_until_all_are_found:
-        return [
-            open_until_all_are_found.enter_context(socket.create_server(("", 0))).getsockname()[1] for _ in range(count)
-        ]
-
-
-def _free_port(host: str, wanted: int) -> int:
-    """``wanted`` if it can be listened on, a free one for 0.
-
-    Raises:
-        ParleyError: it is in use.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        if wanted:  # connections of an application that just ended linger; they do not stop a new one from listening
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wanted))
-        except OSError as error:
-            raise ParleyError(
-                f"port {wanted} on {host} is not to be had ({error.strerror})",
-                where="PARLEY_PORT",
-                mend="stop what listens there, or choose another port (0 picks a free one)",
-            ) from None
-        return int(probe.getsockname()[1])

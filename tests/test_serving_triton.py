@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ from serving_models import lookup_bundle
 from serving_site import GOOD, STATE, X, engine_of, open_site, serving, stubs_of
 
 from parley.errors import ParleyError
+from parley.serving import triton_server
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_record import process_started, read_record, stop_recorded
@@ -162,6 +164,46 @@ async def test_model_control_is_closed_without_the_key(server: TritonServer) -> 
         assert (await http.post(url)).status_code == 403
         metrics = await http.get(f"http://{server.metrics_address}/metrics")
     assert 'nv_inference_request_success{model="barista_nlu",version="1"}' in metrics.text
+
+
+def crash_while_loading(folder: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Have the server abort at its first stubs, as it does when one of them does not get to run for a second."""
+    install, bombs = triton_server.find_triton(), folder / "bombs"
+    bombs.mkdir()
+    for number in range(times):
+        (bombs / str(number)).touch()
+    script = folder / install.stub.name
+    script.write_text(
+        "#!/bin/bash\n"
+        f'[ $# -gt 0 ] && rm "{bombs}/$(ls {bombs} | head -1)" 2>/dev/null && kill -ABRT $PPID\n'
+        f'exec {install.stub} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(triton_server, "find_triton", lambda: replace(install, stub=script))
+
+
+async def test_a_server_that_aborts_while_it_loads_is_started_again(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    crash_while_loading(tmp_path, monkeypatch, times=1)
+
+    with serving(registry) as server:
+        async with engine_of(server) as engine:
+            answer = await engine.infer("barista_nlu", 2, GOOD)
+
+    np.testing.assert_array_equal(answer["y"], X * 3)
+    assert server.refused == {} and "aborted while its models were loading" in caplog.text
+
+
+def test_a_server_that_always_aborts_while_it_loads_says_so_and_leaves_nothing(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_while_loading(tmp_path, monkeypatch, times=50)
+
+    with pytest.raises(ParleyError, match=r"aborted while its models were loading: signal 6"), serving(registry):
+        pass
+
+    assert read_record(registry.site.state_dir) is None
 
 
 def test_second_server_of_a_site_is_refused(server: TritonServer, registry: Registry) -> None:

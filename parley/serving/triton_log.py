@@ -14,6 +14,8 @@ _REFUSAL = re.compile(
     r"failed to load '([^']+)' version (\d+): (?:\w+: )?(?:TritonModelException: )?(.*?)(?:\\n\\nAt:|\"?$)",
     re.MULTILINE,
 )
+_ABORT = re.compile(r"^Signal \((?!2\)|15\))(\d+)\) received", re.MULTILINE)
+"""What Triton writes when it is about to crash; it ends in order by signals 2 and 15."""
 _ERROR = re.compile(r"^(?:\S+ )?E(?:\d{4})?\b.*?\] ?\"?(.*)", re.MULTILINE)
 
 
@@ -22,6 +24,11 @@ def rotate(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and path.stat().st_size > _KEPT_BYTES:
         path.replace(path.with_name(path.name + ".1"))
+
+
+def aborted(path: Path, start: int) -> bool:
+    """Whether the server that began to write at byte `start` crashed, or is about to: it may hang before it ends."""
+    return _ABORT.search(_read(path, start)) is not None
 
 
 def server_reason(path: Path, start: int) -> ParleyError | str:
@@ -35,6 +42,8 @@ def server_reason(path: Path, start: int) -> ParleyError | str:
             where="tritonserver",
             mend="stop what listens there",
         )
+    if found := _ABORT.search(text):
+        return f"signal {found.group(1)}"
     errors = _ERROR.findall(text)
     return str(errors[-1])[:300] if errors else ""
 

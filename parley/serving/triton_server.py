@@ -14,17 +14,17 @@ import contextlib
 import logging
 import os
 import secrets
-import socket
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
 from parley.errors import ParleyError
+from parley.ports import free_ports
 from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
 from parley.serving.triton_control import CONTROL_HEADER, HttpControl, refused_versions
@@ -44,6 +44,7 @@ RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
 """Closed without the key. Not in it: inference, health, metadata and model-config, which callers need and cannot
 change."""
 _RESTARTS, _RESTART_WINDOW_S = 5, 60.0
+_STARTS = 3
 
 
 class TritonServer:
@@ -164,15 +165,12 @@ class TritonServer:
             environment = server_environment(install, libpython, self._trust)
             check_stub(install, environment)
             backends = lay_out_backends(install, self.state_dir / "triton" / "backends")
-            self._ports = _take_ports(self._host, self._ports)
-            self._shm_prefix = f"parley-{secrets.token_hex(6)}-"
-            self._launch([str(install.binary), *self._arguments(backends)], environment)
-            try:
-                self._wait_live()
-                self._load_models()
-            except BaseException:
-                self._end_process(grace_s=0.0)
-                raise
+            self._ports = free_ports(self._host, self._ports, where="tritonserver")
+            self._shm_prefix, starts = f"parley-{secrets.token_hex(6)}-", 1
+            command = [str(install.binary), *self._arguments(backends)]
+            while not self._comes_up(command, environment, last=starts == _STARTS):
+                starts += 1
+                LOG.warning("tritonserver aborted while its models were loading: starting it again")
             if not detached:
                 atexit.register(self.stop)
 
@@ -265,10 +263,30 @@ class TritonServer:
             # Our channels ping every 30 s, also between calls; without these the server would hang up on them.
             "--grpc-http2-min-recv-ping-interval-without-data=10000",
             "--grpc-keepalive-permit-without-calls=1",
+            # One stub after the other: each has a second to come up, or Triton goes down with it (`_comes_up`).
+            "--model-load-thread-count=1",
             "--exit-timeout-secs=5",
             "--log-format=ISO8601",
         ]
         return arguments + ([f"--model-config-name={self._config_name}"] if self._config_name else [])
+
+    def _comes_up(self, command: list[str], environment: dict[str, str], *, last: bool) -> bool:
+        """Launch the server and load its models. False when it aborted, unless this is the `last` time: then it raises.
+
+        A Python stub that does not get to run for a second while it starts, as on a crowded machine, takes the server
+        with it: Triton 2.51 gives it up, frees the shared memory that the stub then reads, and locks a mutex there.
+        """
+        self._launch(command, environment)
+        try:
+            self._wait_live()
+            self._load_models()
+        except BaseException as error:
+            aborted = isinstance(error, ParleyError) and triton_log.aborted(self.log_path, self._log_from)
+            self._end_process(grace_s=0.0)
+            if last or not aborted:
+                raise
+            return False
+        return True
 
     def _launch(self, command: list[str], environment: dict[str, str]) -> None:
         triton_log.rotate(self.log_path)
@@ -312,9 +330,15 @@ class TritonServer:
         if not models:
             return
         with ThreadPoolExecutor(max_workers=len(models)) as pool:
-            for name, reason in zip(models, pool.map(self._load_model, models), strict=True):
-                if reason is not None:
-                    self.refused[name] = triton_log.model_reason(self.log_path, self._log_from, name) or reason
+            loads = {name: pool.submit(self._load_model, name) for name in models}
+            while wait(loads.values(), timeout=0.25).not_done:
+                if self._process and triton_log.aborted(self.log_path, self._log_from):
+                    triton_record.sweep_group(self._process.pid)  # it may hang; whoever waits for it hears now
+        if triton_log.aborted(self.log_path, self._log_from):
+            raise self._failure("it aborted while its models were loading")
+        for name, load in loads.items():
+            if (reason := load.result()) is not None:
+                self.refused[name] = triton_log.model_reason(self.log_path, self._log_from, name) or reason
         for name, reason in self.refused.items():
             LOG.error("tritonserver refused %s: %s", name, reason)
         if all(name in self.refused for name in models):
@@ -365,27 +389,3 @@ class TritonServer:
         process.wait()
         triton_record.sweep_shared_memory(self._shm_prefix)
         triton_record.clear_record(self.state_dir, process.pid)
-
-
-def _take_ports(host: str, wanted: Sequence[int]) -> list[int]:
-    """Ports that can be bound now; 0 becomes a free one.
-
-    Raises:
-        ParleyError: a port that was asked for is in use.
-    """
-    with contextlib.ExitStack() as held:
-        ports = []
-        for port in wanted:
-            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            if port:  # connections of a server that just died linger; they do not stop a new one from listening
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise ParleyError(
-                    f"port {port} on {host} is not to be had ({error.strerror})",
-                    where="tritonserver",
-                    mend="stop what listens there, or choose another port (0 picks a free one)",
-                ) from None
-            ports.append(probe.getsockname()[1])
-        return ports
