@@ -263,8 +263,6 @@ class TritonServer:
             # Our channels ping every 30 s, also between calls; without these the server would hang up on them.
             "--grpc-http2-min-recv-ping-interval-without-data=10000",
             "--grpc-keepalive-permit-without-calls=1",
-            # One stub after the other: each has a second to come up, or Triton goes down with it (`_comes_up`).
-            "--model-load-thread-count=1",
             "--exit-timeout-secs=5",
             "--log-format=ISO8601",
         ]
