@@ -166,10 +166,11 @@ class TritonServer:
             check_stub(install, environment)
             backends = lay_out_backends(install, self.state_dir / "triton" / "backends")
             self._ports = free_ports(self._host, self._ports, where="tritonserver")
-            self._shm_prefix, starts = f"parley-{secrets.token_hex(6)}-", 1
+            self._shm_prefix = f"parley-{secrets.token_hex(6)}-"
             command = [str(install.binary), *self._arguments(backends)]
-            while not self._comes_up(command, environment, last=starts == _STARTS):
-                starts += 1
+            for start in range(1, _STARTS + 1):
+                if self._comes_up(command, environment, last=start == _STARTS):
+                    break
                 LOG.warning("tritonserver aborted while its models were loading: starting it again")
             if not detached:
                 atexit.register(self.stop)
