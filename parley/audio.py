@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -14,6 +16,12 @@ SAMPLE_RATE = 8000
 """Samples a second, everywhere in Parley."""
 FRAME_SAMPLES = 160
 """Samples of one 20 ms telephone frame."""
+
+MAX_SECONDS = 4 * 3600
+"""Longest recording that is read: a small file may hold hours of silence."""
+_BLOCK = 1 << 20
+_LOUDEST_FLOAT = 8.0
+"""Floats up to here are loud audio, and are clipped; beyond, they are counted in other units."""
 
 Pcm = NDArray[np.int16]
 """Signed 16-bit samples at :data:`SAMPLE_RATE`, one dimension."""
@@ -32,51 +40,120 @@ def ms_to_samples(ms: float) -> int:
 def read_audio(path: Path | str) -> Pcm:
     """Read a recording that is already telephone audio.
 
+    Samples of any kind that libsndfile decodes are taken: integers of other widths, mu-law, GSM, floats.
+
     Returns:
         int16 samples, shape ``[n]``, 8 kHz.
 
     Raises:
-        ParleyError: no such file, not audio, truncated, empty, not mono, or not 8 kHz; says how to convert.
+        ParleyError: no such file, not audio, truncated, empty, not mono, not 8 kHz, or floats that are no audio; says
+            how to convert.
     """
     path = Path(path)
+    convert = f"convert it: sox {path.name} -r 8000 -c 1 -b 16 out.wav"
+    decoded = _decode(path)
+    if decoded.shape[1] != 1:
+        raise ParleyError(f"audio has {decoded.shape[1]} channels, expected 1", where=str(path), mend=convert)
+    if decoded.rate != SAMPLE_RATE:
+        raise ParleyError(f"sample rate is {decoded.rate} Hz, expected {SAMPLE_RATE}", where=str(path), mend=convert)
+    samples = decoded.samples[:, 0]
+    if samples.dtype == np.int16:
+        return samples
+    return np.asarray(np.rint(np.clip(samples, -1.0, 1.0) * 32767.0), dtype=np.int16)
+
+
+def read_any_audio(path: Path | str) -> tuple[NDArray[np.float32], int]:
+    """Read a recording of any rate and number of channels.
+
+    Returns:
+        float32 samples in -1 to 1, shape ``[n]``, channels averaged; and their rate in Hz.
+
+    Raises:
+        ParleyError: as `read_audio`, of what it can still refuse.
+    """
+    decoded = _decode(Path(path))
+    scale = 32768.0 if decoded.samples.dtype == np.int16 else 1.0
+    return np.asarray(decoded.samples.mean(axis=1, dtype=np.float64) / scale, dtype=np.float32), decoded.rate
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    samples: NDArray[Any]
+    """``[n, channels]``: int16, or float64 where the file holds floats."""
+    rate: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.samples.shape
+
+
+def _decode(path: Path) -> _Decoded:
     if not path.is_file():
         raise ParleyError("no such audio file", where=str(path), mend="check the path")
-    convert = f"convert it: sox {path.name} -r 8000 -c 1 -b 16 out.wav"
     try:
         with soundfile.SoundFile(str(path)) as file:
-            rate, channels, declared = file.samplerate, file.channels, file.frames
-            if channels != 1:
-                raise ParleyError(f"audio has {channels} channels, expected 1", where=str(path), mend=convert)
-            if rate != SAMPLE_RATE:
-                raise ParleyError(f"sample rate is {rate} Hz, expected {SAMPLE_RATE}", where=str(path), mend=convert)
-            pcm = file.read(dtype="int16")
-    except soundfile.LibsndfileError as error:
-        reason = str(error.error_string).strip().rstrip(".")
+            rate, declared = file.samplerate, file.frames
+            if declared > MAX_SECONDS * rate:
+                raise ParleyError(f"longer than {MAX_SECONDS} s", where=str(path), mend="cut it into calls")
+            # libsndfile does not scale floats to integers: read as such they would be silence.
+            floats = file.subtype in ("FLOAT", "DOUBLE")
+            samples = _samples(file, "float64" if floats else "int16")
+    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+        # ValueError and TypeError: soundfile's own, for a name like .raw that says nothing of its content.
+        said = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
         raise ParleyError(
-            f"not a readable audio file ({reason})",
+            f"not a readable audio file ({str(said).strip().rstrip('.')})",
             where=str(path),
-            mend="give a WAV or FLAC file that plays",
+            mend="give a WAV or FLAC file that plays; one without a header: sox -t ul -r 8000 -c 1 IN OUT.wav",
         ) from None
-    if len(pcm) == 0:
+    if len(samples) == 0:
         raise ParleyError("audio holds no samples", where=str(path), mend="record it again")
-    if len(pcm) < declared or (path.suffix.lower() == ".wav" and _wav_promises_more(path)):
+    if len(samples) < declared or _wav_lacks_samples(path):
         raise ParleyError(
-            f"audio is truncated: {len(pcm)} samples, header says more",
+            f"audio is truncated: {len(samples)} samples, header says more",
             where=str(path),
             mend="copy or record it again",
         )
-    return np.asarray(pcm, dtype=np.int16)
+    if floats:
+        _check_floats(samples, path)
+    return _Decoded(samples, rate)
 
 
-def _wav_promises_more(path: Path) -> bool:
-    """Whether a RIFF header announces more bytes than the file has (libsndfile reads such files in silence)."""
+def _samples(file: soundfile.SoundFile, dtype: str) -> NDArray[Any]:
+    """All samples of a file, ``[n, channels]``, in blocks: GSM and some ADPCM cannot be read in one."""
+    blocks = []
+    while len(block := file.read(_BLOCK, dtype=dtype, always_2d=True)):
+        blocks.append(block)
+    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), dtype=dtype)
+
+
+def _check_floats(samples: NDArray[Any], path: Path) -> None:
+    peak = float(np.max(np.abs(samples)))  # NaN wins
+    if not peak <= _LOUDEST_FLOAT:
+        raise ParleyError(
+            f"samples reach {peak:g}, expected numbers from -1 to 1",
+            where=str(path),
+            mend=f"write it anew in 16 bits: sox --norm {path.name} -b 16 out.wav",
+        )
+
+
+def _wav_lacks_samples(path: Path) -> bool:
+    """Whether a WAV's header announces more samples than the file has (libsndfile reads such files in silence).
+
+    Only the data chunk speaks of samples: the size in the RIFF header is off by eight with some writers.
+    """
     with path.open("rb") as file:
         head = file.read(12)
-    if len(head) < 12 or head[:4] != b"RIFF":
-        return False
-    announced = int.from_bytes(head[4:8], "little")
-    # 0xFFFFFFFF and 0 are what streaming writers leave behind; only a definite promise counts.
-    return 0 < announced < 0xFFFFFFF0 and announced + 8 > path.stat().st_size
+        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return False
+        end = path.stat().st_size
+        while len(chunk := file.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                # 0xFFFFFFFF and 0 are what streaming writers leave behind; only a definite promise counts.
+                return size < 0xFFFFFFF0 and file.tell() + size > end
+            file.seek(size + size % 2, 1)
+    return False
 
 
 def write_wav(path: Path | str, pcm: NDArray[np.int16]) -> None:

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
@@ -36,7 +35,7 @@ from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbol
 from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts, sentences
 from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, corrected, sayable, symbol_ids, tokenise
-from parley.audio import SAMPLE_RATE
+from parley.audio import SAMPLE_RATE, read_any_audio
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
 from parley.files import sha256_json, write_atomic, write_json
@@ -130,13 +129,10 @@ def read_ljspeech(folder: Path) -> list[tuple[str, str, Path | None]]:
 
 
 def _recorded(wav: Path) -> NDArray[np.float32]:
-    try:
-        audio, rate = soundfile.read(str(wav), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
-        raise ParleyError("not a readable audio file", where=str(wav), mend="record or convert it again") from None
+    audio, rate = read_any_audio(wav)
     if len(audio) < rate // 10:
         raise ParleyError("recording is shorter than 0.1 s", where=str(wav), mend="record it again")
-    return np.asarray(soxr.resample(audio.mean(1), rate, SAMPLE_RATE), dtype=np.float32)
+    return np.asarray(soxr.resample(audio, rate, SAMPLE_RATE), dtype=np.float32)
 
 
 # --- the corpus -------------------------------------------------------------------------------------------------
