@@ -155,7 +155,7 @@ def measure_mending(registry: Registry, repeats: int = 10) -> dict[str, float]:
         (registry.repo / row.model / str(row.number)).mkdir(parents=True)
         pin = registry.site.state_dir / "pins" / row.model / str(row.number)
         pin.parent.mkdir(parents=True, exist_ok=True)
-        pin.write_text(row.digest + "\n")
+        pin.write_text(row.digest + "\n", encoding="utf-8")
     took = []
     for _ in range(repeats):
         began = time.perf_counter()

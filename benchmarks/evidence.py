@@ -7,7 +7,6 @@ recogniser understands of them the TTS. The bot's golden items are asked of ever
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -37,6 +36,7 @@ from parley.bot.load import parse_bot
 from parley.bot.replies import says, spoken_values
 from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.text_files import json_objects
 from registry import tables as t
 from registry.gating.comparison import split_by
 from registry.gating.gate import Evidence, GoldenResult, Leak, Purpose
@@ -246,18 +246,17 @@ def read_golden(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for where, item in json_objects(path):
         try:
-            item = json.loads(line)
             kinds = [kind for kind in ("text", "audio", "act") if kind in item]
             whole = isinstance(item["id"], str) and isinstance(item["slots"], dict) and len(kinds) == 1
             whole = whole and (kinds == ["act"] or isinstance(item["intent"], str))
-        except (ValueError, KeyError, TypeError):
+        except KeyError:
             whole = False
         if not whole:
             raise ParleyError(
                 "expected id, slots, and text or audio with intent, or act",
-                where=f"{path}:{number}",
+                where=where,
                 mend="see docs/gate.md",
             )
         items.append({**item, "_folder": path.parent})

@@ -26,7 +26,9 @@ def memory_mb(version: Path) -> float:
     """
     command = [sys.executable, "-m", "benchmarks.footprint", str(version.resolve())]
     root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False, cwd=root)
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", timeout=_LIMIT_S, check=False, cwd=root
+    )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParleyError(f"its memory cannot be measured: {said}", where=str(version), mend="publish it again")
@@ -34,7 +36,7 @@ def memory_mb(version: Path) -> float:
 
 
 def _peak_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
     raise ParleyError("this system does not tell a process's peak memory", where="/proc/self/status")

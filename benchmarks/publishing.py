@@ -41,7 +41,7 @@ def measure_publish(rounds: int = 9, megabytes: int = 20) -> dict[str, Any]:
     """Medians in seconds and their ratio, measured in a process of its own: `publish_s`, `copy_s`, `ratio`, …"""
     command = [sys.executable, "-m", "benchmarks.publishing", "--rounds", str(rounds), "--megabytes", str(megabytes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, env=environment)
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
@@ -60,7 +60,7 @@ def make_bundle(directory: Path, megabytes: int) -> int:
     graph = helper.make_graph(nodes, "layers", values[:1], values[1:], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.save(model, str(directory / "model.onnx"))
-    (directory / "labels.json").write_text(json.dumps([f"label {n}" for n in range(300)]))
+    (directory / "labels.json").write_text(json.dumps([f"label {n}" for n in range(300)]), encoding="utf-8")
     dataset = hashlib.sha256(b"benchmark").hexdigest()
     rows = of_texts([("train", (f"sentence {n}" for n in range(1000)))])
     write_utterances(directory, Utterances(dataset, "bench", "CC0", tuple(rows)))

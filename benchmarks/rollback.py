@@ -92,7 +92,9 @@ def measure_rollbacks(
 
     def by_command() -> None:
         command = [sys.executable, "-m", "parley.cli.main", "rollback", "--bot", bot, "--why", _WHY]
-        done = subprocess.run(command, env=_environment(site), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=_environment(site), capture_output=True, text=True, encoding="utf-8", check=False
+        )
         if done.returncode:
             raise ParleyError("the rollback failed", where=" ".join(command[2:]), mend=done.stderr.strip()[-500:])
 

@@ -28,6 +28,7 @@ from experiments.versions import check_start, model_of, two_arms
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import Settings, settings
+from parley.text_files import read_lines
 from registry.home import Registry
 from registry.home import who as user
 
@@ -145,15 +146,7 @@ def assign(
 
 
 def _read_ids(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ParleyError(
-            f"cannot be read: {error.strerror}", where=str(path), mend="name a file with an id per line"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ParleyError(f"not UTF-8 at byte {error.start}", where=str(path), mend="save it as UTF-8 text") from None
-    ids = [line.strip() for line in lines if line.strip()]
+    ids = [line.strip() for line in read_lines(path) if line.strip()]
     if not ids:
         raise ParleyError("holds no id", where=str(path), mend="write one id per line")
     return ids

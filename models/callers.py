@@ -82,7 +82,7 @@ def synthesise(text: str, voice: Voice) -> Pcm:
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "said.wav"
         command = _flite(text, voice, wav) if voice.engine == "flite" else _espeak(text, voice, wav)
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
         if done.returncode or not wav.is_file() or wav.stat().st_size < 100:
             raise ParleyError(f"{command[0]} could not say {text!r}: {done.stderr.strip()}", where=voice.speaker)
         audio, rate = soundfile.read(str(wav), dtype="float32")
@@ -102,7 +102,9 @@ _FLITE_ADDENDA = {"latte": "l aa1 t ey0", "lattes": "l aa1 t ey0 z"}
 
 def _flite(text: str, voice: Voice, wav: Path) -> list[str]:
     addenda = wav.with_name("addenda")
-    addenda.write_text("".join(f'"{word}" nil : {phones}\n' for word, phones in _FLITE_ADDENDA.items()))
+    addenda.write_text(
+        "".join(f'"{word}" nil : {phones}\n' for word, phones in _FLITE_ADDENDA.items()), encoding="utf-8"
+    )
     f0 = round(_FLITE_MEAN_F0[voice.name] * voice.pitch)
     stretch = f"duration_stretch={1 / voice.rate:.3f}"
     return [

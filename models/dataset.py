@@ -32,6 +32,7 @@ from parley.bot import Bot
 from parley.errors import ParleyError
 from parley.files import canonical_json, sha256_file, write_atomic, write_json
 from parley.progress import progress
+from parley.text_files import json_objects, read_lines, split_lines
 
 MANIFEST = "dataset.jsonl"
 SUMMARY = "dataset.json"
@@ -136,13 +137,13 @@ def load_dataset(path: Path | str) -> Dataset:
     path = Path(path)
     if not (path / SUMMARY).is_file() or not (path / MANIFEST).is_file():
         raise ParleyError("no finished dataset here", where=str(path), mend="run: parley dataset --bot NAME --out DIR")
-    summary = json.loads((path / SUMMARY).read_text())
-    text = (path / MANIFEST).read_text()
+    summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    text = (path / MANIFEST).read_text(encoding="utf-8")
     if sha256(text.encode()).hexdigest() != summary["digest"]:
         raise ParleyError(
             "manifest does not match its digest", where=str(path / MANIFEST), mend="make the dataset again"
         )
-    rows = tuple(Row(**json.loads(line)) for line in text.splitlines())
+    rows = tuple(Row(**json.loads(line)) for line in split_lines(text))
     return Dataset(path, summary["digest"], rows, summary.get("licence", ""))
 
 
@@ -300,14 +301,9 @@ def read_recordings(manifest: Path) -> list[dict[str, Any]]:
         raise ParleyError("no such manifest", where=str(manifest), mend="give a JSON-lines file of recordings")
     expected = {"audio": str, "speaker": str, "intent": str, "slots": dict}
     entries = []
-    for number, line in enumerate(manifest.read_text().splitlines(), start=1):
-        where = f"{manifest}:{number}"
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ParleyError(f"not JSON: {error.msg}", where=where, mend="one object a line") from None
+    for where, entry in json_objects(manifest):
         for key, kind in expected.items():
-            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+            if not isinstance(entry.get(key), kind):
                 raise ParleyError(f"{key}: expected {kind.__name__}", where=where, mend="see docs/data.md")
         entries.append(entry)
     return entries
@@ -322,7 +318,7 @@ def read_sentences(path: Path) -> list[str]:
     if not path.is_file():
         raise ParleyError("no such file", where=str(path), mend="give a text file, a sentence a line")
     allowed = set("abcdefghijklmnopqrstuvwxyz' ")
-    found = [line for line in map(str.strip, path.read_text().splitlines()) if line and set(line) <= allowed]
+    found = [line for line in map(str.strip, read_lines(path)) if line and set(line) <= allowed]
     if not found:
         raise ParleyError("no sentence in it", where=str(path), mend="a sentence a line, lower case, no digits")
     return found

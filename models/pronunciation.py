@@ -69,14 +69,16 @@ def pronunciations(words: Iterable[str], cache: Path | None = None) -> dict[str,
         ParleyError: flite is missing; names the package.
     """
     flite = require("flite")
-    asked: dict[str, str] = json.loads(cache.read_text()) if cache and cache.is_file() else {}
+    asked: dict[str, str] = json.loads(cache.read_text(encoding="utf-8")) if cache and cache.is_file() else {}
     known, lexicon = len(asked), {}
     for word in sorted(set(words)):
         if word in VARIANTS:
             lexicon[word] = list(VARIANTS[word])
             continue
         if word not in asked:
-            said = subprocess.run([flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, check=True)
+            said = subprocess.run(
+                [flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, encoding="utf-8", check=True
+            )
             asked[word] = fold(said.stdout)
         lexicon[word] = [asked[word]]
     if cache and len(asked) > known:

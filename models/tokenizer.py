@@ -17,7 +17,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """
     mend = "export the run again, or publish the version again"
     try:
-        return Tokenizer.from_str(path.read_text())
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParleyError("the tokenizer is missing", where=str(path), mend=mend) from None
     except Exception as error:  # the tokenizers package raises plain Exception for bad content

@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     if not (path / "state.json").is_file():
         raise ParleyError("no checkpoint", where=str(path), mend="train first, or leave out --resume")
     model.load_state_dict(load_file(path / "model.safetensors"))
-    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if optimizer:
         _unflatten_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer"])
     torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))
@@ -175,7 +175,7 @@ def git_lineage() -> dict[str, Any]:
     """Commit of the working tree and whether it differs from it; empty outside a checkout."""
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", *args], capture_output=True, text=True)
+        done = subprocess.run(["git", *args], capture_output=True, text=True, encoding="utf-8")
         return done.stdout.strip() if done.returncode == 0 else ""
 
     commit = git("rev-parse", "HEAD")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from orchestrator.vad import Vad
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
 from parley.errors import ParleyError
+from parley.text_files import json_objects
 
 
 @dataclass(frozen=True)
@@ -85,27 +86,19 @@ def read_recordings(manifest: Path, limit: int | None = None) -> list[Recording]
     Raises:
         ParleyError: no manifest, a bad line, or bad audio; names file and line.
     """
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        detail = error.strerror if isinstance(error, OSError) else "not text"
-        raise ParleyError(f"cannot read the manifest: {detail}", where=str(manifest)) from None
-    found: list[Recording] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and (limit is None or len(found) < limit):
-            found.append(_recording_of(line, manifest, number))
+    found = [_recording_of(row, manifest, where) for where, row in islice(json_objects(manifest), limit)]
     if not found:
         raise ParleyError("the manifest has no recordings", where=str(manifest))
     return found
 
 
-def _recording_of(line: str, manifest: Path, number: int) -> Recording:
-    where = f"{manifest}:{number}"
+def _recording_of(row: dict[str, Any], manifest: Path, where: str) -> Recording:
     try:
-        row = json.loads(line)
         path = manifest.parent / str(row["audio"])
         end, slots = row.get("speech_end"), {str(k): str(v) for k, v in (row.get("slots") or {}).items()}
         end = None if end is None else round(float(end) * SAMPLE_RATE)
+        if end is not None and end < 0:
+            raise ValueError(end)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ParleyError("not a row of a manifest", where=where, mend='give {"audio": "FILE", ...}') from None
     pcm = read_audio(path)

@@ -102,7 +102,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_text())
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParleyError("no manifest.json", where=str(directory), mend="export the run again") from None
     except (ValidationError, UnicodeDecodeError) as error:

@@ -59,7 +59,7 @@ class Run:
                 where=str(path),
                 mend="give the --out of a training run",
             )
-        return cls(path, json.loads(file.read_text()))
+        return cls(path, json.loads(file.read_text(encoding="utf-8")))
 
     def _start_wandb(self, family: str, bot: str) -> None:
         if _wandb_mode() == "disabled":
@@ -85,7 +85,7 @@ class Run:
     def log(self, step: int, **figures: float) -> None:
         """Append one line of figures to ``metrics.jsonl``."""
         row = {"step": step, "elapsed_s": round(time.monotonic() - self._started, 3), **figures}
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self._wandb:
             self._wandb.log(figures, step=step)
@@ -97,7 +97,7 @@ class Run:
     def figures(self, **figures: Any) -> dict[str, Any]:
         """Merge ``figures`` into ``figures.json`` and return the whole of it."""
         file = self.path / "figures.json"
-        merged = json.loads(file.read_text()) if file.is_file() else {}
+        merged = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         merged.update(figures)
         write_json(file, merged)
         return merged
@@ -163,7 +163,7 @@ def log_version(run_path: Path, model: str, number: int, metadata: dict[str, Any
 def _tracked(run_path: Path) -> dict[str, str]:
     """The tracker's run, where there is one."""
     try:
-        found = json.loads((run_path / TRACKING).read_text())
+        found = json.loads((run_path / TRACKING).read_text(encoding="utf-8"))
         return {key: str(found[key] or "") for key in ("entity", "project", "id")}
     except FileNotFoundError:
         return {}

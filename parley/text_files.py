@@ -10,6 +10,7 @@ other separators that Unicode knows, U+2028 for one, may stand in a text.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,11 +64,11 @@ def parse_json(text: str, where: str) -> Any:
     """A JSON value, strictly.
 
     Raises:
-        ParleyError: not JSON, a key twice in one object, NaN or Infinity (which are not JSON), nested too deep, or half
+        ParleyError: not JSON, a key twice in one object, NaN or a number beyond a double, nested too deep, or half
             of a character; ``where`` names the place.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ParleyError("nested too deep", where=where, mend="write it flat") from None
     except json.JSONDecodeError as error:
@@ -123,6 +124,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
 
 
 def _letters(value: Any) -> Iterator[str]:

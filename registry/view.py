@@ -40,7 +40,7 @@ class ViewFolder:
         """Be the only process that changes the folder, or its server's mind; False when another is and `wait` is not
         asked for. The system releases the lock of a process that dies."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
+        with self._lock.open("wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def test_lines_that_are_written_are_read(lines: list[str]) -> None:
         ('{"a": 1, "a": 2}', "'a' stands twice"),
         ('{"a": NaN}', "NaN is no number"),
         ("[-Infinity]", "Infinity is no number"),
+        ('{"a": 1e999}', "1e999 is too large"),
         ("[" * 100_000, "nested too deep"),
         ('{"a": "\\ud800"}', "half of a character"),
         ('{"\\uDC00": 1}', "half of a character"),
@@ -89,3 +91,41 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path: Path) -> None:
         read_text(tmp_path / "none")
     with pytest.raises(ParleyError, match="cannot be read"):
         read_text(tmp_path)
+
+
+def _without_encoding(source: Path) -> list[str]:
+    """Where a module reads or writes text in whatever encoding the locale says."""
+    found = []
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in ("read_text", "write_text"):
+            wrong = isinstance(node.func, ast.Attribute) and "encoding" not in given
+        elif name in ("open", "fdopen"):
+            wrong = _is_text(node, given) and "encoding" not in given
+        else:  # a subprocess
+            wrong = isinstance(given.get("text"), ast.Constant) and "encoding" not in given
+        if wrong:
+            found.append(f"{source}:{node.lineno}")
+    return found
+
+
+def _is_text(node: ast.Call, given: dict[str | None, ast.expr]) -> bool:
+    """Whether a call of `open` is of a text file: there is a mode and no b in it, or it is a path's without one."""
+    function = node.func
+    module = getattr(function.value, "id", "") if isinstance(function, ast.Attribute) else "builtins"
+    if module == "tarfile":
+        return False
+    of_path = module not in ("builtins", "os")
+    modes = [given["mode"]] if "mode" in given else node.args[: 1 if of_path else 2]
+    texts = [mode.value for mode in modes if isinstance(mode, ast.Constant) and isinstance(mode.value, str)]
+    return any(set(text) <= set("rwaxt+") for text in texts)
+
+
+def test_no_locale_decides_an_encoding() -> None:
+    root = Path(__file__).parent.parent
+    rooms = ("parley", "models", "registry", "experiments", "orchestrator", "benchmarks")
+
+    assert [place for room in rooms for path in (root / room).rglob("*.py") for place in _without_encoding(path)] == []

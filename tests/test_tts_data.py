@@ -122,7 +122,7 @@ def test_other_texts_become_sentences(tmp_path) -> None:
     assert read_texts(plain) == ["Where is my new card?", "My card has not come yet.", "Is it lost or stolen?"]
     assert read_texts(rows) == ["Can you block my card?"]
     rows.write_text('{"words": 1}\n')
-    with pytest.raises(ParleyError, match="sentences"):
+    with pytest.raises(ParleyError, match="rows.jsonl:1: text: expected a sentence"):
         read_texts(rows)
 
 

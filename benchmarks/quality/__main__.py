@@ -55,7 +55,7 @@ def run_family(family: Family, place: Place, bar: ProgressHandle) -> Outcome:
         return Outcome("skipped", str(error), 0.0, when)
     place.out.mkdir(parents=True, exist_ok=True)
     log, began = place.out / f"{family.name}.log", time.monotonic()
-    log.write_text("")
+    log.write_text("", encoding="utf-8")
     for step in steps:
         status, last = _run_step(step, log, family.name, bar)
         if status:
@@ -69,12 +69,12 @@ def _run_step(step: Step, log: Path, name: str, bar: ProgressHandle) -> tuple[in
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
     last = ""
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         file.write(f"$ python -m {' '.join(step)}\n")
         file.flush()
         with subprocess.Popen(
             [sys.executable, "-m", *step], stdout=file, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            text=True, errors="replace", env=environment,
+            text=True, encoding="utf-8", errors="replace", env=environment,
         ) as process:  # fmt: skip
             assert process.stderr is not None
             for line in process.stderr:
@@ -104,7 +104,7 @@ def measure(families: Sequence[Family], args: argparse.Namespace, command: str) 
 def remember(out: Path, outcomes: dict[str, Outcome], command: str) -> None:
     """Add how families ended to what earlier commands left. A skipped family keeps its earlier results and state."""
     path = out / STATE
-    known: dict[str, Any] = json.loads(path.read_text())["families"] if path.is_file() else {}
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["families"] if path.is_file() else {}
     for name, outcome in outcomes.items():
         if outcome.state != "skipped" or known.get(name, {}).get("state") != "measured":
             known[name] = asdict(outcome)

@@ -170,7 +170,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     recipe = Recipe(args.per_length, args.at_eight, args.seed)
     made, noise, path = strings_of(args.data, recipe), read_noise(args.noise, "second"), args.out / "digits.json"
     args.out.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"results": {}}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"results": {}}
     if report.get("recipe", asdict(recipe)) != asdict(recipe):
         raise ParleyError("a report of other strings is here", where=str(path), mend="name another --out")
     report |= {"recipe": asdict(recipe), "strings": len(made), "aim_length": AIM_LENGTH}
@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
     report = asyncio.run(run(args))
     if args.card:
         write_card(report, Run.open(args.card))
-    print((args.out / "digits.md").read_text())
+    print((args.out / "digits.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

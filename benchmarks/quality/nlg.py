@@ -39,6 +39,7 @@ from parley.files import write_json
 from parley.progress import progress
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
+from parley.text_files import read_lines
 
 SIGNATURE = f"nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
 _MEANS = ("bleu", "bleu_lowercase", "length_ratio", "slot_error_rate", "missing", "added", "wrong",
@@ -50,7 +51,7 @@ def read_peers(folder: Path) -> dict[str, list[list[str]]]:
     """The outputs of each system, a list a run."""
     found: dict[str, list[list[str]]] = defaultdict(list)
     for path in sorted(folder.glob("*.run*.txt")):
-        found[path.name.split(".run")[0]].append(path.read_text(encoding="utf-8").splitlines())
+        found[path.name.split(".run")[0]].append(read_lines(path))
     return dict(found)
 
 

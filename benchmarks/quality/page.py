@@ -70,7 +70,7 @@ def page(out: Path, families: Sequence[Family]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -138,7 +138,11 @@ def _missing(what: str) -> str:
 
 def _words(family: Family, folder: Path) -> str:
     path = folder / f"{family.name}.md"
-    return rendered(path.read_text(errors="replace"), family.title) if path.is_file() else _missing(path.name)
+    return (
+        rendered(path.read_text(encoding="utf-8", errors="replace"), family.title)
+        if path.is_file()
+        else _missing(path.name)
+    )
 
 
 def rendered(text: str, title: str) -> str:

@@ -62,7 +62,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure what the report lacks, and write it after every condition."""
     path, runs = args.out / "slu.json", [str(r) for r in args.runs]
     args.out.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"results": {}}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"results": {}}
     if report.get("runs", runs) != runs:
         raise ParleyError("it holds other runs' results", where=str(path), mend="give another --out, or delete it")
     report |= {"runs": runs, "noise_part": "second", **made_by(report, "benchmarks.quality.slu")}
@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     report = asyncio.run(run(args))
     if args.card:
         write_card(report, Run.open(args.card))
-    print((args.out / "slu.md").read_text())
+    print((args.out / "slu.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

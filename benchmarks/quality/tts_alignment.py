@@ -37,7 +37,7 @@ class Aligner:
             raise ParleyError("PocketSphinx is not installed", mend="pip install pocketsphinx") from None
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "words.dict"
-            path.write_text(dictionary(texts, lexicon))
+            path.write_text(dictionary(texts, lexicon), encoding="utf-8")
             self._decoder: Any = Decoder(
                 hmm=get_model_path("en-us/en-us"), dict=str(path), lm=None, samprate=_RATE, loglevel="FATAL"
             )

@@ -54,7 +54,7 @@ def trained_texts(corpora: Iterable[Path], digest: str) -> set[str]:
         path = folder / "corpus.json"
         if not path.is_file():
             raise ParleyError("no corpus here", where=str(folder), mend="give the run's corpus, or make it again")
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         digests.append(content["digest"])
         found |= {spoken_key(row["text"]) for row in content["rows"]}
     if digest not in digests:
@@ -70,7 +70,7 @@ def unseen(bots: Sequence[Bot], count: int, seed: int, trained: set[str]) -> lis
         ParleyError: the bots cannot say so many new ones.
     """
     rng = random.Random(seed)
-    plain = [line for line in _PLAIN.read_text().splitlines() if line]
+    plain = [line for line in _PLAIN.read_text(encoding="utf-8").splitlines() if line]
     rng.shuffle(plain)
     grammars = [Grammar(bot) for bot in bots]
     draws: dict[str, Callable[[], str]] = {

@@ -72,7 +72,7 @@ def read_bot(path: Path) -> Bot:
         ParleyError: it is missing or damaged.
     """
     try:
-        return Bot.model_validate_json(path.read_text())
+        return Bot.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParleyError("the bot of the version is missing", where=str(path), mend=_MEND) from None
     except (ValidationError, UnicodeDecodeError):

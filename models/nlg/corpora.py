@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from models.nlg.realisations import Pair
 from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.text_files import read_text
 
 SLOTS = ("name", "eatType", "food", "priceRange", "customer rating", "area", "familyFriendly", "near")
 _PAIR = re.compile(r"\s*([A-Za-z ]+?)\s*\[([^\]]*)\]\s*,?")
@@ -58,11 +60,9 @@ def read_references(path: Path) -> list[Reference]:
     Raises:
         ParleyError: no such file, or a row is not a reference.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise ParleyError("no such corpus file", where=str(path), mend="give a CSV with columns mr, ref") from None
+    if not path.is_file():
+        raise ParleyError("no such corpus file", where=str(path), mend="give a CSV with columns mr, ref")
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     if not rows or not {"mr", "ref"} <= set(rows[0]):
         raise ParleyError("not a corpus file", where=str(path), mend="give a CSV with columns mr, ref")
     return [

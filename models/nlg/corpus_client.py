@@ -61,7 +61,7 @@ class CorpusClient:
         self._vocab = self._tokenizer.get_vocab()
         self._engine, self._model, self._version = engine, model, version
         try:
-            self._patterns = Patterns(json.loads((bundle / SLOTS_FILE).read_text()))
+            self._patterns = Patterns(json.loads((bundle / SLOTS_FILE).read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise ParleyError("the slots are missing or damaged", where=str(bundle), mend=_MEND) from None
         self.counts = Counts()

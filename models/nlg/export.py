@@ -57,7 +57,7 @@ def open_run(path: Path) -> tuple[Run, Bot, NlgNetwork]:
         ParleyError: no such run, no weights, or the bot has changed since.
     """
     run, bot = trained_run(path, "nlg")
-    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text())))
+    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))))
     load_checkpoint(path / "best", network)
     return run, bot, network.eval()
 

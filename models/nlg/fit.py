@@ -214,7 +214,7 @@ def open_fit(path: Path) -> tuple[Run, Tokenizer, NlgNetwork]:
     run = Run.open(path)
     if run.params.get("family") != "nlg-corpus" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlg.fit to its end")
-    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text())))
+    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))))
     load_checkpoint(path / "best", network)
     return run, read_tokenizer(path / TOKENIZER), network.eval()
 

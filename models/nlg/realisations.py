@@ -104,7 +104,7 @@ class Patterns:
     @classmethod
     def of_e2e(cls, pairs: Iterable[Pair]) -> Patterns:
         """The patterns of the E2E corpus; the names to look for are the pairs'."""
-        return cls(yaml.safe_load(E2E.read_text()), pairs)
+        return cls(yaml.safe_load(E2E.read_text(encoding="utf-8")), pairs)
 
     def _mentions(self, text: str) -> tuple[Mention, ...]:
         found: dict[tuple[int, int], set[Pair]] = {}

@@ -16,6 +16,7 @@ from models.nlg.prompts import slot_keys
 from models.nlg.realisations import Patterns
 from parley.errors import ParleyError
 from parley.files import write_atomic
+from parley.text_files import split_lines
 
 _ALIKE: tuple[tuple[str, dict[str, str], str], ...] = (
     # Phrases that stay good sentences when one value's takes another's place: slot, value to phrase, what follows.
@@ -87,7 +88,7 @@ def read_rows(path: Path) -> list[Row]:
         ParleyError: there is no such file, or a line of it is not a row.
     """
     try:
-        records = [json.loads(line) for line in path.read_text().splitlines()]
+        records = [json.loads(line) for line in split_lines(path.read_text(encoding="utf-8"))]
         return [Row(parse_meaning(r["mr"]), r["text"], int(r["style"])) for r in records]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise ParleyError("no taught rows", where=str(path), mend="run python -m models.nlg.teach") from None

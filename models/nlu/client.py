@@ -75,7 +75,7 @@ def read_labels(path: Path) -> Labels:
         ParleyError: it is missing or damaged.
     """
     try:
-        return Labels.model_validate(json.loads(path.read_text()))
+        return Labels.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ParleyError("the labels are missing", where=str(path), mend=_MEND) from None
     except (ValueError, ValidationError):

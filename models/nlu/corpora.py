@@ -18,6 +18,7 @@ from pathlib import Path
 
 from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.text_files import read_lines
 
 OUTSIDE = "O"
 CLINC_OUT_OF_SCOPE = "oos"
@@ -89,10 +90,9 @@ def _held_out(row: Sentence) -> bool:
 
 
 def _read_split(file: Path) -> list[Sentence]:
-    try:
-        lines = file.read_text().splitlines()
-    except FileNotFoundError:
-        raise ParleyError("no such split", where=str(file), mend="give a folder with train, valid, test") from None
+    if not file.is_file():
+        raise ParleyError("no such split", where=str(file), mend="give a folder with train, valid, test")
+    lines = read_lines(file)
     rows = []
     for number, line in enumerate(lines, 1):
         try:

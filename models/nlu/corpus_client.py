@@ -52,7 +52,7 @@ class CorpusClient:
         self.lexicon = Lexicon.read(bundle / LEXICON) if (bundle / LEXICON).exists() else None
         self.linear = LinearIntents.read(bundle / LINEAR) if (bundle / LINEAR).exists() else None
         try:
-            content = json.loads((bundle / CHAIN).read_text())
+            content = json.loads((bundle / CHAIN).read_text(encoding="utf-8"))
             self.intents, self.tags = content["intents"], content["tags"]
             self._decoder = TagDecoder(*(np.array(content[name], np.float32) for name in ("start", "pairs")))
         except (FileNotFoundError, ValueError, KeyError):

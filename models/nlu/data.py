@@ -191,7 +191,7 @@ class OutOfScope:
 
     def __init__(self, bot: Bot) -> None:
         grammar = Grammar(bot)
-        lines = [line.strip() for line in CORPUS.read_text().splitlines()]
+        lines = [line.strip() for line in CORPUS.read_text(encoding="utf-8").splitlines()]
         self.lines = [line for line in lines if line and not line.startswith("#") and not grammar.accepts(line)]
         self._grammar = grammar
         spoken = {

@@ -31,6 +31,7 @@ from parley.files import write_json
 from parley.progress import progress
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
+from parley.text_files import json_objects, parse_json, read_lines
 
 
 def span_f1(wanted: Sequence[Sequence[str]], got: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -124,9 +125,10 @@ def recorded_rows(manifest: Path) -> tuple[list[Example], int]:
     The texts are aligned by machine, the slots labelled by people: where they disagree the text is at fault.
     """
     rows, left_out = [], 0
-    for line in manifest.read_text().splitlines():
-        record = json.loads(line)
-        text, slots = record.get("text"), record["slots"]
+    for where, record in json_objects(manifest):
+        text, slots = record.get("text"), record.get("slots")
+        if not isinstance(slots, dict) or not isinstance(record.get("intent"), str):
+            raise ParleyError("expected intent and slots", where=where, mend="see docs/data.md")
         if not text or not all(f" {value} " in f" {text} " for value in slots.values()):
             left_out += 1
             continue
@@ -138,8 +140,11 @@ def recorded_rows(manifest: Path) -> tuple[list[Example], int]:
 def foreign_rows(file: Path) -> list[Example]:
     """Sentences of a file, all out of scope. Of JSON lines with an intent, those labelled ``oos``."""
     rows = []
-    for line in filter(None, file.read_text().splitlines()):
-        record = json.loads(line) if line.startswith("{") else {"text": line}
+    for number, line in enumerate(read_lines(file), start=1):
+        where = f"{file}:{number}"
+        record = parse_json(line, where) if line.startswith("{") else {"text": line}
+        if not isinstance(record.get("text"), str):
+            raise ParleyError("text: expected a sentence", where=where, mend='give {"text": "…"} or the sentence')
         words = tuple(record["text"].split())
         if record.get("intent", "oos") == "oos" and words:
             rows.append(Example(words, ("O",) * len(words), OUT_OF_SCOPE, (), "foreign"))

@@ -43,7 +43,7 @@ def open_run(path: Path) -> tuple[Run, Bot, NluNetwork]:
         ParleyError: no such run, no weights, or the bot has changed since.
     """
     run, bot = trained_run(path, "nlu")
-    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text())))
+    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))))
     load_checkpoint(path / "best", network)
     return run, bot, network.eval()
 

@@ -304,8 +304,8 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
     run = Run.open(path)
     if run.params.get("family") != "nlu-corpus" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlu.fit to its end")
-    labels = json.loads((path / "labels.json").read_text())
-    config = NluConfig(**json.loads((path / "config.json").read_text()))
+    labels = json.loads((path / "labels.json").read_text(encoding="utf-8"))
+    config = NluConfig(**json.loads((path / "config.json").read_text(encoding="utf-8")))
     lexicon = Lexicon.read(path / LEXICON) if config.marks else None
     linear = LinearIntents.read(path / LINEAR) if run.params.get("linear") else None
     encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"], lexicon, linear)

@@ -59,7 +59,7 @@ class Lexicon:
             ParleyError: it is missing or damaged.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             counts = Counter({(slot, tuple(value)): int(n) for slot, value, n in content["values"]})
             return cls(content["slots"], counts)
         except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -136,7 +136,7 @@ def read_sentence_encoder(folder: Path) -> tuple[SentenceConfig, dict[str, Tenso
         ParleyError: a file is missing or is no such model.
     """
     try:
-        content = json.loads((folder / "config.json").read_text())
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = SentenceConfig(
             content["vocab_size"], content["hidden_size"], content["num_hidden_layers"],
             content["num_attention_heads"], content["intermediate_size"], content["max_position_embeddings"],

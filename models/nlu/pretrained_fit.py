@@ -231,8 +231,10 @@ def open_tuned(path: Path) -> tuple[Run, PretrainedNetwork, Tokenizer, list[str]
     run = Run.open(path)
     if run.params.get("family") != "nlu-pretrained" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run", where=str(path), mend="run models.nlu.pretrained_fit to its end")
-    intents = json.loads((path / "labels.json").read_text())["intents"]
-    network = PretrainedNetwork(SentenceConfig(**json.loads((path / "config.json").read_text())), len(intents))
+    intents = json.loads((path / "labels.json").read_text(encoding="utf-8"))["intents"]
+    network = PretrainedNetwork(
+        SentenceConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))), len(intents)
+    )
     load_checkpoint(path / "best", network)
     return run, network.eval(), read_tokenizer(path / TOKENIZER), intents
 

@@ -52,7 +52,7 @@ class WordTable:
             ParleyError: it is missing or damaged.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             return cls(content["words"], content["buckets"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise ParleyError("the words are missing or damaged", where=str(path), mend="export again") from None

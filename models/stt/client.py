@@ -148,8 +148,8 @@ def save_graph(directory: Path, graph: WordGraph, lexicon: dict[str, list[str]])
         "n_states": graph.n_states, "start": graph.start, "finals": sorted(graph.finals),
         "arcs": [list(arc) for arc in graph.arcs],
     }  # fmt: skip
-    (directory / GRAMMAR).write_text(json.dumps(content, separators=(",", ":")) + "\n")
-    (directory / LEXICON).write_text(json.dumps(lexicon, indent=0, sort_keys=True) + "\n")
+    (directory / GRAMMAR).write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    (directory / LEXICON).write_text(json.dumps(lexicon, indent=0, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_graph(directory: Path, labels: list[str], instead: WordGraph | None = None) -> PhoneGraph:
@@ -164,8 +164,8 @@ def load_graph(directory: Path, labels: list[str], instead: WordGraph | None = N
         ParleyError: an asset is missing or damaged.
     """
     try:
-        content = json.loads((directory / GRAMMAR).read_text())
-        lexicon = json.loads((directory / LEXICON).read_text())
+        content = json.loads((directory / GRAMMAR).read_text(encoding="utf-8"))
+        lexicon = json.loads((directory / LEXICON).read_text(encoding="utf-8"))
         arcs = tuple((int(s), int(t), str(w)) for s, t, w in content["arcs"])
         graph = WordGraph(content["n_states"], content["start"], frozenset(content["finals"]), arcs)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -60,7 +60,9 @@ def read_points(runs: Sequence[Path]) -> Points:
     for run in runs:
         if not (run / POINTS).is_file():
             raise ParleyError(f"no {POINTS}", where=str(run), mend=f"parley export stt {run}")
-        points += [(float(margin), bool(right)) for margin, right in json.loads((run / POINTS).read_text())]
+        points += [
+            (float(margin), bool(right)) for margin, right in json.loads((run / POINTS).read_text(encoding="utf-8"))
+        ]
     return points
 
 

@@ -166,7 +166,7 @@ def _cuts(audio: NDArray[np.float32], words: list[list[Any]], end_s: float) -> l
 def read_words(dataset: Dataset) -> dict[str, list[list[Any]]]:
     """Aligned words of a dataset's recordings: row id to ``[word, start_s, end_s]``; empty if none were aligned."""
     path = dataset.path / WORDS
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def align(dataset: Dataset) -> dict[str, list[list[Any]]]:

@@ -180,7 +180,7 @@ class Training:
         load_checkpoint(self.run.path / "average", held)
         self.average = Average(held, self.args.average)
         if self.step > self.frozen_from and self.spoken_path.is_file():
-            self.batches.spoken = json.loads(self.spoken_path.read_text())
+            self.batches.spoken = json.loads(self.spoken_path.read_text(encoding="utf-8"))
 
     def go(self) -> Run:
         """Train to the end, or until dev has not got better for long."""

@@ -38,9 +38,11 @@ def flite_speech(text: str, voice: str) -> tuple[NDArray[np.float32], list[Segme
     flite = require("flite")
     with tempfile.TemporaryDirectory() as folder:
         wav, addenda = Path(folder) / "said.wav", Path(folder) / "addenda"
-        addenda.write_text("".join(f'"{word}" nil : {phones}\n' for word, phones in CORRECTIONS.items()))
+        addenda.write_text(
+            "".join(f'"{word}" nil : {phones}\n' for word, phones in CORRECTIONS.items()), encoding="utf-8"
+        )
         command = [flite, "-voice", voice, "-add_lex", str(addenda), "-psdur", "-t", text, "-o", str(wav)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
         if done.returncode or not wav.is_file() or not done.stdout.strip():
             raise ParleyError(f"flite could not say {text!r}: {done.stderr.strip()[:200]}", where=f"voice {voice}")
         audio, rate = soundfile.read(str(wav), dtype="float32")

@@ -13,7 +13,6 @@ Chiba, 1978). Borders are then good to some 20 ms; words that flite reads otherw
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import random
@@ -40,6 +39,7 @@ from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
 from parley.files import sha256_json, write_atomic, write_json
 from parley.progress import progress
+from parley.text_files import read_lines
 
 LEAD_FRAMES = 4
 TAIL_FRAMES = 12
@@ -112,17 +112,16 @@ def read_ljspeech(folder: Path) -> list[tuple[str, str, Path | None]]:
     if not metadata.is_file():
         raise ParleyError("no metadata.csv", where=str(folder), mend="give a folder like LJSpeech-1.1")
     rows: list[tuple[str, str, Path | None]] = []
-    with metadata.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE), 1):
-            if not row:
-                continue
-            where = f"{metadata}:{number}"
-            if len(row) < 2 or not row[-1].strip():
-                raise ParleyError("expected id|text or id|text|normalised", where=where, mend="correct the line")
-            wav = folder / "wavs" / f"{row[0]}.wav"
-            if not wav.is_file():
-                raise ParleyError(f"no recording {wav.name}", where=where, mend="add it, or remove the line")
-            rows.append((row[0], row[-1].strip(), wav))
+    for number, line in enumerate(read_lines(metadata), 1):
+        if not line:
+            continue
+        row, where = line.split("|"), f"{metadata}:{number}"
+        if len(row) < 2 or not row[-1].strip():
+            raise ParleyError("expected id|text or id|text|normalised", where=where, mend="correct the line")
+        wav = folder / "wavs" / f"{row[0]}.wav"
+        if not wav.is_file():
+            raise ParleyError(f"no recording {wav.name}", where=where, mend="add it, or remove the line")
+        rows.append((row[0], row[-1].strip(), wav))
     if not rows:
         raise ParleyError("metadata.csv is empty", where=str(metadata), mend="add lines id|text|normalised")
     return rows
@@ -160,7 +159,9 @@ def _first_lexicon(texts: list[str]) -> Lexicon:
     flite = require("flite")
 
     def ask(word: str) -> list[str]:
-        said = subprocess.run([flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True).stdout
+        said = subprocess.run(
+            [flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, encoding="utf-8"
+        ).stdout
         return [p for p in said.split() if p in PHONES] or ["ax"]
 
     found = {}
@@ -277,7 +278,7 @@ def _levelled(utterances: list[Utterance]) -> list[Utterance]:
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(out: Path, utterances: list[Utterance], lexicon: Lexicon, request: dict[str, Any], licence: str) -> None:

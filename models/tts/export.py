@@ -54,7 +54,7 @@ def trained(run: Run) -> TtsNetwork:
     path = run.path / "average"
     if not (path / "state.json").is_file():
         raise ParleyError("no checkpoint", where=str(path), mend="train first")
-    model = TtsNetwork(TtsConfig(**json.loads((path / "state.json").read_text())["network"]))
+    model = TtsNetwork(TtsConfig(**json.loads((path / "state.json").read_text(encoding="utf-8"))["network"]))
     load_checkpoint(path, model)
     return model.eval()
 

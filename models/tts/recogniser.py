@@ -96,8 +96,8 @@ class Recogniser:
         spoken = [words_of(s) for s in sentences]
         with tempfile.TemporaryDirectory() as folder:
             words, arpa = Path(folder) / "words.dict", Path(folder) / "bigram.arpa"
-            words.write_text(dictionary(sentences, lexicon))
-            arpa.write_text(bigram_arpa(spoken))
+            words.write_text(dictionary(sentences, lexicon), encoding="utf-8")
+            arpa.write_text(bigram_arpa(spoken), encoding="utf-8")
             self._decoder = Decoder(
                 hmm=get_model_path("en-us/en-us"), dict=str(words), lm=str(arpa), samprate=_RATE, loglevel="FATAL",
             )  # fmt: skip
@@ -127,7 +127,7 @@ def widened(audio: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _cmudict(path: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         word, _, phones = line.partition(" ")
         found.setdefault(re.sub(r"\(\d+\)$", "", word), []).append(phones)
     return found

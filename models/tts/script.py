@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from num2words import num2words
 
@@ -17,6 +17,7 @@ from parley.bot.grammar import Grammar
 from parley.bot.replies import acts, realise
 from parley.bot.slots import draw_value
 from parley.errors import ParleyError
+from parley.text_files import json_objects, read_lines
 
 _SENTENCES = Path(__file__).with_name("sentences.txt")
 _QUESTION = re.compile(
@@ -33,7 +34,7 @@ def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
     for spec in acts(bot):
         required_only = {s: _a_value(bot, s, rng) for s in spec.required}
         found[realise(bot, spec.act, required_only)] = None
-    found.update(dict.fromkeys(line for line in _SENTENCES.read_text().splitlines() if line))
+    found.update(dict.fromkeys(line for line in _SENTENCES.read_text(encoding="utf-8").splitlines() if line))
     found.update(dict.fromkeys(_coverage(bot)))
     draws: list[tuple[float, Callable[[], str]]] = [
         (0.5, lambda: drawn_reply(bot, rng)),
@@ -49,6 +50,12 @@ def sentences(bot: Bot, count: int, rng: random.Random) -> list[str]:
     return list(found)
 
 
+def _text_of(where: str, row: dict[str, Any]) -> str:
+    if not isinstance(row.get("text"), str):
+        raise ParleyError("text: expected a sentence", where=where, mend='give {"text": "…"} a line')
+    return str(row["text"])
+
+
 def read_texts(path: Path) -> list[str]:
     """Sentences of a text file, one a line, or of JSON lines with ``text``: 4 to 22 words, made to begin with a
     capital and to end with a mark, so that the voice hears questions and statements.
@@ -56,13 +63,7 @@ def read_texts(path: Path) -> list[str]:
     Raises:
         ParleyError: the file is missing or is not such a file.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line)["text"] if path.suffix == ".jsonl" else line for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
-        raise ParleyError(
-            "not a file of sentences", where=str(path), mend="one a line, or JSON lines with text"
-        ) from None
+    rows = [_text_of(*row) for row in json_objects(path)] if path.suffix == ".jsonl" else read_lines(path)
     found: dict[str, None] = {}
     for row in (" ".join(row.split()) for row in rows):
         if 4 <= len(row.split()) <= 22 and row.isascii():

@@ -197,7 +197,9 @@ def _flite_says(text: str) -> list[str]:
         return []
     command = [flite, "-ps", "-t", text, "-o", "none"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=2.0, check=True).stdout.split()
+        return subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", timeout=2.0, check=True
+        ).stdout.split()
     except (subprocess.SubprocessError, OSError):
         return []
 
@@ -232,7 +234,7 @@ class Lexicon:
             ParleyError: the file is missing or damaged.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             split = {part: {w: p.split() for w, p in content[part].items()} for part in ("words", "before_vowel")}
         except (OSError, ValueError, KeyError, AttributeError):
             raise ParleyError("lexicon is missing or damaged", where=str(path), mend="export the run again") from None

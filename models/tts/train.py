@@ -292,7 +292,7 @@ def _like(run: Path) -> TtsConfig:
     state = run / "average" / "state.json"
     if not state.is_file():
         raise ParleyError("no checkpoint to start from", where=str(state), mend="give --init a trained run")
-    return TtsConfig(**json.loads(state.read_text())["network"])
+    return TtsConfig(**json.loads(state.read_text(encoding="utf-8"))["network"])
 
 
 def _step(

@@ -61,5 +61,5 @@ def _logs(site: Settings, lines: int) -> int:
     path = TritonServer.from_settings(site).log_path
     if not path.is_file():
         raise ParleyError("there is no log yet", where=str(path), mend="parley triton start")
-    print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+    print("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
     return 0

@@ -129,6 +129,7 @@ def check_stub(install: TritonInstall, environment: dict[str, str]) -> None:
         env=environment | {"LD_TRACE_LOADED_OBJECTS": "1"},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     missing = [line.split()[0] for line in listing.stdout.splitlines() if "not found" in line]

@@ -47,7 +47,7 @@ def process_started(pid: int) -> int | None:
     """Start time of a live process in clock ticks since boot; None when there is none (or it is a zombie)."""
     try:
         # The command name may hold spaces and brackets; the fields proper begin after its last bracket.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])
@@ -66,7 +66,7 @@ def write_record(state_dir: Path, record: ServerRecord) -> None:
 def read_record(state_dir: Path) -> ServerRecord | None:
     """The note of a server that still runs; None when there is none."""
     try:
-        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text())
+        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None
     return record if record.alive else None
@@ -75,7 +75,7 @@ def read_record(state_dir: Path) -> ServerRecord | None:
 def clear_record(state_dir: Path, pid: int) -> None:
     """Remove the note if it is of this server."""
     try:
-        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text())
+        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return
     if record.pid == pid:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from parley.text_files import split_lines
 from registry import tables as t
 from registry.catalogue import manifest_of, version
 from registry.gating.gate import Leak
@@ -72,8 +73,8 @@ def leaked_speakers(
 
 def _dataset_rows(folder: Path, digest: str) -> list[dict[str, str]]:
     try:
-        if json.loads((folder / "dataset.json").read_text())["digest"] != digest:
+        if json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["digest"] != digest:
             return []
-        return [json.loads(line) for line in (folder / "dataset.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in split_lines((folder / "dataset.jsonl").read_text(encoding="utf-8"))]
     except (OSError, ValueError, KeyError, TypeError):
         return []

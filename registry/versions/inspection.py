@@ -168,7 +168,11 @@ def _work(directory: Path, names: list[str], limits: Limits, write: int) -> NoRe
 
 
 def _limit(limits: Limits) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").is_file() else 0
+    pages = (
+        int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+        if Path("/proc/self/statm").is_file()
+        else 0
+    )
     memory = pages * os.sysconf("SC_PAGE_SIZE") + limits.memory_bytes
     used = int(time.process_time()) + 1
     for what, most in (

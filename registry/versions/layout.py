@@ -30,7 +30,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
         Whether the lock is held; only False when `wait` is False and somebody else has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    with path.open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -118,7 +118,7 @@ def staged_pin(site: Settings, model: str, number: int, digest: str) -> Iterator
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(digest + "\n")
             file.flush()
             os.fchmod(file.fileno(), 0o644)
