@@ -17,17 +17,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
-from rich.table import Table
-
 from experiments import assignment
 from experiments.assignment import ALGORITHMS, STAGES, Experiment, arm_of, find
 from experiments.pseudonyms import pseudonym_key, unit_of_id
 from experiments.store import ExperimentStore
 from experiments.versions import check_start, model_of, two_arms
 from parley.errors import ParleyError
+from parley.files import readable_json
 from parley.progress import progress
 from parley.settings import Settings, settings
+from parley.table import aligned
 from parley.text_files import read_lines
 from registry.home import Registry
 from registry.home import who as user
@@ -162,27 +161,24 @@ def _open_csv(path: Path | None, stack: ExitStack) -> TextIO:
         raise ParleyError(f"cannot be written: {error.strerror}", where=str(path), mend="name another file") from None
 
 
-def experiments_table(experiments: Sequence[Experiment]) -> Table:
-    """The experiments as a table for a terminal."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("experiment", "model", "state", "coverage", "arms", "algorithm", "epoch", "config"):
-        table.add_column(title, overflow="fold")
+def experiments_table(experiments: Sequence[Experiment]) -> str:
+    """The experiments, one a line."""
+    rows = [("experiment", "model", "state", "coverage", "arms", "algorithm", "epoch", "config")]
     for e in experiments:
         arms = ", ".join(f"{arm.name} v{arm.version} {arm.weight:g} ({arm.digest[:8]})" for arm in e.arms)
-        table.add_row(
-            e.name, e.model, e.state, f"{e.coverage:g}", arms, e.algorithm, str(e.epoch), str(e.config_version)
+        rows.append(
+            (e.name, e.model, e.state, f"{e.coverage:g}", arms, e.algorithm, str(e.epoch), str(e.config_version))
         )
-    return table
+    return aligned(rows, indent="")
 
 
-def counts_table(counts: dict[str, Counter[str]]) -> Table:
+def counts_table(counts: dict[str, Counter[str]]) -> str:
     """How many ids each arm has."""
-    table = Table("experiment", "arm", "ids", "share", box=None, pad_edge=False)
+    rows = [("experiment", "arm", "ids", "share")]
     for name, counter in counts.items():
         total = sum(counter.values())
-        for arm, count in sorted(counter.items()):
-            table.add_row(name, arm or "(not in)", str(count), f"{count / total:.4f}")
-    return table
+        rows += [(name, arm or "(not in)", str(n), f"{n / total:.4f}") for arm, n in sorted(counter.items())]
+    return aligned(rows, indent="")
 
 
 def _weights(text: str) -> tuple[float, ...]:
@@ -197,17 +193,17 @@ def _run_start(args: argparse.Namespace) -> int:
         args.name, args.stage, args.control, args.treatment, args.weights, args.coverage, args.who, args.why,
         bot=args.bot, algorithm=args.algorithm, salt=args.salt,
     )  # fmt: skip
-    Console().print(experiments_table([new]))
+    print(experiments_table([new]))
     return 0
 
 
 def _run_ramp(args: argparse.Namespace) -> int:
-    Console().print(experiments_table([ramp(args.name, args.coverage, args.who, args.why)]))
+    print(experiments_table([ramp(args.name, args.coverage, args.who, args.why)]))
     return 0
 
 
 def _run_stop(args: argparse.Namespace) -> int:
-    Console().print(experiments_table([stop(args.name, args.who, args.why)]))
+    print(experiments_table([stop(args.name, args.who, args.why)]))
     return 0
 
 
@@ -216,17 +212,17 @@ def _run_list(args: argparse.Namespace) -> int:
     if args.json:
         from experiments.api import as_json  # FastAPI is loaded only where it is asked for
 
-        Console().print_json(data=[as_json(e) for e in found])
+        print(readable_json([as_json(e) for e in found]))
     elif found:
-        Console().print(experiments_table(found))
+        print(experiments_table(found))
     else:
-        Console().print("no experiment is live" if not args.all else "there was no experiment yet")
+        print("no experiment is live" if not args.all else "there was no experiment yet")
     return 0
 
 
 def _run_assign(args: argparse.Namespace) -> int:
     counts = assign(args.ids, args.csv, bot=args.bot, raw=args.raw)
-    Console(stderr=True).print(counts_table(counts))  # standard output may be the CSV
+    print(counts_table(counts), file=sys.stderr)  # standard output may be the CSV
     return 0
 
 

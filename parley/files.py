@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -58,6 +59,22 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     fsync_dir(path.parent)
 
 
+def readable_json(obj: Any, *, sort_keys: bool = False) -> str:
+    """``obj`` as JSON for people and machines. A figure that is NaN or infinite is null: JSON has no word for it."""
+    try:
+        return json.dumps(obj, indent=2, ensure_ascii=False, sort_keys=sort_keys, allow_nan=False)
+    except ValueError:
+        return json.dumps(_with_nulls(obj), indent=2, ensure_ascii=False, sort_keys=sort_keys, allow_nan=False)
+
+
+def _with_nulls(obj: Any) -> Any:
+    if isinstance(obj, dict):
+        return {key: _with_nulls(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [_with_nulls(value) for value in obj]
+    return None if isinstance(obj, float) and not math.isfinite(obj) else obj
+
+
 def write_json(path: Path, obj: Any) -> None:
     """Write ``obj`` as readable JSON, atomically."""
-    write_atomic(path, json.dumps(obj, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+    write_atomic(path, readable_json(obj, sort_keys=True) + "\n")

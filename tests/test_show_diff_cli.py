@@ -13,8 +13,8 @@ from serving_models import damage
 
 from parley.bundle import Lineage
 from parley.cli.main import run
-from parley.cli.table import aligned
 from parley.settings import settings
+from parley.table import aligned
 from parley.utterances import Utterance, Utterances, write_utterances
 from registry.home import Registry
 from registry.releasing.holds import hold

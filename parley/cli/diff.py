@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from parley.cli.table import aligned
+from parley.files import readable_json
 from parley.settings import settings
+from parley.table import aligned
 
 if TYPE_CHECKING:
     from registry.versions.difference import Change, Data, Difference
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
             ]
     found = difference(manifests[0], manifests[1], learned[0], learned[1])
     if args.json:
-        print(json.dumps({**asdict(found), "same_data": found.same_data}, indent=2, ensure_ascii=False))
+        print(readable_json({**asdict(found), "same_data": found.same_data}))
     else:
         print(_text(found))
     return 0

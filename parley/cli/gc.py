@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from parley.cli.table import aligned
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
+from parley.table import aligned
 
 if TYPE_CHECKING:
     from registry.home import Registry

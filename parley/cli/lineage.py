@@ -7,12 +7,10 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from parley.errors import ParleyError
+from parley.files import readable_json
 from parley.settings import settings
+from parley.table import aligned
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -51,11 +49,11 @@ def _of_version(registry: Registry, args: argparse.Namespace) -> int:
         listed = utterances(c, model, args.number, args.split) if args.utterances else []
     if args.json:
         shown = _as_json(found)
-        print(json.dumps(shown | ({"utterances": [asdict(u) for u in listed]} if args.utterances else {}), indent=2))
+        print(readable_json(shown | ({"utterances": [asdict(u) for u in listed]} if args.utterances else {})))
     elif args.utterances:
         print("\n".join(f"{u.sha256}\t{u.id}\t{u.split}" for u in listed))
     else:
-        Console().print(_table(found))
+        print(aligned(_facts(found), indent=""))
     return 0
 
 
@@ -65,14 +63,11 @@ def _as_json(found: Origin) -> dict[str, object]:
     return {**row, "lineage": lineage, "licence": found.manifest.data_licence, "splits": found.splits}
 
 
-def _table(found: Origin) -> Table:
+def _facts(found: Origin) -> list[tuple[str, str]]:
     row, lineage = found.version, found.manifest.lineage
     commit = f"{lineage.git_commit or 'unknown'}{' and changes nobody committed' if lineage.git_dirty else ''}"
     splits = ", ".join(f"{split} {count}" for split, count in found.splits.items())
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(overflow="fold")  # a digest that is cut is none
-    for name, value in (
+    return [
         ("version", f"{row.model} {row.number}, {row.state}"),
         ("published", f"{row.published_at:%Y-%m-%d %H:%M} UTC by {row.published_by}"),
         ("digest", row.digest),
@@ -85,9 +80,7 @@ def _table(found: Origin) -> Table:
         ("seed", str(lineage.seed)),
         *((f"  {key}", json.dumps(value, ensure_ascii=False)) for key, value in sorted(lineage.params.items())),
         *((f"  {key}", value) for key, value in sorted(lineage.environment.items())),
-    ):
-        table.add_row(name, Text(value))  # a value may look like rich's markup
-    return table
+    ]
 
 
 def _of_utterance(registry: Registry, given: str, as_json: bool) -> int:
@@ -97,16 +90,16 @@ def _of_utterance(registry: Registry, given: str, as_json: bool) -> int:
     with registry.catalogue.read() as c:
         found = uses(c, digests)
     if as_json:
-        print(json.dumps([_use_as_json(use) for use in found], indent=2))
+        print(readable_json([_use_as_json(use) for use in found]))
         return 0
     if not found:
         print(f"no version knows this utterance (asked for: {', '.join(digests)})")
         return 0
-    table = Table("version", "state", "split", "utterance", "dataset", box=None, pad_edge=False)
+    rows = [("version", "state", "split", "utterance", "dataset")]
     for use in sorted(found, key=lambda use: use.split != TRAIN):
         row = use.version
-        table.add_row(f"{row.model} {row.number}", row.state, use.split, use.id, row.dataset_digest[:12])
-    Console().print(table)
+        rows.append((f"{row.model} {row.number}", row.state, use.split, use.id, row.dataset_digest[:12]))
+    print(aligned(rows, indent=""))
     learned = sum(use.split == TRAIN for use in found)
     print(f"{learned} learned from it; the others were chosen or measured by it")
     return 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parley.cli.table import aligned
 from parley.errors import ParleyError
+from parley.files import readable_json
 from parley.settings import settings
+from parley.table import aligned
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -70,7 +70,7 @@ def _list(registry: Registry, bot: str, args: argparse.Namespace) -> None:
         rows = [
             {**as_json(release), "state": release.state, "names": now.names_of(release.number)} for release in found
         ]
-        print(json.dumps({"bot": bot, "pointers": asdict(now), "releases": rows}, indent=2, ensure_ascii=False))
+        print(readable_json({"bot": bot, "pointers": asdict(now), "releases": rows}))
     elif found:
         print(aligned([_row(release, now) for release in found], indent=""))
     else:
@@ -101,7 +101,7 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     if args.json:
         told = [{"id": v.id, "against": v.against, "accepted": v.accepted, "report": v.report} for v in verdicts]
         names = {"state": release.state, "names": now.names_of(release.number), "verdicts": told}
-        print(json.dumps({**as_json(release), **names}, indent=2, ensure_ascii=False))
+        print(readable_json({**as_json(release), **names}))
         return
     facts = [
         ("names", ", ".join(now.names_of(release.number)) or "none"),
@@ -119,12 +119,16 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
 def _create(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     from parley.bot.load import read_bot_text
     from registry.home import who
+    from registry.releasing.documents import as_json
     from registry.releasing.releases import create_release
 
     text = read_bot_text(args.dialogue) if args.dialogue else None
     made = create_release(
         registry, bot, dict(_stage(word) for word in args.stages), dialogue=text, who=who(), why=args.why
     )
+    if args.json:
+        print(readable_json(as_json(made)))
+        return
     versions = " ".join(f"{stage}={ref.version}" for stage, ref in made.stages.items())
     print(f"{made}: {versions}, dialogue {made.dialogue_digest[:8]}")
 
@@ -142,7 +146,7 @@ def _history(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     with registry.catalogue.read() as c:
         moves = history(c, bot)
     if args.json:
-        print(json.dumps([asdict(move) for move in moves], indent=2, ensure_ascii=False, default=str))
+        print(readable_json([{**asdict(move), "at": move.at.isoformat()} for move in moves]))
     elif moves:
         print(aligned([_told(move) for move in moves], indent=""))
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
-from parley.cli.table import aligned
+from parley.files import readable_json
 from parley.settings import settings
+from parley.table import aligned
 
 if TYPE_CHECKING:
     from registry.versions.description import Description
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     with Registry.at(settings()) as registry:
         found = describe(registry, resolve_model(registry, args.model, args.bot), args.number)
     if args.json:
-        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        print(readable_json(found.as_json()))
     elif args.card:
         print(model_card(found.manifest), end="")
     else:
