@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
+from parley.arguments import ArgumentParser
 from parley.bundle import FAMILIES, Lineage, Manifest, TensorSpec
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -183,7 +183,7 @@ def _scratch_registry(database_url: str) -> Iterator[Registry]:
 
 def main(argv: list[str] | None = None) -> None:
     """Fill, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--versions", type=int, default=10_000)
     parser.add_argument("--datasets", type=int, default=50)
     parser.add_argument("--per-dataset", type=int, default=2_000, help="utterances of a dataset")

@@ -8,7 +8,6 @@ speakers, a t-test over speakers, and the common t-test on bootstrap means, whic
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.files import write_json
 from parley.progress import ProgressHandle, progress
@@ -296,9 +296,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Simulate, print the main figures, write the report; status 1 when the gate accepts more than its level."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--png", type=Path, nargs="?", const=Path("gate.png"), help="draw them (default gate.png)")
     parser.add_argument("--trials", type=int, default=4000, help="drawn comparisons for each size (default 4000)")

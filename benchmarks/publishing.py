@@ -9,7 +9,6 @@ the folder, as publishing must; publishing also inspects, signs, renames, catalo
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from parley.arguments import ArgumentParser
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.files import fsync_dir
@@ -118,7 +118,7 @@ def _timed(act: Any) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.publishing", description="Publishing beside copying.")
+    parser = ArgumentParser(description="Publishing beside copying.")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--megabytes", type=int, default=20)
     parser.add_argument("--folder", type=Path, help="on the disk to measure; default: a temporary folder")

@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks.rollback import measure_rollbacks
 from benchmarks.small_site import scratch_site
 from benchmarks.swap import measure_swaps
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -143,9 +144,7 @@ def draw_report(report: dict[str, Any], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.registry", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--png", type=Path, help="draw the latencies here")
     parser.add_argument(

@@ -28,6 +28,7 @@ from orchestrator.services import CallParams
 from orchestrator.speaker import Speaker
 from orchestrator.stages import ClientPool, Stages
 from orchestrator.turn import NoInput, TurnEvent, TurnParams, TurnTaker
+from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
 from parley.bot import load_bot
 from parley.errors import ParleyError
@@ -234,9 +235,7 @@ def misses(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> list[di
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, score, print and write."""
-    parser = argparse.ArgumentParser(
-        prog="parley evaluate slu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(prog="parley evaluate slu", description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="recordings, as JSON lines")
     parser.add_argument("--bot", default="barista")
     parser.add_argument("--release", default="champion", help="champion, candidate, previous, or a release's number")

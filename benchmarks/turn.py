@@ -7,7 +7,6 @@ no server. Both sides take turns within one run, so that a machine that drifts d
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import platform
@@ -25,6 +24,7 @@ from orchestrator.caller import CallOptions, place_call
 from orchestrator.calls import Recording, load_recording, summarise
 from orchestrator.dialogue import Dialogue, State
 from orchestrator.stages import ClientPool, Stages
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
 from parley.cli.demo import synthetic_caller
@@ -166,7 +166,7 @@ def draw_report(report: dict[str, Any], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--bot", default="barista")
     parser.add_argument("--calls", type=int, default=5)
     parser.add_argument("--engine", choices=("triton", "onnx"))

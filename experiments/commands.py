@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from experiments import assignment
 from experiments.assignment import ALGORITHMS, STAGES, Experiment, arm_of, find
@@ -226,7 +226,7 @@ def _run_assign(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Iterator[argparse.ArgumentParser]:
+def _verbs(verbs: argparse._SubParsersAction[Any]) -> Iterator[argparse.ArgumentParser]:
     """The parsers of the verbs that change something, for the arguments they share."""
 
     def verb(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -270,7 +270,7 @@ def _verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Iterat
     )
 
 
-def add_arguments(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Register ``experiment`` and its verbs; each parser's default ``run`` takes the namespace and returns the exit
     status."""
     text = "split a stage's traffic between two versions"

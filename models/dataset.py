@@ -71,6 +71,8 @@ class Dataset:
     digest: str
     rows: tuple[Row, ...]
     licence: str = ""
+    bot: str = ""
+    """Whose sentences it holds."""
 
     def split(self, name: str, source: str | None = None) -> list[Row]:
         """The rows of a split, of one source if given."""
@@ -144,7 +146,21 @@ def load_dataset(path: Path | str) -> Dataset:
             "manifest does not match its digest", where=str(path / MANIFEST), mend="make the dataset again"
         )
     rows = tuple(Row(**json.loads(line)) for line in split_lines(text))
-    return Dataset(path, summary["digest"], rows, summary.get("licence", ""))
+    return Dataset(path, summary["digest"], rows, summary.get("licence", ""), summary.get("bot", ""))
+
+
+def check_bot(dataset: Dataset, bot: str) -> None:
+    """A model learns from its own bot's dataset.
+
+    Raises:
+        ParleyError: the dataset is another bot's; names both.
+    """
+    if dataset.bot != bot:
+        raise ParleyError(
+            f"a dataset of bot {dataset.bot or 'unknown'}, the model is for {bot}",
+            where=str(dataset.path / SUMMARY),
+            mend=f"make one: parley dataset --bot {bot} --out DIR",
+        )
 
 
 def load_split(path: Path | str, fold: str, seed: int) -> Dataset:
@@ -235,7 +251,7 @@ def make_dataset(
         "hours": round(sum(r.duration_s for r in rows) / 3600, 3),
     }
     write_json(out / SUMMARY, summary)
-    return Dataset(out, digest, tuple(rows), licence)
+    return Dataset(out, digest, tuple(rows), licence, bot.name)
 
 
 def _synthetic_row(plan: Plan, out: Path, seed: int) -> Row:

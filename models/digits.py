@@ -10,7 +10,6 @@ To test with, :func:`strings` puts a speaker's takes together in a fixed way.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections import defaultdict
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from models.dataset import read_recordings
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot.slots import words_of
 from parley.command import exit_with
@@ -129,7 +129,7 @@ def manifest(folder: Path, others: Sequence[Path] = ()) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and write the manifest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="recordings of single digits")
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="manifests of other recordings")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write")

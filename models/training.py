@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import platform
 import random
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +24,8 @@ from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.runs import Run
+
+LOG = logging.getLogger(__name__)
 
 
 def seed_everything(seed: int) -> None:
@@ -76,6 +80,27 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     return state
 
 
+def load_beginning(run: Path, model: nn.Module) -> dict[str, Any]:
+    """Read another run's weights into ``model``, to begin with: its best ones, else its averaged ones.
+
+    Raises:
+        ParleyError: it holds no weights, or those of another network.
+    """
+    found = next((run / name for name in ("best", "average") if (run / name / "state.json").is_file()), None)
+    if found is None:
+        raise ParleyError(
+            "no weights to begin with", where=str(run),
+            mend="--init takes the --out of a training run; a published version holds a graph that cannot be trained",
+        )  # fmt: skip
+    try:
+        return load_checkpoint(found, model)
+    except RuntimeError as error:  # torch's, of names and shapes
+        reason = " ".join(str(error).split())[:200]
+        raise ParleyError(
+            f"its weights are another network's: {reason}", where=str(found), mend="name another run"
+        ) from None
+
+
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     whole = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
@@ -122,6 +147,29 @@ def trained_run(path: Path, family: str) -> tuple[Run, Bot]:
     if bot.digest != run.params["bot_digest"]:
         raise ParleyError("the bot has changed since the training", where=str(path), mend="train again")
     return run, bot
+
+
+class Clock:
+    """A limit of time on a training, which is otherwise counted in steps.
+
+    Args:
+        minutes: the limit; 0 for none.
+        spent_s: seconds that earlier parts of the run have used of it.
+    """
+
+    def __init__(self, minutes: float, spent_s: float = 0.0) -> None:
+        self._minutes = minutes
+        self._ends = time.monotonic() + minutes * 60 - spent_s if minutes else math.inf
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is used up."""
+        return time.monotonic() >= self._ends
+
+    def say(self, step: int, steps: int) -> None:
+        """Warn when the clock and not the schedule ended the training: the last steps' small rates are lacking."""
+        if self.over and step < steps:
+            LOG.warning("stopped by --minutes %g at step %d of %d: --resume goes on", self._minutes, step, steps)
 
 
 class EarlyStopping:

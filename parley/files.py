@@ -59,12 +59,12 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     fsync_dir(path.parent)
 
 
-def readable_json(obj: Any, *, sort_keys: bool = False) -> str:
+def readable_json(obj: Any) -> str:
     """``obj`` as JSON for people and machines. A figure that is NaN or infinite is null: JSON has no word for it."""
     try:
-        return json.dumps(obj, indent=2, ensure_ascii=False, sort_keys=sort_keys, allow_nan=False)
+        return json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_with_nulls(obj), indent=2, ensure_ascii=False, sort_keys=sort_keys, allow_nan=False)
+        return json.dumps(_with_nulls(obj), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _with_nulls(obj: Any) -> Any:
@@ -76,5 +76,5 @@ def _with_nulls(obj: Any) -> Any:
 
 
 def write_json(path: Path, obj: Any) -> None:
-    """Write ``obj`` as readable JSON, atomically."""
-    write_atomic(path, readable_json(obj, sort_keys=True) + "\n")
+    """Write ``obj`` as readable JSON, atomically. For our own files: infinity comes back as it was."""
+    write_atomic(path, json.dumps(obj, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

@@ -19,7 +19,7 @@ from models import caller_plans, exporting
 from models.accents import ACCENTS
 from models.caller_plans import ALONE
 from models.callers import Voice
-from models.dataset import Dataset, load_dataset, make_dataset
+from models.dataset import Dataset, check_bot, load_dataset, make_dataset
 from models.stt import export, train
 from models.stt.client import SttClient
 from models.stt.evaluate import decode, edit_distance
@@ -314,3 +314,13 @@ def test_edit_distance_is_a_metric(a: list[str], b: list[str]) -> None:
     assert edit_distance(a, b) == edit_distance(b, a)
     assert (edit_distance(a, b) == 0) == (a == b)
     assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
+
+
+def test_another_bots_dataset_is_refused_in_training_and_export(dataset: Dataset, run: Run) -> None:
+    with pytest.raises(ParleyError, match="a dataset of bot barista, the model is for bank") as caught:
+        check_bot(dataset, "bank")
+    assert "parley dataset --bot bank" in caught.value.mend
+    other = Run(run.path, {**run.params, "bot": "bank"})
+
+    with pytest.raises(ParleyError, match="a dataset of bot barista"):
+        export.export(other, "fp32")

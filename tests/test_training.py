@@ -12,7 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from models.training import Average, EarlyStopping, load_checkpoint, save_checkpoint, seed_everything
+from models.training import (
+    Average,
+    Clock,
+    EarlyStopping,
+    load_beginning,
+    load_checkpoint,
+    save_checkpoint,
+    seed_everything,
+)
 from parley.errors import ParleyError
 from parley.runs import Run
 
@@ -98,3 +106,28 @@ def test_a_run_keeps_figures_and_mirrors_steps_to_wandb_offline(tmp_path: Path) 
 def test_what_is_no_run_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ParleyError, match="not a run directory"):
         Run.open(tmp_path)
+
+
+def test_a_published_version_is_no_run_to_begin_with(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+
+    with pytest.raises(ParleyError, match="no weights to begin with") as caught:
+        load_beginning(tmp_path, torch.nn.Linear(2, 2))
+    assert "published version" in caught.value.mend and "resume" not in caught.value.mend
+
+
+def test_weights_of_another_network_are_one_clear_error(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "best", torch.nn.Linear(3, 2), None, {})
+
+    with pytest.raises(ParleyError, match="another network's"):
+        load_beginning(tmp_path, torch.nn.Linear(2, 2))
+
+
+def test_a_training_that_the_clock_ends_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    unlimited, used_up = Clock(0.0), Clock(1.0, spent_s=61.0)
+
+    unlimited.say(3, 10)
+    used_up.say(10, 10)
+    assert not unlimited.over and used_up.over and not caplog.messages
+    used_up.say(3, 10)
+    assert caplog.messages == ["stopped by --minutes 1 at step 3 of 10: --resume goes on"]

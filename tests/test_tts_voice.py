@@ -173,7 +173,7 @@ def test_a_voice_can_start_from_another_run(corpus: Corpus, tmp_path, monkeypatc
     assert again.config == taught.config
     for name, tensor in taught.state_dict().items():
         torch.testing.assert_close(tensor, again.state_dict()[name], msg=name)
-    with pytest.raises(ParleyError, match="start from"):
+    with pytest.raises(ParleyError, match="no weights to begin with"):
         train(corpus, second, config, seed=4, minutes=1, steps=1, init=tmp_path / "nowhere")
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from benchmarks.quality.families import FAMILIES, Family, Place, Step, chosen
 from benchmarks.quality.page import write_page
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -126,9 +127,7 @@ def status_of(outcomes: dict[str, Outcome], named: bool) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, measure, write the page. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="parley bench quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(prog="parley bench quality", description=__doc__)
     names = ",".join(family.name for family in FAMILIES)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data (docs/quality.md)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results and of report.html")

@@ -34,6 +34,7 @@ from models.digits import Spoken, read_takes, strings
 from models.stt.client import SttClient, load_graph
 from models.stt.evaluate import decode
 from orchestrator.stages import Stages
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import WordGraph
@@ -209,7 +210,7 @@ def write_card(report: dict[str, Any], run: Run) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, measure, write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="recordings of single digits")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs digits-<speaker>")
     parser.add_argument("--noise", type=Path, help="noise of a place; without it there are no SNRs")

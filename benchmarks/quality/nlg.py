@@ -10,7 +10,6 @@ outputs.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import platform
@@ -33,6 +32,7 @@ from models.nlg.fit import splits
 from models.nlg.realisations import Patterns
 from models.nlg.scoring import bleu_of, bleu_statistics, drawn_bleu, figures, interval
 from models.training import environment, git_lineage
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -202,7 +202,7 @@ def measure(data: Path, runs: Sequence[Path], split: str, precisions: Sequence[s
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, measure and write. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="finished trainings, of other seeds")
     parser.add_argument("--split", choices=("valid", "test"), default="valid")

@@ -9,7 +9,6 @@ figures, which are not measured here.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sys
@@ -29,6 +28,7 @@ from models.nlu.judge import Answer, figures, out_of_scope_figures
 from models.nlu.out_of_scope import PLAIN, Threshold, choose_thresholds
 from models.nlu.pretrained_export import PretrainedClient, export_tuned
 from models.training import environment, git_lineage
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_atomic, write_json
@@ -159,7 +159,7 @@ def measure(data: Path, runs: Path, precisions: Sequence[str]) -> dict[str, Any]
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, measure, print and write. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--runs", type=Path, default=Path("runs/nlu"), help="folder of the finished trainings")
     parser.add_argument("--out", type=Path, required=True, help="folder of NAME.json, NAME.md, NAME.png")

@@ -8,12 +8,12 @@ that a call may train a part: ``--teachers 101 --seeds`` one teacher alone.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from models.nlu.fit import FitParams, fit
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 
@@ -54,7 +54,7 @@ def train_corpus(data: Path, runs: Path, corpus: str, teaching: Sequence[int], s
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--runs", type=Path, default=Path("runs/nlu"))
     parser.add_argument("--corpora", nargs="+", choices=sorted(RECIPES), default=list(RECIPES))

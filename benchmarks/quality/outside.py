@@ -7,7 +7,6 @@ Understanding anything in them is a false acceptance (``parley evaluate slu --ma
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import soundfile
 from models.callers import SAME_SPEAKER, speakers, synthesise, vary
 from models.dataset import read_sentences, split_of
 from models.digits import read_takes
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot.slots import words_of
 from parley.command import exit_with
@@ -67,7 +67,7 @@ def write_manifest(out: Path, utterances: Iterator[tuple[str, str, Pcm]], prefix
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and write the manifest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--digits", type=Path)
     parser.add_argument("--sentences", type=Path)
     parser.add_argument("--count", type=int, default=200, help="utterances of each kind")

@@ -30,6 +30,7 @@ from benchmarks.quality.report import write_report
 from benchmarks.quality.slu_errors import by_speaker_and_slot
 from benchmarks.slu import FIGURES, clustered, figures, misses
 from models.dataset import read_recordings
+from parley.arguments import ArgumentParser
 from parley.audio import read_audio
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -107,7 +108,7 @@ def write_card(report: dict[str, Any], run: Run) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, measure, write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="recordings, as JSON lines")
     parser.add_argument("--outside", type=Path, help="manifest of speech that is no request")
     parser.add_argument("--noise", type=Path, help="noise of a place; its second half is used")

@@ -9,7 +9,6 @@ stands in `docs/quality-tts.md` and beside its code. Intervals are 95 %, by draw
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
@@ -31,6 +30,7 @@ from models.training import environment, git_lineage
 from models.tts.client import TtsClient
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import Lexicon
+from parley.arguments import ArgumentParser
 from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.bundle import read_manifest
@@ -222,8 +222,7 @@ def measure(subject: Subject, out: Path, samples: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, measure and write. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.tts", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = ArgumentParser(description=__doc__)  # fmt: skip
     parser.add_argument("--bundle", type=Path, required=True, help="a voice's version directory or RUN/bundle")
     parser.add_argument("--corpus", type=Path, action="append", required=True, help="what was trained on")
     parser.add_argument("--bots", nargs="+", default=["barista", "bank"], help="whose replies and orders are said")

@@ -9,7 +9,6 @@ package pipecat-ai), at its usual thresholds 0.5 and 0.35.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from models.vad.client import power
 from orchestrator.energy import EnergyDetector, frame_levels
 from orchestrator.turn import EndOfTurn, TurnTaker
 from orchestrator.vad import Vad, VoiceActivity
+from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples, read_audio
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -152,7 +152,7 @@ def _plot(report: dict[str, Any], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, measure, write and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "--manifest", type=Path, required=True, help="recordings, as JSON lines, with their speech marked"
     )

@@ -24,6 +24,7 @@ from benchmarks.speed.report import draw, markdown
 from benchmarks.speed.variants import FAMILIES, make_variant, source_of
 from models.exporting import PRECISIONS
 from models.training import environment, git_lineage
+from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.bundle import read_manifest
 from parley.command import exit_with
@@ -70,9 +71,7 @@ def _listed(text: str, known: Sequence[str], where: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="parley bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(prog="parley bench speed", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of speed.json, speed.md, speed.png")
     parser.add_argument("--bot", default="barista")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the trained runs (default runs)")

@@ -5,7 +5,6 @@ int8 goes to ``RUN/bundle-int8``, beside the fp32 one that it is measured agains
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -22,6 +21,7 @@ from models.nlg.prompts import WIDTH, encode_meaning, encode_reply
 from models.nlg.realisations import Patterns
 from models.nlg.rows import rows_of
 from models.training import environment, git_lineage
+from parley.arguments import ArgumentParser
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.files import write_json
@@ -81,7 +81,7 @@ def export_corpus(path: Path, precision: str = "fp32") -> Manifest:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and export. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory of models.nlg.fit")
     parser.add_argument("--precision", choices=sorted(TOLERANCE), default="fp32")
     args = parser.parse_args(argv)

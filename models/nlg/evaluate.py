@@ -6,7 +6,6 @@ are given over all of them and over the sets of slots that training never saw (`
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
@@ -21,6 +20,7 @@ import sacrebleu
 
 from models.nlg.client import NlgClient, Reply, SlotErrors, Writer
 from models.nlg.data import Row, make_data, phrasings
+from parley.arguments import ArgumentParser
 from parley.bot import Bot, load_bot
 from parley.bot.replies import acts, says, spoken_values
 from parley.bot.slots import draw_value
@@ -137,7 +137,7 @@ def evaluate(path: Path) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and evaluate. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory with a bundle")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from models.nlg.network import NlgConfig, NlgNetwork
 from models.tokenizer import read_tokenizer
 from models.training import environment, git_lineage, load_checkpoint, trained_run
 from models.weights import matching_nodes
+from parley.arguments import ArgumentParser
 from parley.bot import Bot
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
@@ -201,9 +201,11 @@ def _manifest(run: Run, bot: Bot, network: NlgNetwork, prompt: int, parity: dict
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and export. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory of the training")
-    parser.add_argument("--precision", choices=sorted(TOLERANCE), default="fp32")
+    parser.add_argument(
+        "--precision", choices=sorted(TOLERANCE), default="fp32", help="how numbers are kept: docs/quality.md"
+    )
     parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
     args = parser.parse_args(argv)
     manifest = export(args.run, args.precision, plan=args.tensorrt)

@@ -8,7 +8,6 @@ the moving average at the end of the schedule. With ``--taught FILE`` the networ
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from models.training import (
     seed_everything,
     warm_up_then_cosine,
 )
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_atomic
@@ -221,7 +221,7 @@ def open_fit(path: Path) -> tuple[Run, Tokenizer, NlgNetwork]:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True, type=Path, help="CSV with columns mr and ref")
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)

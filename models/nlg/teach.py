@@ -9,7 +9,6 @@ the best as style 0, the next as 1, and so on. The network that learns from them
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from models.nlg.realisations import Patterns
 from models.nlg.rows import Row, read_rows, write_rows
 from models.nlg.sampling import sample
 from models.training import seed_everything
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.progress import progress
@@ -148,7 +148,7 @@ def teach(
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and write the rows. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="finished runs of models.nlg.fit, of other seeds")
     parser.add_argument("--corpus", required=True, type=Path)
     parser.add_argument("--fold", choices=("valid", "all"), default="valid", help="whose meanings are varied")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 import random
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from models.nlg.client import BOT, TOKENIZER
 from models.nlg.data import SPECIAL, NlgData, Row, buffer_length, encode, make_data, make_tokenizer
 from models.nlg.network import NlgConfig, NlgNetwork, reply_loss
 from models.training import (
+    Clock,
     EarlyStopping,
     load_checkpoint,
     parameter_count,
@@ -25,6 +23,7 @@ from models.training import (
     seed_everything,
     warm_up_then_cosine,
 )
+from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.command import exit_with
 from parley.files import canonical_json, write_atomic
@@ -90,10 +89,10 @@ def _fit(
     rows = {id(row): encode(tokenizer, row) for row in data.rows}
     pools = _pools(data.train)
     judged = data.valid or data.train
-    deadline = time.monotonic() + params.minutes * 60 if params.minutes else math.inf
+    clock = Clock(params.minutes)
     with progress("nlg", params.steps) as bar:
         bar.advance(step)
-        while step < params.steps and not stopping.stop and time.monotonic() < deadline:
+        while step < params.steps and not stopping.stop and not clock.over:
             # The rows of a step depend on seed and step alone: a resumed run sees what it would have seen.
             rng = random.Random(f"{seed}/{step}")
             ids, reply = collate([rows[id(rng.choice(rng.choice(pools)))] for _ in range(params.batch)])
@@ -114,6 +113,7 @@ def _fit(
                     save_checkpoint(run.path / "best", network, None, {"step": step, "valid_loss": figure})
                 state = {"step": step, "best": stopping.best, "looks": stopping.looks_since_best}
                 save_checkpoint(run.checkpoint_path, network, optimizer, state)
+    clock.say(step, params.steps)
     if not (run.path / "best").exists():  # stopped by the clock before the first look
         save_checkpoint(run.path / "best", network, None, {"step": step})
     run.figures(steps=step)
@@ -161,14 +161,14 @@ def validation_loss(network: NlgNetwork, rows: list[tuple[list[int], list[int]]]
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
     usual = TrainParams()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--seed", type=int, default=7, help="of every draw")
+    parser.add_argument("--steps", type=int, default=usual.steps, help="batches to learn from")
     parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after this long; 0: no limit")
-    parser.add_argument("--batch", type=int, default=usual.batch)
-    parser.add_argument("--lr", type=float, default=usual.lr)
+    parser.add_argument("--batch", type=int, default=usual.batch, help="sentences in a batch")
+    parser.add_argument("--lr", type=float, default=usual.lr, help="the peak of the learning rate")
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
     params = TrainParams(args.steps, args.minutes, args.batch, args.lr)

@@ -5,7 +5,6 @@ fp16 and int8 go to ``RUN/bundle-fp16`` and ``RUN/bundle-int8``, beside the fp32
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +23,7 @@ from models.nlu.lexicon import LEXICON
 from models.nlu.linear import LINEAR
 from models.nlu.network import NluNetwork
 from models.nlu.words import WORDS
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.files import write_json
 
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and export. Returns the exit status."""
     from models.nlu.corpora import read_corpus
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory of models.nlu.fit")
     parser.add_argument("--corpus", required=True, type=Path, help="the corpus it was trained on")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")

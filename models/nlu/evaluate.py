@@ -7,7 +7,6 @@ has no answer to; both are only ever tested on.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
@@ -23,6 +22,7 @@ from models.nlu.client import NluClient, Understanding, encode, feeds, read_labe
 from models.nlu.data import OUT_OF_SCOPE, Example, make_data
 from models.nlu.train import TrainParams
 from models.tokenizer import read_tokenizer
+from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
@@ -203,7 +203,7 @@ def evaluate(path: Path, *, recordings: Path | None = None, foreign: Path | None
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and evaluate. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory with a bundle")
     parser.add_argument("--recordings", type=Path, help="manifest of recordings whose texts are tested too")
     parser.add_argument("--out-of-scope", type=Path, dest="foreign", help="sentences the bot has no answer to")

@@ -7,7 +7,6 @@ The test split is not read into any figure here: `benchmarks.quality.nlu` does t
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Sequence
@@ -40,6 +39,7 @@ from models.training import (
     seed_everything,
     warm_up_then_cosine,
 )
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.progress import progress
@@ -316,7 +316,7 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True, type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)

@@ -6,7 +6,6 @@ them, none to all six, learn with the head. Figures are those of validation, as 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from models.nlu.linear import LinearIntents, learn_once
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.pretrained import PretrainedNetwork, SentenceConfig, package_folder, read_sentence_encoder
 from models.training import load_checkpoint, parameter_count, save_checkpoint, seed_everything, warm_up_then_cosine
+from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_atomic
@@ -241,7 +241,7 @@ def open_tuned(path: Path) -> tuple[Run, PretrainedNetwork, Tokenizer, list[str]
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True, type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)

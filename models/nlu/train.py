@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import random
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from models.nlu.client import LABELS, TOKENIZER, Labels, encode
 from models.nlu.data import MAX_TOKENS, OUT_OF_SCOPE, Example, NluData, Sizes, make_data, make_tokenizer
 from models.nlu.network import NluConfig, NluNetwork, joint_loss
 from models.training import (
+    Clock,
     EarlyStopping,
     load_checkpoint,
     parameter_count,
@@ -28,6 +26,7 @@ from models.training import (
     seed_everything,
     warm_up_then_cosine,
 )
+from parley.arguments import ArgumentParser
 from parley.bot import Bot, load_bot
 from parley.command import exit_with
 from parley.files import write_atomic
@@ -133,10 +132,10 @@ def _fit(
     if resume and run.checkpoint_path.exists():
         state = load_checkpoint(run.checkpoint_path, network, optimizer)
         step, stopping.best, stopping.looks_since_best = state["step"], state["best"], state["looks"]
-    deadline = time.monotonic() + params.minutes * 60 if params.minutes else math.inf
+    clock = Clock(params.minutes)
     with progress("nlu", params.steps) as bar:
         bar.advance(step)
-        while step < params.steps and not stopping.stop and time.monotonic() < deadline:
+        while step < params.steps and not stopping.stop and not clock.over:
             # The rows of a step depend on seed and step alone: a resumed run sees what it would have seen.
             batch = encoder.batch(random.Random(f"{seed}/{step}").choices(data.train, k=params.batch))
             for group in optimizer.param_groups:
@@ -157,6 +156,7 @@ def _fit(
                     save_checkpoint(run.path / "best", network, None, {"step": step, "valid_loss": figure})
                 state = {"step": step, "best": stopping.best, "looks": stopping.looks_since_best}
                 save_checkpoint(run.checkpoint_path, network, optimizer, state)
+    clock.say(step, params.steps)
     if not (run.path / "best").exists():  # stopped by the clock before the first look
         save_checkpoint(run.path / "best", network, None, {"step": step})
     run.figures(steps=step)
@@ -221,15 +221,15 @@ def choose_threshold(probabilities: np.ndarray, wanted: np.ndarray, data: NluDat
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
     usual = TrainParams()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--seed", type=int, default=7, help="of every draw")
+    parser.add_argument("--steps", type=int, default=usual.steps, help="batches to learn from")
     parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after this long; 0: no limit")
     parser.add_argument("--rows", type=int, default=usual.rows, help="training sentences to draw")
-    parser.add_argument("--batch", type=int, default=usual.batch)
-    parser.add_argument("--lr", type=float, default=usual.lr)
+    parser.add_argument("--batch", type=int, default=usual.batch, help="sentences in a batch")
+    parser.add_argument("--lr", type=float, default=usual.lr, help="the peak of the learning rate")
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     args = parser.parse_args(argv)
     params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)

@@ -6,7 +6,6 @@ Runs the bundle through the serving client: word error rate, sentences right, an
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from models.channel import through_codec
 from models.dataset import Dataset, Row, load_split, speech_of
 from models.stt.client import SttClient, Transcript
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import SlotSpec, load_bot
 from parley.bot.slots import spot
@@ -103,8 +103,8 @@ async def evaluate(run: Run) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args(argv)
     figures = asyncio.run(evaluate(Run.open(args.run)))

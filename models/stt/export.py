@@ -6,7 +6,6 @@ differ on real audio, streamed chunk by chunk.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import exporting
-from models.dataset import Dataset, load_split
+from models.dataset import Dataset, check_bot, load_split
 from models.pronunciation import pronunciations
 from models.stt import confidence
 from models.stt.client import save_graph
 from models.stt.network import HOP, LABELS, STRIDE, SttConfig, SttNetwork
 from models.training import environment, git_lineage, load_checkpoint
 from models.weights import matching_nodes
+from parley.arguments import ArgumentParser
 from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
@@ -79,6 +79,7 @@ def export(run: Run, precision: str, *, tensorrt: bool = False, confidence_of: S
             no other runs are given.
     """
     network, dataset = load_network(run), split_as_trained(run)
+    check_bot(dataset, run.params["bot"])
     people = {row.split for row in dataset.rows if row.source == "recording"}
     if people == {"train"} and not confidence_of:
         raise ParleyError(
@@ -116,7 +117,7 @@ def _export_into(
     grammar = Grammar(load_bot(run.params["bot"]))
     save_graph(bundle, grammar.network(), pronunciations(grammar.words()))
     rows = tuple(Utterance(row.sha256, row.id, row.split) for row in dataset.rows)
-    learned = Utterances(dataset.digest, run.params["bot"], dataset.licence, rows)
+    learned = Utterances(dataset.digest, dataset.bot, dataset.licence, rows)
     exporting.list_utterances(bundle, learned, run.params["dataset_digest"], str(dataset.path))
     manifest = write_bundle(bundle, _manifest(run, network, dataset, {**parity, "precision": precision}))
     # The confidence is fitted by decoding with the bundle itself, so it is written in a second pass.
@@ -193,9 +194,11 @@ def _padded(pcm: Pcm, size: int) -> Pcm:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--precision", choices=exporting.PRECISIONS, default="fp32")
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run directory of the training")
+    parser.add_argument(
+        "--precision", choices=exporting.PRECISIONS, default="fp32", help="how numbers are kept: docs/quality.md"
+    )
     parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs a GPU)")
     say = "fit it on what these exported runs measured: for a run that learned from everybody"
     parser.add_argument("--confidence", type=Path, nargs="+", default=[], metavar="RUN", help=say)

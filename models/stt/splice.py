@@ -9,7 +9,6 @@ model has never heard anything of ours, so it knows no speaker's split:
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections import defaultdict
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from models.caller_plans import ALONE
 from models.channel import active_rms
 from models.dataset import Dataset, Row, load_dataset
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -214,7 +214,7 @@ def _align_one(decoder: Any, pcm: Pcm, row: Row) -> list[list[Any]]:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and align."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="dataset folder made by `parley dataset`")
     dataset = load_dataset(parser.parse_args(argv).data)
     words = align(dataset)

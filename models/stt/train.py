@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.channel import place_noise, through_codec
-from models.dataset import WITHOUT, Dataset, Row, load_split, speech_of
+from models.dataset import WITHOUT, Dataset, Row, check_bot, load_split, speech_of
 from models.stt.augment import disturb
 from models.stt.data import Batch, Batches
 from models.stt.network import SttConfig, SttNetwork
@@ -35,12 +35,14 @@ from models.stt.realign import realign
 from models.training import (
     Average,
     EarlyStopping,
+    load_beginning,
     load_checkpoint,
     parameter_count,
     save_checkpoint,
     seed_everything,
     warm_up_then_cosine,
 )
+from parley.arguments import ArgumentParser
 from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.command import exit_with
@@ -142,6 +144,7 @@ class Training:
         self.args, bot = args, load_bot(args.bot)
         config = SttConfig(gate=args.gate)
         dataset = load_split(args.data, args.fold, args.seed)
+        check_bot(dataset, bot.name)
         seed_everything(args.seed)
         self.run = Run.create(
             args.out, "stt", bot.name,
@@ -160,8 +163,7 @@ class Training:
             self._resume()
         else:
             if args.init:
-                start = args.init / "best"
-                load_checkpoint(start if start.is_dir() else args.init / "average", self.network)
+                load_beginning(args.init, self.network)
             else:
                 set_feature_statistics(self.network, self.batches)
             self.average = Average(self.network, args.average)
@@ -247,17 +249,17 @@ def train(args: argparse.Namespace) -> Run:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
     parser.add_argument("--fold", type=fold_name, default="none", help="recorded speakers kept for testing")
     parser.add_argument("--init", type=Path, help="begin with the weights of this run instead of random ones")
     parser.add_argument("--noise", type=Path, help="a place's own noise, of which the first half is trained on")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=16000)
-    parser.add_argument("--batch", type=int, default=10)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=7, help="of every draw")
+    parser.add_argument("--steps", type=int, default=16000, help="batches to learn from")
+    parser.add_argument("--batch", type=int, default=10, help="utterances in a batch")
+    parser.add_argument("--lr", type=float, default=2e-3, help="the peak of the learning rate")
     parser.add_argument("--gate", type=int, default=32, help="width of the blocks' gates; 0: none")
     parser.add_argument("--average", type=float, default=0.9995, help="decay of the weights' average")
     parser.add_argument("--freeze-at", type=float, default=0.45, help="share of the run before BatchNorm is frozen")

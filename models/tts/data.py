@@ -12,7 +12,6 @@ Chiba, 1978). Borders are then good to some 20 ms; words that flite reads otherw
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import random
@@ -34,6 +33,7 @@ from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbol
 from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts, sentences
 from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, corrected, sayable, symbol_ids, tokenise
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, read_any_audio
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
@@ -339,7 +339,7 @@ def load(folder: Path) -> Corpus:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models.tts.data", description="Make the corpus of a voice.")
+    parser = ArgumentParser(description="Make the corpus of a voice.")
     parser.add_argument("--bot", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1800, help="sentences, at most")

@@ -7,7 +7,6 @@ All of it goes through the bundle, the client and the in-process engine, as a ca
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from models.tts.alignment import match_frames, mel_bands
 from models.tts.client import TtsClient, WordTime
 from models.tts.data import HOP, Corpus, Utterance, load
 from models.tts.recogniser import Recogniser, word_errors, words_of
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, write_wav
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
@@ -154,8 +154,8 @@ def evaluate(run_path: Path, *, data: Path | None = None, limit: int = 100) -> d
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models.tts.evaluate", description="Evaluate an exported voice.")
-    parser.add_argument("run", type=Path)
+    parser = ArgumentParser(description="Evaluate an exported voice.")
+    parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
     parser.add_argument("--limit", type=int, default=100, help="held-out sentences")

@@ -9,7 +9,6 @@ the encoder, which decides durations, stays as it is.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from models.tts.data import Corpus, load
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.text import SYMBOLS
 from models.weights import SMALLEST, matching_nodes, store_weights
+from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
@@ -171,9 +171,9 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models.tts.export", description="Export a trained voice.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp16")
+    parser = ArgumentParser(description="Export a trained voice.")
+    parser.add_argument("run", type=Path, help="run directory of the training")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="how numbers are kept: docs/quality.md")
     parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
     parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs an NVIDIA GPU)")
     options = parser.parse_args(argv)

@@ -1,6 +1,6 @@
 """Train the voice: one network, one stage, real durations and pitch shown to the vocoder.
 
-    python -m models.tts.train --bot barista --out runs/tts-barista --seed 7 --minutes 35
+    python -m models.tts.train --bot barista --out runs/tts-barista --seed 7
 
 The encoder sees whole sentences and learns durations and pitch knots; the vocoder learns a random stretch of each
 sentence, through the same :meth:`TtsNetwork.stretch` that serves. The loss on samples is a multi-resolution STFT
@@ -9,7 +9,6 @@ sentence, through the same :meth:`TtsNetwork.stretch` that serves. The loss on s
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import random
@@ -22,10 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.training import Average, EarlyStopping, load_checkpoint, parameter_count, save_checkpoint, seed_everything
+from models.training import (
+    Average,
+    Clock,
+    EarlyStopping,
+    load_checkpoint,
+    parameter_count,
+    save_checkpoint,
+    seed_everything,
+)
 from models.tts.data import HOP, Corpus, build
 from models.tts.network import KNOTS, TtsConfig, TtsNetwork
 from models.tts.text import PAD
+from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -237,12 +245,17 @@ class TrainingState:
 
 
 def train(
-    corpus: Corpus, run: Run, config: TrainConfig, *, seed: int, minutes: float, steps: int = 0, resume: bool = False,
+    corpus: Corpus, run: Run, config: TrainConfig, *, seed: int, steps: int, minutes: float = 0.0, resume: bool = False,
     shape: TtsConfig | None = None, init: Path | None = None,
 ) -> TtsNetwork:  # fmt: skip
-    """Train until ``steps`` (if given) or ``minutes`` are over, or held-out audio has long stopped improving; the
-    returned network has the averaged weights. ``init``: a run whose averaged weights, shape and pitch scale to start
-    from."""
+    """Train for ``steps``, or until held-out audio has long stopped improving; the returned network has the averaged
+    weights.
+
+    Args:
+        minutes: stop after this long and say so; 0: no limit. The same steps on a busy machine take longer, and are the
+            same training.
+        init: a run whose averaged weights, shape and pitch scale to start from.
+    """
     seed_everything(seed)
     at = TrainingState(run, config, _like(init) if init else _scaled(shape or TtsConfig(), corpus))
     if init:
@@ -254,10 +267,13 @@ def train(
     spectral = SpectralLoss()
     saved = time.monotonic()
     at.model.train()
-    with progress("training the voice", steps or None) as bar:
-        while (at.step < steps if steps else at.spent_s < minutes * 60) and not at.stopping.stop:
-            done = at.step / steps if steps else at.spent_s / (minutes * 60)
-            figures = _step(at.model, at.optimizer, at.average, training, spectral, config, seed, at.step, done)
+    clock = Clock(minutes, at.spent_s)
+    with progress("training the voice", steps) as bar:
+        bar.advance(at.step)
+        while at.step < steps and not at.stopping.stop and not clock.over:
+            figures = _step(
+                at.model, at.optimizer, at.average, training, spectral, config, seed, at.step, at.step / steps
+            )
             at.step += 1
             bar.advance()
             if at.step % 50 == 0:
@@ -270,6 +286,7 @@ def train(
             if time.monotonic() - saved > config.checkpoint_every_s:
                 at.save()
                 saved = time.monotonic()
+    clock.say(at.step, steps)
     at.save()
     outcome = {"steps": at.step, "training_s": round(at.spent_s), "parameters": parameter_count(at.model)}
     looked = validate(at.model, at.average, held_out, spectral) if held_out else {}
@@ -291,7 +308,10 @@ def _like(run: Path) -> TtsConfig:
     """
     state = run / "average" / "state.json"
     if not state.is_file():
-        raise ParleyError("no checkpoint to start from", where=str(state), mend="give --init a trained run")
+        raise ParleyError(
+            "no weights to begin with", where=str(run),
+            mend="--init takes the --out of a training run; a published version holds a graph that cannot be trained",
+        )  # fmt: skip
     return TtsConfig(**json.loads(state.read_text(encoding="utf-8"))["network"])
 
 
@@ -318,17 +338,17 @@ def _step(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models.tts.train", description="Train a voice.")
-    parser.add_argument("--bot", required=True)
+    parser = ArgumentParser(description="Train a voice.")
+    parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", type=Path, required=True, help="run directory")
     parser.add_argument("--data", type=Path, help="corpus made by models.tts.data; default: OUT/corpus (made)")
     parser.add_argument("--sentences", type=int, default=1500, help="of the corpus, when it is made here")
-    parser.add_argument("--minutes", type=float, default=35.0)
-    parser.add_argument("--steps", type=int, default=0, help="stop after so many instead of --minutes")
-    parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=5900, help="batches to learn from")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after this long; 0: no limit")
+    parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate, help="the peak")
+    parser.add_argument("--seed", type=int, default=7, help="of every draw")
     parser.add_argument("--init", type=Path, help="a trained run to start from")
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     options = parser.parse_args(argv)
     bot = load_bot(options.bot)
     folder = options.data or options.out / "corpus"

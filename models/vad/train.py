@@ -6,7 +6,6 @@ speech decides when Parley listens, so recordings can all test it. Where speech 
 
 from __future__ import annotations
 
-import argparse
 import random
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
 from models.training import seed_everything
 from models.vad.client import DILATIONS, FEATURES, HIDDEN, WEIGHTS, Levels, Weights, band_levels, power
+from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.command import exit_with
 from parley.progress import progress
@@ -135,7 +135,7 @@ def train(data: Path, out: Path, *, examples: int, steps: int, seed: int, noise:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--examples", type=int, default=3000)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Place the calls and print what happened; status 1 when a call got no answer at all."""
-    parser = argparse.ArgumentParser(prog="parley call", description=__doc__)
+    parser = ArgumentParser(prog="parley call", description=__doc__)
     parser.add_argument(
         "file", type=Path, nargs="*", help="what the caller says, one file after the other, in one call"
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-
+from parley.arguments import ArgumentParser
 from parley.settings import settings
 
 
 def main(argv: list[str]) -> int:
     """Check the catalogue against the repository, fill it from there, or bring its tables up to date."""
-    parser = argparse.ArgumentParser(prog="parley catalogue", description=__doc__)
+    parser = ArgumentParser(prog="parley catalogue", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("check", help="say where catalogue and repository disagree; exit 1 when they do")
     verbs.add_parser("rebuild", help="take in what the repository holds: after the database was lost or restored")

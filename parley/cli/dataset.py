@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+from parley.arguments import ArgumentParser
 
 
 def main(argv: list[str]) -> int:
     """Make (or finish) a dataset and print its digest."""
-    parser = argparse.ArgumentParser(prog="parley dataset", description=__doc__)
+    parser = ArgumentParser(prog="parley dataset", description=__doc__)
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", required=True, type=Path, help="dataset folder")
     parser.add_argument("--recordings", type=Path, help="manifest (JSON lines) of real recordings")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from rich.console import Console
 
+from parley.arguments import ArgumentParser
 from parley.audio import write_wav
 from parley.settings import settings
 
@@ -20,7 +20,7 @@ SAID = (
 
 def main(argv: list[str]) -> int:
     """Start everything on a free port, place one call, print it, write its audio and its timeline, stop everything."""
-    parser = argparse.ArgumentParser(prog="parley demo", description=__doc__)
+    parser = ArgumentParser(prog="parley demo", description=__doc__)
     parser.add_argument("file", type=Path, nargs="*", help="recordings to call with instead of the synthetic caller's")
     parser.add_argument("--bot", default="barista")
     args = parser.parse_args(argv)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from parley.arguments import ArgumentParser
 from parley.files import readable_json
 from parley.settings import settings
 from parley.table import aligned
@@ -18,7 +18,7 @@ _NAMED_AT_MOST = 5
 
 def main(argv: list[str]) -> int:
     """Print what differs."""
-    parser = argparse.ArgumentParser(prog="parley diff", description=__doc__)
+    parser = ArgumentParser(prog="parley diff", description=__doc__)
     parser.add_argument("model", help="a model (barista_stt), or a family (stt) where one bot has it")
     parser.add_argument("before", type=int)
     parser.add_argument("after", type=int)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from rich.console import Console
 
+from parley.arguments import ArgumentParser
 from parley.doctor import examine, healthy
 from parley.settings import settings
 
@@ -14,7 +13,7 @@ _STYLE = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 def main(argv: list[str]) -> int:
     """Print one line a check; status 0 when calls can be answered here, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="parley doctor", description=__doc__)
+    parser = ArgumentParser(prog="parley doctor", description=__doc__)
     parser.parse_args(argv)
     console = Console(highlight=False, soft_wrap=True)
     findings = examine(settings())

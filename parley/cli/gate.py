@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.settings import settings
 
@@ -52,9 +53,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="parley gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(prog="parley gate", description=__doc__)
     parser.add_argument("candidate", nargs="+", metavar="CANDIDATE", help="a release's number, or stage=version …")
     parser.add_argument("--against", default="champion", help="champion, previous, or a release's number")
     parser.add_argument("--bot", help="needed where there are several")

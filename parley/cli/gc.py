@@ -7,9 +7,9 @@ stays for ever.
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     """Decide, print every decision, and act on it unless it is a dry run."""
     from registry.housekeeping.retention import KEEP_RELEASES, OLDER_THAN_DAYS, Policy
 
-    parser = argparse.ArgumentParser(prog="parley gc", description=__doc__)
+    parser = ArgumentParser(prog="parley gc", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="only say what would stay and go")
     parser.add_argument("--keep", type=int, default=KEEP_RELEASES, metavar="N", help="each bot's last N releases stay")
     parser.add_argument(

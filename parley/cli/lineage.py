@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.files import readable_json
 from parley.settings import settings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Print the lineage of a version, or the versions that an utterance went into."""
-    parser = argparse.ArgumentParser(prog="parley lineage", description=__doc__)
+    parser = ArgumentParser(prog="parley lineage", description=__doc__)
     parser.add_argument("model", nargs="?", help="a model, or a family where one bot has it: stt")
     parser.add_argument("number", nargs="?", type=int, help="the version")
     parser.add_argument("--bot", help="whose family")

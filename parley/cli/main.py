@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from parley.arguments import called_as
 from parley.command import exit_with
 from parley.errors import ParleyError
 
@@ -50,11 +51,20 @@ def _usage() -> str:
     return "\n".join([*lines, "", "parley VERB --help says more."])
 
 
+def _families(verb: str) -> list[str]:
+    return [*_FAMILIES, *(["slu"] if verb == "evaluate" else [])]
+
+
+def _family_usage(verb: str) -> str:
+    usage = f"usage: parley {verb} {'|'.join(_families(verb))} ..."
+    return "\n".join([usage, "", VERBS[verb][1], "", f"parley {verb} stt --help says more."])
+
+
 def _module_of(verb: str, rest: list[str]) -> tuple[str, list[str]]:
     module, _ = VERBS[verb]
     if "{family}" not in module:
         return module, rest
-    known = [*_FAMILIES, *(["slu"] if verb == "evaluate" else [])]
+    known = _families(verb)
     if not rest or rest[0] not in known:
         given = rest[0] if rest else "nothing"
         raise ParleyError(f"expected a family, got {given}", where=f"parley {verb}", mend=f"one of {', '.join(known)}")
@@ -74,7 +84,11 @@ def run(argv: Sequence[str]) -> int:
         return 0 if argv else 2
     if argv[0] not in VERBS:
         raise ParleyError(f"unknown verb {argv[0]!r}", where="parley", mend=f"one of {', '.join(VERBS)}")
+    if "{family}" in VERBS[argv[0]][0] and argv[1:2] in (["-h"], ["--help"]):
+        print(_family_usage(argv[0]))
+        return 0
     name, rest = _module_of(argv[0], list(argv[1:]))
+    command = " ".join(["parley", *argv[: len(argv) - len(rest)]])
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -83,7 +97,8 @@ def run(argv: Sequence[str]) -> int:
                 f"{error.name} is not installed", where=f"parley {argv[0]}", mend="pip install -e '.[train]'"
             ) from None
         raise
-    return module.main(rest) or 0
+    with called_as(command):
+        return module.main(rest) or 0
 
 
 def main() -> None:

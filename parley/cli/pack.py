@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from parley.arguments import ArgumentParser
 from parley.progress import progress
 from parley.settings import settings
 
 
 def main(argv: list[str]) -> int:
     """Verify a version and write it into one file."""
-    parser = argparse.ArgumentParser(prog="parley pack", description=__doc__)
+    parser = ArgumentParser(prog="parley pack", description=__doc__)
     parser.add_argument("model", help="a model (barista_stt), or a family (stt) where one bot has it")
     parser.add_argument("number", type=int)
     parser.add_argument("file", type=Path)

@@ -5,15 +5,14 @@ Without a number that is the candidate, which `parley gate` makes of a release t
 
 from __future__ import annotations
 
-import argparse
-
+from parley.arguments import ArgumentParser
 from parley.cli.moved import say
 from parley.settings import settings
 
 
 def main(argv: list[str]) -> int:
     """Move the pointer and say from where to where."""
-    parser = argparse.ArgumentParser(prog="parley promote", description=__doc__)
+    parser = ArgumentParser(prog="parley promote", description=__doc__)
     parser.add_argument("number", type=int, nargs="?", metavar="N", help="default: the candidate")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
     parser.add_argument("--why", default="", help="for the audit")

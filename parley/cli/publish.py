@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from parley.arguments import ArgumentParser
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
 from parley.progress import progress
@@ -13,7 +13,7 @@ from parley.settings import settings
 
 def main(argv: list[str]) -> int:
     """Publish each run's bundle and print its model and version."""
-    parser = argparse.ArgumentParser(prog="parley publish", description=__doc__)
+    parser = ArgumentParser(prog="parley publish", description=__doc__)
     parser.add_argument("run", type=Path, nargs="+", help="run directory, or a bundle directory itself")
     parser.add_argument("--why", default="", help="kept with the version in the audit")
     args = parser.parse_args(argv)

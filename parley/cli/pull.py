@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
+from parley.arguments import ArgumentParser
 from parley.bundle import FAMILIES
 from parley.cli.exchange import run_exchange
 from parley.settings import settings
@@ -11,7 +10,7 @@ from parley.settings import settings
 
 def main(argv: list[str]) -> int:
     """Pull and print what became of each; 1 when one was refused."""
-    parser = argparse.ArgumentParser(prog="parley pull", description=__doc__)
+    parser = ArgumentParser(prog="parley pull", description=__doc__)
     parser.add_argument("model", nargs="?", help="a model (barista_stt), or a family (stt) that is known here")
     parser.add_argument("number", type=int, nargs="?", help="default: all of its versions")
     args = parser.parse_args(argv)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
+from parley.arguments import ArgumentParser
 from parley.cli.exchange import run_exchange
 from parley.errors import ParleyError
 from parley.settings import settings
@@ -11,7 +10,7 @@ from parley.settings import settings
 
 def main(argv: list[str]) -> int:
     """Push and print what became of each; 1 when one was refused."""
-    parser = argparse.ArgumentParser(prog="parley push", description=__doc__)
+    parser = ArgumentParser(prog="parley push", description=__doc__)
     parser.add_argument("version", nargs="*", metavar="MODEL N", help="versions, each a model (or family) and a number")
     parser.add_argument("--bot", help="whose, where several bots have a family")
     args = parser.parse_args(argv)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.files import readable_json
 from parley.settings import settings
@@ -31,8 +32,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="parley releases", description=__doc__, parents=[_common()])
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="parley releases", description=__doc__, parents=[_common()])
     parser.set_defaults(verb="list", bot=None, json=False)
     common = _common()  # not the same: a parser's defaults go into its parents, and would undo `--json list`
     verbs = parser.add_subparsers(metavar="list|show|create|history")
@@ -51,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common() -> argparse.ArgumentParser:
+def _common() -> ArgumentParser:
     """Options that may stand before the verb and after it."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = ArgumentParser(add_help=False)
     common.add_argument("--bot", default=argparse.SUPPRESS, help="may be left out where only one bot answers calls")
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for a machine")
     return common

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-
+from parley.arguments import ArgumentParser
 from parley.cli.moved import say
 from parley.settings import settings
 
 
 def main(argv: list[str]) -> int:
     """Move the pointer back and say from where to where. Nothing is imported or mended that this does not need."""
-    parser = argparse.ArgumentParser(prog="parley rollback", description=__doc__)
+    parser = ArgumentParser(prog="parley rollback", description=__doc__)
     parser.add_argument("--to", type=int, metavar="N", help="a release that was champion; default: the one before")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
     parser.add_argument("--why", default="", help="for the audit")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import threading
 
 from rich.console import Console
 
+from parley.arguments import ArgumentParser
 from parley.settings import settings
 
 
 def main(argv: list[str]) -> int:
     """Start Triton and the Ray Serve application, and stop both on SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="parley serve", description=__doc__)
+    parser = ArgumentParser(prog="parley serve", description=__doc__)
     parser.add_argument("--bot", required=True)
     parser.add_argument("--port", type=int, help="default PARLEY_PORT, 8600")
     parser.add_argument("--engine", choices=("triton", "onnx"), help="default PARLEY_ENGINE, triton")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+from parley.arguments import ArgumentParser
 from parley.files import readable_json
 from parley.settings import settings
 from parley.table import aligned
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Print a version's record, its card or both as JSON."""
-    parser = argparse.ArgumentParser(prog="parley show", description=__doc__)
+    parser = ArgumentParser(prog="parley show", description=__doc__)
     parser.add_argument("model", help="a model (barista_stt), or a family (stt) where one bot has it")
     parser.add_argument("number", type=int, nargs="?", help="default: the newest")
     parser.add_argument("--bot", help="whose, where several bots have the family")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from rich.console import Console
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.serving.triton_record import read_record, stop_recorded
 from parley.serving.triton_server import TritonServer
@@ -14,7 +13,7 @@ from parley.settings import Settings, settings
 
 def main(argv: list[str]) -> int:
     """Run one of the verbs; status 1 when `status` finds no server."""
-    parser = argparse.ArgumentParser(prog="parley triton", description=__doc__)
+    parser = ArgumentParser(prog="parley triton", description=__doc__)
     parser.add_argument("verb", choices=("start", "stop", "restart", "status", "logs"))
     parser.add_argument("--lines", type=int, default=40, help="logs: how many of the last lines")
     args = parser.parse_args(argv)

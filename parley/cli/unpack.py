@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from parley.arguments import ArgumentParser
 from parley.progress import progress
 from parley.settings import settings
 
 
 def main(argv: list[str]) -> int:
     """Unpack each file and print what became of it."""
-    parser = argparse.ArgumentParser(prog="parley unpack", description=__doc__)
+    parser = ArgumentParser(prog="parley unpack", description=__doc__)
     parser.add_argument("file", type=Path, nargs="+")
     parser.add_argument("--why", default="", help="kept with the version in the audit")
     args = parser.parse_args(argv)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
@@ -13,7 +13,7 @@ from parley.settings import settings
 
 def main(argv: list[str]) -> int:
     """Check every version; status 1 and the file's name when anything differs."""
-    parser = argparse.ArgumentParser(prog="parley verify", description=__doc__)
+    parser = ArgumentParser(prog="parley verify", description=__doc__)
     parser.add_argument(
         "--repository", type=Path, help="default: this site's; of another, signatures and files are checked"
     )
