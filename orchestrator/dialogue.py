@@ -17,11 +17,15 @@ from typing import Literal, Protocol
 
 from parley.bot import Bot
 from parley.bot.replies import ANSWER, ActSpec, acts, unanswerable
+from parley.bot.slots import canonicalise
 from parley.errors import ParleyError
 
-Phase = Literal["open", "filling", "confirming", "after", "over"]
+Phase = Literal["open", "filling", "confirming", "denied", "after", "over"]
+"""``denied``: the read-back was wrong; what was said is kept, to be changed."""
 End = Literal["", "goodbye", "handover"]
 
+PENDING = ("filling", "confirming")
+"""Phases in which a question waits for its answer: what is said in between does not stand alone."""
 MAX_TURNS = 60
 """Turns after which a person takes over, whatever is said."""
 MIN_CONFIDENCE = 0.3
@@ -124,7 +128,44 @@ class Dialogue:
             return self._end(state, "goodbye", "goodbye")
         if count >= self._spec.max_no_input or state.turns > MAX_TURNS:
             return self._end(state, f"no_input.{min(count, self._spec.max_no_input)}", "handover")
+        if state.phase in PENDING:  # the reply of the file asks anew what was answered already
+            return Step(state.said, state)
         return self._keep(state, f"no_input.{count}")
+
+    def keyed(self, state: State, digits: str) -> Step:
+        """The caller keyed a number: it fills the slot of digits that is asked for or read back, or may be changed."""
+        state = replace(state, turns=state.turns + 1, no_input=0)
+        if state.phase == "over":
+            return Step((Act("goodbye"),), state, "goodbye")
+        if state.turns > MAX_TURNS:
+            return self._end(state, "handover", "handover")
+        slot = self._digits_slot(state)
+        value = canonicalise(self._bot.slots[slot], digits) if slot else None
+        filled = self._fill(state, {slot: value}) if slot and value else None
+        if filled is None:
+            return self._no_match(state)
+        return replace(filled, state=replace(filled.state, no_match=0))
+
+    def most_digits(self, state: State) -> int | None:
+        """How long a number may be that is keyed now; None where no number has a place."""
+        slot = self._digits_slot(state)
+        return self._bot.slots[slot].digits_max if slot else None
+
+    def asks_digits(self, state: State) -> bool:
+        """Whether a number is what was asked for, so that a zero is a digit and no call for a person."""
+        slot = self._digits_slot(state)
+        if slot is None or state.phase == "confirming":
+            return False
+        return state.phase == "filling" or all(spec.required[:1] == [slot] for spec in self._spec.tasks.values())
+
+    def _digits_slot(self, state: State) -> str | None:
+        """The slot that keyed digits fill: the one that is asked for; else the task's, or the bot's, only one."""
+        if state.phase == "filling":
+            asked = next(slot for slot in self._spec.tasks[state.task].required if slot not in state.form)
+            return asked if self._bot.slots[asked].type == "digits" else None
+        among = self._slots_of_task[state.task] if state.task else self._bot.slots
+        fitting = [slot for slot in among if slot in self._bot.slots and self._bot.slots[slot].type == "digits"]
+        return fitting[0] if len(fitting) == 1 else None
 
     def failed(self, state: State) -> Step:
         """A stage is down and nothing can be understood: apologise and put through to a person."""
@@ -144,38 +185,56 @@ class Dialogue:
             ends: tuple[str, End] = ("handover", "handover") if part == "operator" else ("goodbye", "goodbye")
             return self._end(state, *ends)
         if part == "cancel":
-            return self._say(_fresh(state), "cancelled")
+            return self._cancel(state)
         if part == "help":
-            return self._keep(state, "help")
+            return self._with_question(self._keep(state, "help"))
         if part == "repeat":
             return Step(state.said, state) if state.said else self._say(state, "repeat_nothing")
         return self._affirm(state) if part == "affirm" else self._deny(state)
 
     def _open_task(self, state: State, task: str, slots: Mapping[str, str]) -> Step:
-        # Asked for a missing slot, callers often repeat the whole order: what they said before still holds. After a
-        # read-back, a whole new order replaces the old one.
-        keep = state.form if state.phase == "filling" and state.task == task else {}
+        # Asked for a missing slot, callers often repeat the whole order: what they said before still holds, and so does
+        # a number said before its task. After a read-back, a whole new order replaces the old one.
+        holds = not state.task or (state.phase == "filling" and state.task == task)
+        keep = self._own(task, state.form) if holds else {}
         return self._go_on(replace(state, task=task, form={**keep, **self._own(task, slots)}))
 
     def _fill(self, state: State, slots: Mapping[str, str]) -> Step | None:
         if not slots:
             return None
-        task = state.task if state.phase in ("filling", "confirming") else self._task_for(slots)
-        if not task or not self._own(task, slots):
+        going_on = bool(state.task) and bool(self._own(state.task, slots))
+        if state.task and not going_on and state.phase != "denied":
             return None
-        keep = state.form if state.phase in ("filling", "confirming") else {}
-        return self._go_on(replace(state, task=task, form={**keep, **self._own(task, slots)}))
+        task = state.task if going_on else self._task_for(slots)
+        keep = state.form if going_on or not state.task else {}
+        if not task:
+            return self._early(state, {**keep, **slots})
+        return self._go_on(replace(state, task=task, form={**self._own(task, keep), **self._own(task, slots)}))
+
+    def _early(self, state: State, slots: Mapping[str, str]) -> Step | None:
+        """Slots of several tasks, said before any was asked for: they are kept, and the task is asked for."""
+        known = {slot for own in self._slots_of_task.values() for slot in own}
+        kept = {slot: value for slot, value in slots.items() if slot in known}
+        return self._say(replace(_fresh(state), form=kept), "ask_task") if kept else None
+
+    def _cancel(self, state: State) -> Step:
+        """Say that something is cancelled only where something was in hand, and not done yet."""
+        if state.task or state.form:
+            return self._say(_fresh(state), "cancelled")
+        done = state.phase == "after" and self._spec.tasks[state.done[-1]].confirm
+        # What was ordered cannot be taken back here; a person can.
+        return self._end(state, "handover", "handover") if done else self._say(_fresh(state), "ask_task")
 
     def _affirm(self, state: State) -> Step | None:
         if state.phase == "confirming":
             return self._done(state)
         if state.phase == "filling":
             return None
-        return self._say(_fresh(state), "ask_task")
+        return self._say(_fresh(state) if state.phase == "after" else state, "ask_task")
 
     def _deny(self, state: State) -> Step | None:
-        if state.phase == "confirming":
-            return self._say(_fresh(state), "cancelled")
+        if state.phase == "confirming":  # something in it is wrong; what, the caller says next
+            return self._say(replace(state, phase="denied"), "ask_task")
         if state.phase == "filling":
             return None
         return self._end(state, "goodbye", "goodbye")
@@ -207,7 +266,14 @@ class Dialogue:
         state = replace(state, no_match=count)
         if count >= self._spec.max_no_match or state.turns > MAX_TURNS:
             return self._end(state, f"no_match.{min(count, self._spec.max_no_match)}", "handover")
-        return self._keep(state, f"no_match.{count}")
+        if count == 1 or state.phase not in PENDING:
+            return self._keep(state, f"no_match.{count}")
+        # From the second on the file's replies say how to begin a request: here one is under way.
+        return self._with_question(self._keep(state, "no_match.1"))
+
+    def _with_question(self, step: Step) -> Step:
+        """A step that says something in between, and the question that waits for its answer after it."""
+        return replace(step, acts=(*step.acts, *step.state.said)) if step.state.phase in PENDING else step
 
     def _say(self, state: State, act: str, values: Mapping[str, str] | None = None) -> Step:
         said = (self._act(act, values or {}),)

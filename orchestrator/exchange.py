@@ -104,6 +104,8 @@ class Answering:
             return dialogue.no_input(state)
         if heard.kind == "operator_key":
             return dialogue.operator(state)
+        if heard.kind == "keys":
+            return dialogue.keyed(state, heard.text)
         used.append("stt")
         if heard.kind == "deaf":
             return dialogue.failed(state)

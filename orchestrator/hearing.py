@@ -41,7 +41,7 @@ class HoldOver:
 class Heard:
     """The result of a turn of the caller's."""
 
-    kind: Literal["speech", "nothing", "deaf", "operator_key"]
+    kind: Literal["speech", "nothing", "deaf", "operator_key", "keys"]
     """``deaf``: the STT is down."""
     at: int
     """The sample clock at the end of speech."""
@@ -56,6 +56,11 @@ class Heard:
     def nothing(cls, at: int) -> Heard:
         """The caller was silent."""
         return cls("nothing", at)
+
+    @classmethod
+    def keys(cls, digits: str, at: int) -> Heard:
+        """The caller keyed a number."""
+        return cls("keys", at, digits, accepted=True, confidence=1.0)
 
     @classmethod
     def operator_key(cls, at: int) -> Heard:

@@ -19,6 +19,7 @@ import numpy as np
 from orchestrator.dialogue import State
 from orchestrator.exchange import Answering
 from orchestrator.hearing import Ear, Heard, HoldOver
+from orchestrator.keys import Keyed, KeyPad
 from orchestrator.logs import CALL_ID
 from orchestrator.prompts import Prompt
 from orchestrator.services import CallAssignment, Line, Services
@@ -127,7 +128,8 @@ class CallSession:
         self._fallen: set[str] = set()
         self._ear = Ear(stages, self._speaker, services.params)
         self._answering = Answering(stages, self._speaker, services, self._assignment, call_id, self._fallen)
-        self._events: asyncio.Queue[TurnEvent | HoldOver | Dtmf] = asyncio.Queue()
+        self._keys = KeyPad()
+        self._events: asyncio.Queue[TurnEvent | HoldOver | Keyed] = asyncio.Queue()
         self._answer: asyncio.Task[None] | None = None
         self._state = State()
         self._wire_errors = 0
@@ -207,7 +209,7 @@ class CallSession:
         elif isinstance(event, Stop):
             raise CallOver("caller_hung_up")
         elif isinstance(event, Dtmf):
-            self._events.put_nowait(event)
+            await self._press(event.digit)
         elif isinstance(event, Start):
             raise WireError("a second start on one connection", mend="open a connection per call")
         elif isinstance(event, Unknown):
@@ -223,8 +225,20 @@ class CallSession:
                 await self._interrupt()
             else:
                 self._events.put_nowait(event)
+        if (keyed := self._keys.expired(self._taker.samples)) is not None:
+            self._events.put_nowait(keyed)
         if (expired := self._ear.hold_expired(self._taker)) is not None:
             self._events.put_nowait(expired)
+
+    async def _press(self, key: str) -> None:
+        dialogue, state = self._script.dialogue, self._state
+        self._taker.restart_no_input()
+        most, asked = dialogue.most_digits(state), dialogue.asks_digits(state)
+        keyed = self._keys.press(key, self._taker.samples, most=most, asked=asked)
+        if self._keys.collecting and self._speaker.talking:
+            await self._interrupt()
+        if keyed is not None:
+            self._events.put_nowait(keyed)
 
     async def _interrupt(self) -> None:
         """The caller talks over the bot: stop making audio, and take back what has not been heard."""
@@ -254,12 +268,14 @@ class CallSession:
             if self._answering.ending:
                 continue  # the goodbye is being said: nothing the caller says now changes it
             if isinstance(event, NoInput):
-                if self._answer is None or self._answer.done():
+                if (self._answer is None or self._answer.done()) and not self._keys.collecting:
                     self._begin(group, self._state, Heard.nothing(event.at))
-            elif isinstance(event, Dtmf):
-                if event.digit == "0":
-                    await self._stop_answer()
-                    self._begin(group, self._state, Heard.operator_key(self._taker.samples))
+            elif isinstance(event, Keyed):
+                await self._stop_answer()
+                at = self._taker.samples
+                self._begin(
+                    group, self._state, Heard.operator_key(at) if event.operator else Heard.keys(event.digits, at)
+                )
             else:
                 heard = await self._ear.take(event)
                 if heard is not None:

@@ -163,9 +163,11 @@ class FakeTts:
             yield Sound(tone(1200, per_word), [end], index == len(words) - 1)
 
 
-def fake_services(exposures: list[Exposure] | None = None, **params: Any) -> tuple[Services, FakeModels]:
-    """The barista's calls over fake models. Waits are short; ``params`` are those of `CallParams`."""
-    bot = load_bot("barista")
+def fake_services(
+    exposures: list[Exposure] | None = None, bot_name: str = "barista", **params: Any
+) -> tuple[Services, FakeModels]:
+    """A bot's calls over fake models. Waits are short; ``params`` are those of `CallParams`."""
+    bot = load_bot(bot_name)
     models = FakeModels(bot)
     script = Script.of(bot)
     kept: list[Exposure] = exposures if exposures is not None else []

@@ -73,7 +73,7 @@ def test_a_missing_slot_may_be_answered_with_the_whole_order() -> None:
 def test_repeat_says_the_last_question_again_also_after_help() -> None:
     steps = converse("barista", ORDER, Meant("help"), Meant("repeat"))
 
-    assert acts(steps) == ["greet", "ask.size", "help", "ask.size"]
+    assert acts(steps) == ["greet", "ask.size", "help", "ask.size", "ask.size"]
 
 
 def test_cancel_empties_the_form_and_the_call_goes_on() -> None:
@@ -170,6 +170,113 @@ def test_no_call_goes_on_for_ever(bot: str, data: st.DataObject) -> None:
     said = (one * (2 * MAX_TURNS))[: 2 * MAX_TURNS]
 
     assert any(step.end for step in converse(bot, *said))
+
+
+CHANGE = Meant("change", {"size": "small"})
+CONFIRM = "confirm.orderDrink"
+
+
+@pytest.mark.parametrize("waiting", [[ORDER], [ORDER, LARGE]], ids=["a slot is asked for", "read back"])
+def test_silence_at_a_question_is_answered_with_the_same_question(waiting: list[Meant]) -> None:
+    steps = converse("barista", *waiting, "", "")
+
+    assert steps[-1].acts == steps[-2].acts == steps[-3].acts
+    assert [step.end for step in converse("barista", *waiting, "", "", "")][-1] == "handover"
+
+
+def test_yes_after_silence_is_a_yes_to_what_was_asked_again() -> None:
+    steps = converse("barista", ORDER, LARGE, "", YES)
+
+    assert acts(steps)[-2:] == [CONFIRM, "done.orderDrink"]
+
+
+@pytest.mark.parametrize("between", ["?", Meant("help")], ids=["not understood", "help"])
+def test_what_is_said_in_between_ends_with_the_question_that_waits(between: Meant | str) -> None:
+    steps = converse("barista", ORDER, LARGE, between, between)
+
+    assert acts(steps)[-1] == CONFIRM
+    assert "no_match.2" not in acts(steps), "it tells how to begin an order"
+
+
+@pytest.mark.parametrize("done", [[ORDER, LARGE, YES], [ORDER, LARGE, YES, YES], []], ids=["done", "going on", "first"])
+def test_nothing_is_said_to_be_cancelled_that_is_not(done: list[Meant]) -> None:
+    assert acts(converse("barista", *done, Meant("cancel")))[-1] != "cancelled"
+
+
+def test_what_is_done_is_cancelled_by_a_person_and_what_was_only_told_needs_none() -> None:
+    done = converse("barista", ORDER, LARGE, YES, Meant("cancel"))
+    told = converse("bank", Meant("branchHours", {"city": "madison", "day": "sunday"}), Meant("cancel"))
+
+    assert (acts(done)[-1], done[-1].end) == ("handover", "handover")
+    assert (acts(told)[-1], told[-1].end) == ("ask_task", "")
+
+
+@pytest.mark.parametrize("in_hand", [[ORDER], [ORDER, LARGE], [ORDER, LARGE, NO]], ids=["asked", "read back", "denied"])
+def test_what_is_in_hand_is_cancelled(in_hand: list[Meant]) -> None:
+    steps = converse("barista", *in_hand, Meant("cancel"), LARGE)
+
+    assert acts(steps)[-2:] == ["cancelled", "ask.coffeeDrink"]
+
+
+def test_a_no_at_the_read_back_keeps_the_order_and_a_change_is_made_in_it() -> None:
+    steps = converse("barista", ORDER, LARGE, NO, CHANGE)
+
+    assert acts(steps)[-2:] == ["ask_task", CONFIRM]
+    assert dict(steps[-1].acts[0].slots) == {"coffeeDrink": "latte", "size": "small"}
+    assert acts(converse("barista", ORDER, LARGE, NO, YES))[-1] == "ask_task", "a yes orders nothing"
+    assert acts(converse("barista", ORDER, LARGE, NO, NO))[-1] == "goodbye"
+
+
+def test_a_whole_new_order_after_a_no_replaces_the_old_one() -> None:
+    with_milk = Meant("orderDrink", {"coffeeDrink": "latte", "size": "large", "milkAmount": "soy milk"})
+    steps = converse("barista", with_milk, NO, Meant("orderDrink", {"coffeeDrink": "mocha", "size": "small"}))
+
+    assert dict(steps[-1].state.form) == {"coffeeDrink": "mocha", "size": "small"}
+
+
+def test_a_number_said_before_its_task_is_kept_for_it() -> None:
+    number = Meant("inform", {"accountNumber": "4021"})
+    steps = converse("bank", number, Meant("balance", {"account": "savings"}))
+
+    assert acts(steps) == ["greet", "ask_task", "done.balance"]
+    assert steps[-1].acts[0].slots["accountNumber"] == "4021"
+    assert acts(converse("bank", number, Meant("branchHours")))[-1] == "ask.city", "where it has no place it is let go"
+
+
+NUMBER_ASKED = converse("bank", Meant("balance", {"account": "savings"}))[-1].state
+
+
+def test_keys_fill_the_slot_of_digits_that_is_asked_for() -> None:
+    dialogue = Dialogue(BOTS["bank"])
+
+    assert dialogue.asks_digits(NUMBER_ASKED) and dialogue.most_digits(NUMBER_ASKED) == 8
+    step = dialogue.keyed(NUMBER_ASKED, "0471")
+    assert (step.acts[0].name, step.acts[0].slots["accountNumber"]) == ("done.balance", "0471")
+
+
+@pytest.mark.parametrize("digits", ["123", "123456789"], ids=["too few", "too many"])
+def test_a_number_of_the_wrong_length_is_asked_for_again(digits: str) -> None:
+    step = Dialogue(BOTS["bank"]).keyed(NUMBER_ASKED, digits)
+
+    assert step.acts[0].name == "no_match.1" and not step.state.form.get("accountNumber")
+
+
+def test_keys_where_no_number_has_a_place_are_not_understood() -> None:
+    dialogue = Dialogue(BOTS["barista"])
+    city = converse("bank", Meant("branchHours"))[-1].state
+
+    assert dialogue.most_digits(State()) is None and dialogue.keyed(State(), "4711").acts[0].name == "no_match.1"
+    assert Dialogue(BOTS["bank"]).most_digits(city) is None
+
+
+def test_a_bot_that_only_takes_numbers_takes_keys_at_once_and_corrects_by_them() -> None:
+    dialogue = Dialogue(load_bot("digits"))
+    first = dialogue.start().state
+    read_back = dialogue.keyed(first, "012")
+
+    assert dialogue.asks_digits(first)
+    assert not dialogue.asks_digits(read_back.state), "there a zero calls a person"
+    assert dialogue.keyed(read_back.state, "345").acts[0].slots["number"] == "345"
 
 
 def test_the_state_before_is_still_there_after_a_step() -> None:

@@ -137,6 +137,25 @@ def test_span_f1_counts_only_exact_spans() -> None:
     assert span_f1([["B-a"]], [["O"]])["f1"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("said", "tags", "number"),
+    [
+        ("it's one two three four", "O B I I I", "1234"),
+        ("number one two three four", "B I I I I", "1234"),  # a stray word at the edge
+        ("one two three four five six seven eight nine", "B I I I I I I I I", None),
+        ("one two three four five six seven eight nine", "B I I I I I I I O", None),  # the network's own cut
+        ("nine one two three four five six seven eight", "O B I I I I I I I", None),
+        ("one two three", "B I I", None),
+    ],
+)
+def test_a_number_is_whole_or_none(said: str, tags: str, number: str | None) -> None:
+    named = [tag if tag == "O" else f"{tag}-accountNumber" for tag in tags.split()]
+
+    slots, whole = fill(said.split(), named, load_bot("bank").slots)
+
+    assert slots.get("accountNumber") == number and whole == (number is not None)
+
+
 def test_a_span_with_a_stray_word_still_gives_its_value() -> None:
     bot = load_bot(BOT)
     words, tags = ["a", "large", "um", "latte"], ["B-size", "I-size", "I-size", "B-coffeeDrink"]

@@ -210,6 +210,50 @@ def test_key_zero_reaches_a_person() -> None:
     assert run(services, caller)[1] == "handover"
 
 
+def keyed(keys: str, *, pause_s: float = 0.0, after_reply: bool = True) -> tuple[list[dict[str, Any]], str]:
+    """The replies of a call of the bot that asks for a number, in which keys are pressed; and why it ended."""
+    services, _ = fake_services(bot_name="digits")
+    replies: list[dict[str, Any]] = []
+
+    async def caller(gateway: FakeGateway) -> None:
+        replies.append(await gateway.hear_reply(1) if after_reply else {})
+        for key in keys:
+            gateway.put(Dtmf("MZ1", key))
+            await gateway.silence(0.2)
+        await gateway.silence(pause_s)
+        replies.append(await gateway.hear_reply(2))
+        gateway.hang_up()
+
+    return replies, run(services, caller)[1]
+
+
+@pytest.mark.parametrize(("keys", "pause_s"), [("4011#", 0.0), ("4011", 3.2), ("0400#", 0.0)])
+def test_keys_fill_the_number_that_is_asked_for(keys: str, pause_s: float) -> None:
+    replies, _ = keyed(keys, pause_s=pause_s)
+
+    assert replies[-1]["act"] == "confirm.giveNumber"
+    assert replies[-1]["slots"] == {"number": keys.rstrip("#")}
+
+
+def test_a_zero_alone_reaches_a_person_also_where_a_number_is_asked_for() -> None:
+    assert keyed("0", pause_s=3.2)[1] == "handover"
+
+
+def test_a_key_stops_the_bot_as_a_voice_does() -> None:
+    services, _ = fake_services(bot_name="digits")
+
+    async def caller(gateway: FakeGateway) -> None:
+        while not gateway.media():
+            await gateway.line.changed()
+        gateway.put(Dtmf("MZ1", "4"))
+        await gateway.silence(0.1)
+        gateway.hang_up()
+
+    gateway, _ = run(services, caller)
+
+    assert any(isinstance(event, Clear) for event in gateway.line.sent)
+
+
 @pytest.mark.parametrize(
     ("down", "acts", "reason"),
     [

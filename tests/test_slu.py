@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.slu import Heard, clustered, figures, main, slot_counts
+from parley.bot.slots import spot
+from parley.bot.spec import SlotSpec
 from parley.cli.demo import SAID, synthetic_caller
 from parley.errors import ParleyError
 
@@ -78,3 +80,10 @@ def test_the_command_scores_a_manifest_with_the_starter_versions(
 def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ParleyError, match="no such manifest"):
         main(["--manifest", str(tmp_path / "none.jsonl")])
+
+
+def test_spotting_takes_no_part_of_a_number_for_the_number() -> None:
+    slots = {"number": SlotSpec(type="digits", digits_min=2, digits_max=3)}
+
+    assert spot(slots, "it is one two three please") == {"number": "123"}
+    assert spot(slots, "it is one two three four please") == {}

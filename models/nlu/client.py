@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
 from models.tokenizer import read_tokenizer
-from parley.bot.slots import canonicalise
+from parley.bot.slots import canonicalise, figures_as_words, says_digits
 from parley.bot.spec import SlotSpec
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
@@ -121,6 +121,8 @@ def fill(words: Sequence[str], tags: Sequence[str], specs: dict[str, SlotSpec]) 
     slots: dict[str, str] = {}
     whole = True
     for slot, start, end in spans(tags):
+        if specs[slot].type == "digits":
+            start, end = _whole_number(words, tags, start, end)
         value = _value(specs[slot], words[start:end])
         if value is None:
             whole = False
@@ -130,8 +132,23 @@ def fill(words: Sequence[str], tags: Sequence[str], specs: dict[str, SlotSpec]) 
     return slots, whole
 
 
+def _whole_number(words: Sequence[str], tags: Sequence[str], start: int, end: int) -> tuple[int, int]:
+    """A span of digits with the digits beside it that no slot has: a number is whole, or it is another number."""
+    while start > 0 and tags[start - 1] == "O" and says_digits(words[start - 1]):
+        start -= 1
+    while end < len(words) and tags[end] == "O" and says_digits(words[end]):
+        end += 1
+    return start, end
+
+
 def _value(spec: SlotSpec, words: Sequence[str]) -> str | None:
-    """The value of a span, or of the longest part of it that is one (a stray word at its edge does no harm)."""
+    """The value of a span, or of the longest part of it that is one (a stray word at its edge does no harm).
+
+    A part of a number is another number: of digits, all that were said are the value, or there is none.
+    """
+    if spec.type == "digits":
+        numbers = [at for at, word in enumerate(words) if says_digits(word)]
+        return canonicalise(spec, " ".join(words[numbers[0] : numbers[-1] + 1])) if numbers else None
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):
             value = canonicalise(spec, " ".join(words[start : start + length]))
@@ -165,6 +182,8 @@ class NluClient:
             EngineError: the model did not answer.
         """
         labels = self._labels
+        if any(spec.type == "digits" for spec in labels.slots.values()):
+            text = figures_as_words(text)  # as the bot's phrases say them, which the network learned from
         said = encode(self._tokenizer, text, labels.max_tokens)
         if not said.ids:
             return Understanding(labels.out_of_scope, {}, 1.0, True)

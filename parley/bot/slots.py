@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 
 from parley.bot.spec import SlotSpec
@@ -13,6 +14,7 @@ DIGIT_WORDS: dict[str, str] = {
 }  # fmt: skip
 REPEATS: dict[str, int] = {"double": 2, "triple": 3}
 """Words before a digit that say it several times: "double three" is 33."""
+_FIGURES = re.compile(r"\s*[0-9]+\s*")
 _WORD_OF_DIGIT = {digit: word for word, digit in reversed(DIGIT_WORDS.items())}
 
 
@@ -32,6 +34,20 @@ def digits_of(words: Sequence[str]) -> str | None:
             return None
         said, times = said + digits * times, 1
     return said if said and times == 1 else None
+
+
+def says_digits(word: str) -> bool:
+    """Whether a word says digits, or how often the next one is said."""
+    return word in REPEATS or word in DIGIT_WORDS or (word.isascii() and word.isdigit())
+
+
+def figures_as_words(text: str) -> str:
+    """A sentence with its figures as words, one a digit.
+
+    >>> figures_as_words("it is 402")
+    'it is four zero two'
+    """
+    return _FIGURES.sub(lambda match: f" {' '.join(words_of(match[0].strip()))} ", text).strip()
 
 
 def words_of(digits: str, rng: random.Random | None = None) -> list[str]:
@@ -96,7 +112,10 @@ def spot(slots: dict[str, SlotSpec], text: str) -> dict[str, str]:
     while at < len(words):
         for length in range(min(longest, len(words) - at), 0, -1):
             spoken = " ".join(words[at : at + length])
-            hit = next(((n, v) for n, s in slots.items() if n not in found and (v := canonicalise(s, spoken))), None)
+            # A part of a number is another number.
+            part = any(says_digits(word) for word in (*words[at - 1 : at], *words[at + length : at + length + 1]))
+            free = {n: spec for n, spec in slots.items() if n not in found and not (part and spec.type == "digits")}
+            hit = next(((n, v) for n, spec in free.items() if (v := canonicalise(spec, spoken))), None)
             if hit:
                 found[hit[0]] = hit[1]
                 at += length - 1
