@@ -125,7 +125,7 @@ async def gather(
 def _bot(registry: Registry, release: Release) -> Bot:
     with registry.catalogue.read() as c:
         text = dialogue_text(c, release.dialogue_digest)
-    return parse_bot(text, f"{release}, bot.yaml")
+    return parse_bot(text, f"{release}, bot.yaml", taken_in=True)
 
 
 def _recordings(materials: Materials, changed: Sequence[str] | Any) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ class StandingReader:
     def _script(self, release: Release, text: str) -> Script:
         digest = release.dialogue_digest
         # Taken out and put in again: what was used last stays longest.
-        script = self._scripts.pop(digest, None) or Script.of(parse_bot(text, f"{release}, bot.yaml"))
+        script = self._scripts.pop(digest, None) or Script.of(parse_bot(text, f"{release}, bot.yaml", taken_in=True))
         self._scripts[digest] = script
         while len(self._scripts) > _KEPT_SCRIPTS:
             del self._scripts[next(iter(self._scripts))]

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from parley.bot.slots import DIGIT_WORDS, REPEATS, draw_value, spoken_form
 from parley.bot.spec import Bot
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
+
+MOST_STATES = 50_000
+"""States of a bot's word graph before it is made small."""
+MOST_STEPS = 5_000_000
+"""Arcs looked at while it is made: a second or two."""
+
+
+class TooLarge(ValueError):
+    """Phrases whose word graph cannot be made within bounds; the text has the figure."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,11 @@ class _Builder:
             self._add_any_order(node, source, target)
 
     def _add_words(self, words: Sequence[str], source: int, target: int) -> None:
-        self.add(Seq(tuple(Text(w) for w in words)) if len(words) > 1 else Text(words[0]), source, target)
+        for word in words[:-1]:
+            middle = self.state()
+            self.arcs[source].append((word, middle))
+            source = middle
+        self.arcs[source].append((words[-1] if words else None, target))
 
     def _add_slot(self, name: str, source: int, target: int) -> None:
         spec = self.bot.slots[name]
@@ -186,43 +199,141 @@ class _Builder:
                     self.add(item, state, subset_state[mask | 1 << index])
 
 
-_Dfa = tuple[list[dict[str, int]], set[int]]
+@dataclass
+class _Subsets:
+    """Subset construction over a nondeterministic graph, within bounds. A state of it is a set of the graph's."""
 
+    builder: _Builder
+    states: int = 0
+    steps: int = 0
 
-def _deterministic(builder: _Builder, start: int, end: int) -> _Dfa:
-    """Subset construction; state 0 is the start."""
-
-    def closure(states: Iterable[int]) -> frozenset[int]:
+    def closure(self, states: Iterable[int]) -> frozenset[int]:
+        """The states, and what empty arcs reach from them."""
         reached, todo = set(states), list(states)
         while todo:
-            for word, target in builder.arcs[todo.pop()]:
+            arcs = self.builder.arcs[todo.pop()]
+            self.steps += len(arcs) + 1
+            for word, target in arcs:
                 if word is None and target not in reached:
                     reached.add(target)
                     todo.append(target)
         return frozenset(reached)
 
-    first = closure([start])
+    def moves(self, states: frozenset[int]) -> Iterator[tuple[str, frozenset[int]]]:
+        """Each next word with where it leads, by word.
+
+        Raises:
+            TooLarge: more states or work than allowed so far.
+        """
+        self.states += 1
+        if self.states > MOST_STATES or self.steps > MOST_STEPS:
+            what = f"{MOST_STATES:,} states" if self.states > MOST_STATES else f"{MOST_STEPS:,} steps"
+            raise TooLarge(f"the phrases' word graph needs more than {what}")
+        found: dict[str, set[int]] = defaultdict(set)
+        for state in states:
+            for word, target in self.builder.arcs[state]:
+                if word is not None:
+                    found[word].add(target)
+        for word in sorted(found):
+            yield word, self.closure(found[word])
+
+
+_Dfa = tuple[list[dict[str, int]], set[int]]
+
+
+def _deterministic(builder: _Builder, start: int, end: int) -> _Dfa:
+    """Subset construction; state 0 is the start."""
+    subsets = _Subsets(builder)
+    first = subsets.closure([start])
     number = {first: 0}
     table: list[dict[str, int]] = [{}]
     finals: set[int] = set()
     todo = [first]
     while todo:
         states = todo.pop()
-        moves: dict[str, set[int]] = defaultdict(set)
-        for state in states:
-            for word, target in builder.arcs[state]:
-                if word is not None:
-                    moves[word].add(target)
         if end in states:
             finals.add(number[states])
-        for word in sorted(moves):
-            following = closure(moves[word])
+        for word, following in subsets.moves(states):
             if following not in number:
                 number[following] = len(table)
                 table.append({})
                 todo.append(following)
             table[number[states]][word] = number[following]
     return table, finals
+
+
+Phrase = tuple[str, int]
+"""An intent, and the place of one of its phrases."""
+
+
+def shared_sentences(bot: Bot) -> list[tuple[str, Phrase, Phrase]]:
+    """For every two intents that allow one sentence: a shortest such sentence, and a phrase of each that allows it.
+
+    Exact: all phrases are followed together, word by word, breadth first.
+
+    Raises:
+        TooLarge: there is too much to compare.
+    """
+    builder = _Builder(bot)
+    start = builder.state()
+    ends: dict[int, Phrase] = {}
+    for intent, nodes in bot.phrase_nodes.items():
+        for place, node in enumerate(nodes):
+            ends[end := builder.state()] = (intent, place)
+            builder.add(node, start, end)
+    subsets = _Subsets(builder)
+    first = subsets.closure([start])
+    said: dict[frozenset[int], tuple[frozenset[int], str] | None] = {first: None}
+    found: dict[tuple[str, str], tuple[str, Phrase, Phrase]] = {}
+    todo = deque([first])
+    while todo:
+        states = todo.popleft()
+        phrases = {ends[state][0]: ends[state] for state in sorted(ends.keys() & states, reverse=True)}
+        for one in phrases:
+            for other in phrases:
+                if one != other and (one, other) not in found and (other, one) not in found:
+                    pair = sorted((phrases[one], phrases[other]), key=lambda p: list(bot.intents).index(p[0]))
+                    found[one, other] = (_sentence(said, states), pair[0], pair[1])
+        for word, following in subsets.moves(states):
+            if following not in said:
+                said[following] = (states, word)
+                todo.append(following)
+    return list(found.values())
+
+
+def _sentence(said: Mapping[frozenset[int], tuple[frozenset[int], str] | None], states: frozenset[int]) -> str:
+    """The words that led here."""
+    words: list[str] = []
+    while (step := said[states]) is not None:
+        states, word = step
+        words.append(word)
+    return " ".join(reversed(words))
+
+
+def difference(mine: WordGraph, theirs: WordGraph) -> str | None:
+    """A shortest sentence that exactly one of two graphs accepts, None where they accept the same."""
+    steps: list[dict[int, dict[str, int]]] = []
+    for graph in (mine, theirs):
+        step: dict[int, dict[str, int]] = defaultdict(dict)
+        for source, target, word in graph.arcs:
+            step[source][word] = target
+        steps.append(step)
+    # A state from which no word leads is None's equal: graphs are minimal, so only a lost path is None.
+    todo: deque[tuple[int | None, int | None, tuple[str, ...]]] = deque([(mine.start, theirs.start, ())])
+    seen = {(todo[0][0], todo[0][1])}
+    while todo:
+        left, right, words = todo.popleft()
+        if (left in mine.finals) != (right in theirs.finals):
+            return " ".join(words)
+        here, there = (
+            step.get(at, {}) if at is not None else {} for step, at in zip(steps, (left, right), strict=True)
+        )
+        for word in sorted(here.keys() | there.keys()):
+            pair = (here.get(word), there.get(word))
+            if pair not in seen:
+                seen.add(pair)
+                todo.append((*pair, (*words, word)))
+    return None
 
 
 def _minimal(dfa: _Dfa) -> WordGraph:

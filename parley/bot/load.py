@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from parley.bot import template
-from parley.bot.replies import unanswerable
+from parley.bot import rules, values
+from parley.bot.problems import Placed, Problem
 from parley.bot.spec import Bot
-from parley.bot.template import ListRef, Node, SlotRef, TemplateError
 from parley.errors import ParleyError
 from parley.settings import Settings, settings
+from parley.text_files import read_text
+from parley.yaml_text import LARGEST_BYTES, Path_, dotted, read_yaml, spelt
 
-Path_ = tuple[str | int, ...]
+
+@dataclass(frozen=True)
+class Examined:
+    """A text read to its end, whatever is wrong with it."""
+
+    bot: Bot | None
+    """The bot it describes, where its types are right."""
+    problems: tuple[Placed, ...]
+    """Everything that is wrong, causes before what follows from them."""
+
+    @property
+    def errors(self) -> list[Placed]:
+        """What is refused."""
+        return [problem for problem in self.problems if problem.kind != "warning"]
+
+    @property
+    def warnings(self) -> list[Placed]:
+        """What is probably not meant."""
+        return [problem for problem in self.problems if problem.kind == "warning"]
 
 
 def load_bot(name_or_path: str | Path, config: Settings | None = None) -> Bot:
@@ -25,52 +44,74 @@ def load_bot(name_or_path: str | Path, config: Settings | None = None) -> Bot:
     Raises:
         ParleyError: no such bot, or the file is wrong; the message names file, line, key and expectation.
     """
-    file = find_bot(name_or_path, config or settings())
-    return parse_bot(read_bot_text(file), str(file))
+    site = config or settings()
+    file = find_bot(name_or_path, site)
+    return _usable(examine_file(file, site), f"parley check {name_or_path}", ("broken", "refused"))
 
 
 def read_bot_text(file: Path) -> str:
-    """The text of a ``bot.yaml``.
+    """The text of a ``bot.yaml``, with line feeds whatever the editor.
 
     Raises:
-        ParleyError: it cannot be read, or is no text.
+        ParleyError: it cannot be read, is too large, or is no UTF-8; names line and byte.
     """
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ParleyError("not UTF-8 text", where=str(file), mend="save it as UTF-8") from None
-    except OSError as error:
-        raise ParleyError(f"cannot be read: {error.strerror}", where=str(file), mend="name a bot.yaml") from None
+    return read_text(file, largest=LARGEST_BYTES).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def parse_bot(text: str, where: str) -> Bot:
-    """The bot that a ``bot.yaml`` text describes, wherever it was kept. ``where`` names the place in complaints.
+def parse_bot(text: str, where: str, *, taken_in: bool = False) -> Bot:
+    """The bot that a ``bot.yaml`` text describes, wherever it was kept.
+
+    Args:
+        text: the file's text.
+        where: names the place in complaints.
+        taken_in: it was accepted before, maybe when fewer rules were known: only what cannot be worked with is refused.
 
     Raises:
         ParleyError: the text is wrong; the message names place, line, key and expectation.
     """
-    data, lines = _parse_yaml(where, text)
+    return _usable(examine(text, where), "", ("broken",) if taken_in else ("broken", "refused"))
 
-    def fail(path: Path_, expected: str) -> ParleyError:
-        key = ".".join(str(p) for p in path) or "top level"
-        while path not in lines:  # a missing key stands on no line: its parent's, then
-            path = path[:-1]
-        return ParleyError(f"{key}: {expected}", where=f"{where}:{lines[path]}", mend="see docs/bots.md")
 
-    if not isinstance(data, dict):
-        raise fail((), "expected a mapping with name, slots, intents, dialogue, replies")
+def examine_file(file: Path, site: Settings) -> Examined:
+    """Everything that is wrong with a ``bot.yaml``, its place among the bots too.
+
+    Raises:
+        ParleyError: it cannot be read at all.
+    """
+    found = examine(read_bot_text(file), str(file))
+    folder = file.resolve().parent
+    if found.bot is None or folder.parent != Path(site.bots_dir).resolve() or found.bot.name == folder.name:
+        return found
+    line = next(n for n, text in enumerate(read_bot_text(file).split("\n"), 1) if text.startswith("name"))
+    what = f"the bot is called {found.bot.name}, its folder {folder.name}"
+    other = Placed(str(file), line, "name", what, "call both the same", "refused")
+    return Examined(found.bot, (other, *found.problems))
+
+
+def examine(text: str, where: str) -> Examined:
+    """Everything that is wrong with a ``bot.yaml`` text, at once.
+
+    What the YAML itself does wrong hides the rest, and stands alone. A value of a wrong type is named, and the others
+    are judged as if a right one stood in its place.
+    """
     try:
-        _expand_value_lists(data)
-        bot = Bot.model_validate(data)
-    except TemplateError as error:
-        raise fail(("slots",), str(error)) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = tuple(p for p in first["loc"] if p not in ("[key]", "list[str]", "AnyOrderList"))
-        raise fail(path, _expectation(first)) from None
-    for path, complaint in _inconsistencies(bot):
-        raise fail(path, complaint)
-    return bot
+        document = read_yaml(text, where)
+    except ParleyError as error:
+        line = error.where.removeprefix(f"{where}:")
+        return Examined(
+            None, (Placed(where, int(line) if line.isdigit() else 0, "", error.what, error.mend, "broken"),)
+        )
+    data = document.data
+    if not isinstance(data, dict):
+        problems = [Problem((), "expected a mapping with name, slots, intents, dialogue, replies")]
+        bot = None
+    else:
+        bot, problems = _judged(data)
+    placed = [
+        Placed(where, document.line(p.path), dotted(p.path), p.what, p.mend, p.kind) for p in dict.fromkeys(problems)
+    ]
+    whole = bot if not any(p.kind == "broken" for p in problems) else None
+    return Examined(whole, tuple(placed))
 
 
 def find_bot(name_or_path: str | Path, config: Settings) -> Path:
@@ -92,182 +133,123 @@ def find_bot(name_or_path: str | Path, config: Settings) -> Path:
     )
 
 
-def _expectation(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "unknown key"
-    if error["type"] == "missing":
-        return "this key is required"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    return f"{message}, got {given!r}" if isinstance(given, str | int | float | bool) else message
+def _usable(found: Examined, check: str, refused: tuple[str, ...]) -> Bot:
+    """The bot, unless something of these kinds is wrong with it."""
+    against = [problem for problem in found.problems if problem.kind in refused]
+    if not against and found.bot is not None:
+        return found.bot
+    first, more = against[0], len(against) - 1
+    key = f"{first.key}: " if first.key else ""
+    mend = f"{first.mend}; and {more} more{f': {check}' if check else ''}" if more else first.mend
+    raise ParleyError(f"{key}{first.what}", where=first.where, mend=mend)
 
 
-def _parse_yaml(file: str, text: str) -> tuple[Any, dict[Path_, int]]:
-    """The plain data, and for every key path the line it stands on."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise ParleyError(f"not valid YAML: {problem}", where=f"{file}:{line}", mend="mend the line") from None
-    lines: dict[Path_, int] = {(): 1}
-
-    def convert(node: yaml.Node, path: Path_) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            out: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                key = str(key_node.value)
-                lines[(*path, key)] = key_node.start_mark.line + 1
-                if key in out:
-                    where = f"{file}:{key_node.start_mark.line + 1}"
-                    raise ParleyError(f"{key}: the key stands twice", where=where, mend="remove one")
-                out[key] = convert(value_node, (*path, key))
-            return out
-        if isinstance(node, yaml.SequenceNode):
-            items = []
-            for index, child in enumerate(node.value):
-                lines[(*path, index)] = child.start_mark.line + 1
-                items.append(convert(child, (*path, index)))
-            return items
-        # Only numbers and truth values change type: "no" and "on" are words people say, not booleans.
-        if node.tag == "tag:yaml.org,2002:int":
-            return int(node.value)
-        if node.tag == "tag:yaml.org,2002:bool" and node.value in ("true", "false"):
-            return node.value == "true"
-        return None if node.tag == "tag:yaml.org,2002:null" else node.value
-
-    return (convert(root, ()) if root else None), lines
+def _judged(data: dict[str, Any]) -> tuple[Bot | None, list[Problem]]:
+    """The bot of some data, where it can be made, and what is wrong. Changes the data."""
+    problems, used = values.write_out(data)
+    bot = None
+    for _ in range(3):  # a stand-in may lack what another key asks for; twice is enough for all that was found
+        try:
+            bot = Bot.model_validate(data)
+            break
+        except ValidationError as error:
+            wrong = list(_wrong_types(data, error))
+            problems += _unheard(wrong, problems)
+            if not all([_stand_in(data, problem.path) for problem in wrong]):
+                break
+    if bot is not None:
+        problems += _unheard(list(rules.problems(bot, used)), problems)
+    return bot, problems
 
 
-def _expand_value_lists(data: dict[str, Any]) -> None:
-    """Turn ``values: [phrase, ...]`` into ``{expansion: [expansion]}``: the words said are the value."""
-    lists = data.get("lists")
-    slots = data.get("slots")
-    if not isinstance(slots, dict):
-        return
-    plain = {k: v for k, v in lists.items() if isinstance(v, list)} if isinstance(lists, dict) else {}
-    nodes: dict[str, Node] = {
-        name: template.Alt(tuple(template.parse(str(i)) for i in items)) for name, items in plain.items()
-    }
-    for spec in slots.values():
-        if isinstance(spec, dict) and isinstance(spec.get("values"), list):
-            values: dict[str, list[str]] = {}
-            for phrase in spec["values"]:
-                for words in expansions(template.parse(str(phrase)), nodes):
-                    values[" ".join(words)] = [" ".join(words)]
-            spec["values"] = values
+def _unheard(new: list[Problem], known: list[Problem]) -> list[Problem]:
+    """Without those that a complaint made before explains: it is about the same place, or one around or within it."""
+    paths = [problem.path for problem in known]
+
+    def near(path: Path_) -> bool:
+        return any(path[: len(other)] == other or other[: len(path)] == path for other in paths if other)
+
+    return [problem for problem in new if not problem.path or not near(problem.path)]
 
 
-def expansions(node: Node, lists: dict[str, Node]) -> Iterator[tuple[str, ...]]:
-    """Every word sequence of a template without slots."""
-    if isinstance(node, template.Text):
-        yield (node.text,)
-    elif isinstance(node, template.Alt):
-        for item in node.items:
-            yield from expansions(item, lists)
-    elif isinstance(node, template.Opt):
-        yield ()
-        yield from expansions(node.item, lists)
-    elif isinstance(node, template.Seq):
-        heads: list[tuple[str, ...]] = [()]
-        for item in node.items:
-            tails = list(expansions(item, lists))
-            heads = [head + tail for head in heads for tail in tails]
-        yield from heads
-    elif isinstance(node, ListRef) and node.name in lists:
-        yield from expansions(lists[node.name], lists)
-    else:
-        raise TemplateError("a slot value may use words, (a|b), [optional] and <lists> of words only")
+def _wrong_types(data: dict[str, Any], error: ValidationError) -> Iterator[Problem]:
+    """What the types refuse, each place once."""
+    seen = set()
+    for one in error.errors():
+        loc = [part for part in one["loc"] if part != "[key]"]
+        # A list's entry is one of two types, and complains as both: the one that was meant is told by its shape.
+        if loc[:1] == ["lists"] and len(loc) > 2:
+            kind = "list[str]" if isinstance(data["lists"][loc[1]], list) else "AnyOrderList"
+            if loc[2] != kind:
+                continue
+            del loc[2]
+        path = tuple(loc)
+        if path not in seen:
+            seen.add(path)
+            yield _wrong_type(path, one, "[key]" in one["loc"])
 
 
-def _inconsistencies(bot: Bot) -> Iterator[tuple[Path_, str]]:
-    """What types cannot say: names that lead nowhere, phrases that do not parse, acts without a reply."""
-    yield from _bad_templates(bot)
-    dialogue = bot.dialogue
-    for task, spec in dialogue.tasks.items():
-        where: Path_ = ("dialogue", "tasks", task)
-        if task not in bot.intents:
-            yield where, f"a task is opened by an intent of its name; known intents: {_names(bot.intents)}"
-        for slot in [*spec.required, *(spec.answer.by if spec.answer else [])]:
-            if slot not in bot.slots:
-                yield where, f"unknown slot {slot!r}; known slots: {_names(bot.slots)}"
-    for part in ("fill", "affirm", "deny", "repeat", "cancel", "operator", "help", "goodbye"):
-        for intent in getattr(dialogue, part):
-            if intent not in bot.intents:
-                yield ("dialogue", part), f"unknown intent {intent!r}; known intents: {_names(bot.intents)}"
-    for intent in bot.intents:
-        if not dialogue.part_of(intent):
-            yield ("intents", intent), "the dialogue gives this intent no part; name it under dialogue"
-    for act in bot.required_acts():
-        if act not in bot.replies:
-            yield ("replies",), f"no reply for act {act!r}, which the dialogue needs"
-    for act in bot.replies:
-        if act not in bot.required_acts():
-            yield (
-                ("replies", act),
-                f"the dialogue never uses this act; it uses: {_names(bot.required_acts())}",
-            )
-    for act, complaint in unanswerable(bot):
-        yield ("replies", act), f"{complaint}; add it to the task's required, or put it in [brackets]"
-    if " AI" not in f" {' '.join(bot.replies.get('greet', []))}":
-        yield (
-            ("replies", "greet"),
-            "the greeting must say that the caller talks to an AI (EU AI Act, Art. 50)",
-        )
+_EXPECTED = {
+    "dict_type": "keys and values", "model_type": "keys and values", "model_attributes_type": "keys and values",
+    "list_type": "a list",
+}  # fmt: skip
 
 
-def _bad_templates(bot: Bot) -> Iterator[tuple[Path_, str]]:
-    lists: dict[str, Node] = {}
-    try:
-        lists = bot.list_nodes
-    except TemplateError as error:
-        yield ("lists",), str(error)
-    for name in lists:
-        if _reaches_itself(name, lists):
-            yield ("lists", name), "the list contains itself"
-    for slot, spec in bot.slots.items():
-        for value, variants in spec.values.items():
-            for variant in variants:
-                if not all(w.replace("'", "").isalpha() and w.islower() for w in variant.split()) or not variant:
-                    yield ("slots", slot, "values", value), f"expected lower-case words, got {variant!r}"
-    for intent, intent_spec in bot.intents.items():
-        for index, phrase in enumerate(intent_spec.phrases):
-            yield from _check(phrase, ("intents", intent, "phrases", index), bot, lists, words=True)
-    for act, replies in bot.replies.items():
-        for index, reply in enumerate(replies):
-            yield from _check(reply, ("replies", act, index), bot, lists, words=False)
+def _wrong_type(path: Path_, error: Any, is_key: bool) -> Problem:
+    kind, given = error["type"], error.get("input")
+    limits = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Problem(path, "unknown key")
+    if kind == "missing":
+        return Problem(path, "this key is required")
+    if kind == "string_type":
+        return values.expected_text(path, given)
+    if kind == "too_short":
+        return Problem(path, f"needs at least {limits['min_length']}, has {limits['actual_length']}")
+    if kind == "too_long":
+        return Problem(path, f"has {limits['actual_length']}, {limits['max_length']} is the most")
+    if is_key or (kind in ("string_pattern_mismatch", "string_too_long") and path[-1:] != ("language",)):
+        return Problem(path, f"a name has letters, digits and _, 64 at most, and no digit first; got {spelt(given)}")
+    if kind == "string_pattern_mismatch":
+        return Problem(path, f"expected a language and a region, as in en-US, got {spelt(given)}")
+    if kind in _EXPECTED:
+        return Problem(path, f"expected {_EXPECTED[kind]}, got {spelt(given)}")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    told = message if kind == "value_error" else f"expected {message}, got {spelt(given)}"
+    return Problem(path, told)
 
 
-def _check(phrase: str, path: Path_, bot: Bot, lists: dict[str, Node], *, words: bool) -> Iterator[tuple[Path_, str]]:
-    try:
-        node = template.parse(phrase, words=words)
-    except TemplateError as error:
-        yield path, str(error)
-        return
-    for part in template.walk(node):
-        if isinstance(part, SlotRef) and part.name not in bot.slots and not (part.name == "answer" and not words):
-            yield path, f"unknown slot {{{part.name}}}; known slots: {_names(bot.slots)}"
-        if isinstance(part, ListRef) and (part.name not in lists or not words):
-            yield (
-                path,
-                f"unknown list <{part.name}>; known lists: {_names(lists) if words else 'none in replies'}",
-            )
+_PHRASES: dict[str, Any] = {"phrases": ["x"]}
+_STAND_INS: dict[str, Any] = {
+    "name": "unnamed", "language": "en-US", "description": "", "lists": {}, "slots": {}, "replies": {},
+    "intents": {"unnamed": _PHRASES},
+}  # fmt: skip
+_ENTRIES: dict[str, Any] = {
+    "lists": ["x"], "slots": {"values": values.STAND_IN}, "intents": _PHRASES, "replies": ["x"],
+}  # fmt: skip
 
 
-def _reaches_itself(name: str, lists: dict[str, Node]) -> bool:
-    seen: set[str] = set()
-    todo = [name]
-    while todo:
-        for part in template.walk(lists[todo.pop()]):
-            if isinstance(part, ListRef):
-                if part.name == name:
-                    return True
-                if part.name in lists and part.name not in seen:
-                    seen.add(part.name)
-                    todo.append(part.name)
-    return False
-
-
-def _names(names: Any) -> str:
-    return ", ".join(sorted(names))
+def _stand_in(data: dict[str, Any], path: Path_) -> bool:
+    """Put something of the right type where something of a wrong one stood; whether there is anything to put there."""
+    section = str(path[0]) if path else ""
+    if len(path) == 1:
+        if section in _STAND_INS:
+            data[section] = _STAND_INS[section]
+        else:
+            data.pop(section, None)
+        return section not in ("dialogue", "")
+    parent: Any = data
+    for step in path[:-1]:
+        parent = parent[step]
+    key: Any = path[-1]
+    if isinstance(parent, list):
+        parent[key] = "x"
+    elif section in _ENTRIES and len(path) <= 3:
+        entry = data[section]
+        name = path[1]
+        entry.pop(name, None)
+        if isinstance(name, str) and name.isidentifier():
+            entry[name] = _ENTRIES[section]
+    elif isinstance(parent, dict):
+        parent.pop(key, None)
+    return True

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 from parley.bot import template
 from parley.bot.slots import spoken_form
+from parley.bot.spec import ANSWER as ANSWER
 from parley.bot.spec import Bot
 from parley.bot.template import Alt, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
 
-ANSWER = "answer"
-"""The slot that holds a task's fixed answer."""
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ARTICLE = re.compile(r"\b([Aa])~(\s+)(\S)")
 

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from parley.bot import template
 from parley.bot.template import Node
 from parley.files import sha256_json
+from parley.yaml_text import Truth, Whole
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Act = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(\.[A-Za-z0-9_]+)?$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+Act = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(\.[A-Za-z0-9_]+)?$", max_length=96)]
+
+
+def _one_case(tag: object) -> object:
+    """A language tag in the case that BCP 47 gives it; case means nothing in one."""
+    if not isinstance(tag, str) or not re.fullmatch("[A-Za-z]{2}-[A-Za-z]{2}", tag):
+        return tag
+    return f"{tag[:2].lower()}-{tag[3:].upper()}"
+
+
+Language = Annotated[str, BeforeValidator(_one_case), StringConstraints(pattern=r"^[a-z]{2}-[A-Z]{2}$")]
 
 FIXED_ACTS = (
     "greet", "ask_task", "help", "repeat_nothing", "cancelled", "handover", "apology", "goodbye", "anything_else",
 )  # fmt: skip
 """Acts every bot must have replies for, beside those its tasks and slots call for."""
+PARTS = ("fill", "affirm", "deny", "repeat", "cancel", "operator", "help", "goodbye")
+"""Parts of the dialogue that intents play, beside opening a task."""
+ANSWER = "answer"
+"""The slot of a reply that holds its task's fixed answer."""
 
 
 class Strict(BaseModel):
@@ -36,8 +53,8 @@ class SlotSpec(Strict):
     type: Literal["values", "digits"] = "values"
     values: dict[str, list[str]] = Field(default_factory=dict)
     """Canonical value to spoken variants; in the file also a list of phrases, each expansion a value of its own."""
-    digits_min: int = Field(default=1, ge=1, le=32)
-    digits_max: int = Field(default=16, ge=1, le=32)
+    digits_min: Whole = Field(default=1, ge=1, le=32)
+    digits_max: Whole = Field(default=16, ge=1, le=32)
 
     @model_validator(mode="after")
     def _consistent(self) -> SlotSpec:
@@ -69,7 +86,7 @@ class TaskSpec(Strict):
 
     required: list[Name] = Field(default_factory=list)
     """Asked for, in this order, while they are missing."""
-    confirm: bool = True
+    confirm: Truth = True
     answer: AnswerSpec | None = None
 
 
@@ -86,15 +103,14 @@ class DialogueSpec(Strict):
     operator: list[Name] = Field(min_length=1)
     help: list[Name] = Field(min_length=1)
     goodbye: list[Name] = Field(min_length=1)
-    max_no_input: int = Field(default=3, ge=1, le=5)
-    max_no_match: int = Field(default=3, ge=1, le=5)
+    max_no_input: Whole = Field(default=3, ge=1, le=5)
+    max_no_match: Whole = Field(default=3, ge=1, le=5)
 
     def part_of(self, intent: str) -> str:
         """The part an intent plays: ``task``, ``fill``, ``affirm`` ... or ``""``."""
         if intent in self.tasks:
             return "task"
-        parts = ("fill", "affirm", "deny", "repeat", "cancel", "operator", "help", "goodbye")
-        return next((part for part in parts if intent in getattr(self, part)), "")
+        return next((part for part in PARTS if intent in getattr(self, part)), "")
 
 
 class VoiceSpec(Strict):
@@ -108,22 +124,21 @@ class Bot(Strict):
     """A whole bot. ``digest`` names its content."""
 
     name: Name
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}-[A-Z]{2}$")]
+    language: Language
     description: str
     lists: dict[Name, list[str] | AnyOrderList] = Field(default_factory=dict)
     slots: dict[Name, SlotSpec]
     intents: dict[Name, IntentSpec] = Field(min_length=1)
     dialogue: DialogueSpec
-    replies: dict[Act, list[str]]
+    replies: dict[Act, Annotated[list[str], Field(min_length=1)]]
     voice: VoiceSpec = VoiceSpec()
 
-    @field_validator("replies")
-    @classmethod
-    def _some_reply(cls, replies: dict[str, list[str]]) -> dict[str, list[str]]:
-        for act, templates in replies.items():
-            if not templates:
-                raise ValueError(f"act {act!r} has no reply")
-        return replies
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy. What was worked out of the original's content is worked out again of the copy's."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in ("digest", "list_nodes", "phrase_nodes"):
+            made.__dict__.pop(name, None)
+        return made
 
     @cached_property
     def digest(self) -> str:

@@ -7,9 +7,18 @@ replies keep their spelling and punctuation.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
+
+from parley.yaml_text import quoted
+
+DEEPEST = 30
+"""Brackets within brackets of one phrase."""
+LONGEST = 4_000
+"""Letters of one phrase."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,15 @@ def parse(template: str, *, words: bool = True) -> Node:
         words: split literals into lower-case words (requests); otherwise keep the characters (replies).
 
     Raises:
-        TemplateError: unbalanced brackets, a capital or digit in a request, an empty alternative.
+        TemplateError: unbalanced brackets, a capital or digit in a request, an empty alternative, brackets nested too
+            deep, a phrase that is too long.
     """
+    if len(template) > LONGEST:
+        raise TemplateError(f"{len(template)} letters, {LONGEST} is the most: make several of {quoted(template)}")
     tokens = list(_tokens(template, _WORDS if words else _RAW, words))
-    node, rest = _alternatives(tokens, 0, template)
+    node, rest = _alternatives(tokens, 0, template, DEEPEST)
     if rest != len(tokens):
-        raise TemplateError(f"unexpected {tokens[rest][1]!r} in {template!r}")
+        raise TemplateError(f"unexpected {quoted(tokens[rest][1])} in {quoted(template)}")
     return node
 
 
@@ -93,8 +105,8 @@ def _tokens(template: str, pattern: re.Pattern[str], words: bool) -> Iterator[tu
         match = pattern.match(template, position)
         if not match:
             raise TemplateError(
-                f"cannot read {template[position:].strip()[:20]!r} in {template!r}: expected lower-case words, "
-                "{slot}, <list>, (a|b) or [optional]"
+                f"cannot read {quoted(template[position:].strip()[:20])} in {quoted(template)}: expected "
+                f"{'lower-case words' if words else 'text'}, {{slot}}, {'<list>, ' if words else ''}(a|b) or [optional]"
             )
         slot, name, sign, text = match.groups()
         if slot:
@@ -108,10 +120,10 @@ def _tokens(template: str, pattern: re.Pattern[str], words: bool) -> Iterator[tu
         position = match.end()
 
 
-def _alternatives(tokens: list[tuple[str, str]], at: int, template: str) -> tuple[Node, int]:
+def _alternatives(tokens: list[tuple[str, str]], at: int, template: str, deeper: int) -> tuple[Node, int]:
     branches: list[Node] = []
     while True:
-        branch, at = _sequence(tokens, at, template)
+        branch, at = _sequence(tokens, at, template, deeper)
         branches.append(branch)
         if at < len(tokens) and tokens[at] == ("sign", "|"):
             at += 1
@@ -119,7 +131,7 @@ def _alternatives(tokens: list[tuple[str, str]], at: int, template: str) -> tupl
         return (branches[0] if len(branches) == 1 else Alt(tuple(branches))), at
 
 
-def _sequence(tokens: list[tuple[str, str]], at: int, template: str) -> tuple[Node, int]:
+def _sequence(tokens: list[tuple[str, str]], at: int, template: str, deeper: int) -> tuple[Node, int]:
     items: list[Node] = []
     while at < len(tokens) and tokens[at] not in (("sign", ")"), ("sign", "]"), ("sign", "|")):
         kind, text = tokens[at]
@@ -131,14 +143,16 @@ def _sequence(tokens: list[tuple[str, str]], at: int, template: str) -> tuple[No
         elif kind == "text":
             items.append(Text(text))
         else:
-            inner, at = _alternatives(tokens, at, template)
+            if not deeper:
+                raise TemplateError(f"brackets nested more than {DEEPEST} deep in {quoted(template)}: write it flat")
+            inner, at = _alternatives(tokens, at, template, deeper - 1)
             closing = ")" if text == "(" else "]"
             if at >= len(tokens) or tokens[at] != ("sign", closing):
-                raise TemplateError(f"missing {closing!r} in {template!r}")
+                raise TemplateError(f"missing {closing!r} in {quoted(template)}")
             at += 1
             items.append(inner if text == "(" else Opt(inner))
     if not items:
-        raise TemplateError(f"an alternative is empty in {template!r}: write [optional] for what may be left out")
+        raise TemplateError(f"an alternative is empty in {quoted(template)}: write [optional] for what may be left out")
     return (items[0] if len(items) == 1 else Seq(tuple(items))), at
 
 
@@ -156,12 +170,99 @@ def walk(node: Node) -> Iterator[Node]:
         yield from walk(child)
 
 
-def slots_of(node: Node, lists: dict[str, Node]) -> list[str]:
+def lists_of(node: Node) -> list[str]:
+    """Names of the lists a template mentions itself."""
+    return list(dict.fromkeys(part.name for part in walk(node) if isinstance(part, ListRef)))
+
+
+def slots_of(node: Node, lists: Mapping[str, Node]) -> list[str]:
     """Names of the slots a template mentions, through its lists, in order of appearance."""
     found: dict[str, None] = {}
-    for part in walk(node):
-        if isinstance(part, SlotRef):
-            found[part.name] = None
-        elif isinstance(part, ListRef) and part.name in lists:
-            found.update(dict.fromkeys(slots_of(lists[part.name], lists)))
+    seen: set[str] = set()  # a list is looked into once, however often and on however many ways it is mentioned
+
+    def look(node: Node) -> None:
+        for part in walk(node):
+            if isinstance(part, SlotRef):
+                found[part.name] = None
+            elif isinstance(part, ListRef) and part.name in lists and part.name not in seen:
+                seen.add(part.name)
+                look(lists[part.name])
+
+    look(node)
     return list(found)
+
+
+def nullable(node: Node, lists: Mapping[str, bool]) -> bool:
+    """Whether a template can be nothing at all. ``lists``: whether each list can."""
+    if isinstance(node, Text | SlotRef):
+        return False
+    if isinstance(node, ListRef):
+        return lists.get(node.name, False)
+    if isinstance(node, Alt):
+        return any(nullable(item, lists) for item in node.items)
+    if isinstance(node, Seq):
+        return all(nullable(item, lists) for item in node.items)
+    return True
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a template is, counted without making any of it."""
+
+    sentences: int
+    """Ways to say it, equal ones counted each."""
+    words: int
+    """Words of all of them together."""
+    arcs: int
+    """Arcs of its word graph, as :class:`parley.bot.grammar.Grammar` builds it."""
+    depth: int
+    """Calls within calls of what walks down through its lists."""
+
+
+def size_of(node: Node, lists: Mapping[str, Size], slots: Mapping[str, Size]) -> Size:
+    """The size of a template. ``lists`` and ``slots``: the sizes of what it mentions; what is not known counts as a
+    word.
+    """
+    if isinstance(node, Text):
+        return _WORD
+    if isinstance(node, SlotRef | ListRef):
+        found = (slots if isinstance(node, SlotRef) else lists).get(node.name, _WORD)
+        return _sized(found.sentences, found.words, found.arcs, [found])
+    if isinstance(node, Opt):
+        return _either([_NOTHING, size_of(node.item, lists, slots)])
+    sizes = [size_of(item, lists, slots) for item in node.items]
+    if isinstance(node, Alt):
+        return _either(sizes)
+    if isinstance(node, Seq):
+        return _both(sizes)
+    if isinstance(node, AnyOrder):
+        return _any_order(sizes)
+    assert_never(node)
+
+
+_WORD, _NOTHING = Size(1, 1, 1, 1), Size(1, 0, 1, 1)
+COUNTED = 10**12
+"""Counts end here: lists within lists multiply to numbers that would take long to write."""
+
+
+def _sized(sentences: int, words: int, arcs: int, parts: list[Size]) -> Size:
+    depth = 1 + max((part.depth for part in parts), default=0)
+    return Size(min(max(sentences, 1), COUNTED), min(words, COUNTED), min(arcs, COUNTED), min(depth, COUNTED))
+
+
+def _either(sizes: list[Size]) -> Size:
+    return _sized(sum(s.sentences for s in sizes), sum(s.words for s in sizes), sum(s.arcs for s in sizes), sizes)
+
+
+def _both(sizes: list[Size]) -> Size:
+    sentences = math.prod(s.sentences for s in sizes)
+    # Each part's words come once with every way to say the others.
+    words = sum(s.words * (sentences // s.sentences) for s in sizes)
+    return _sized(sentences, words, sum(s.arcs for s in sizes), sizes)
+
+
+def _any_order(sizes: list[Size]) -> Size:
+    subsets = 1 << len(sizes)
+    arcs = subsets + subsets // 2 * sum(s.arcs for s in sizes)
+    orders = math.factorial(len(sizes)) * math.prod(s.sentences + 1 for s in sizes)  # at most
+    return _sized(orders, orders * sum(s.words for s in sizes), arcs, sizes)

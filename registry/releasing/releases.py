@@ -142,7 +142,7 @@ def create_release(
             number=number, bot=bot, stages=_stages(c, bot, stages), dialogue_digest=digest_of(text),
             at=datetime.now(UTC), who=who, why=why,
         )  # fmt: skip
-        check_release(c, registry.repo, release, text)
+        check_release(c, registry.repo, release, text, taken_in=False)
         # The document first: a row without it could not be made anew. One that is left over is taken up by `seed`.
         path = documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
         try:
@@ -153,8 +153,13 @@ def create_release(
     return release
 
 
-def check_release(c: sa.Connection, repo: Path, release: Release, dialogue: str) -> dict[str, Manifest]:
+def check_release(
+    c: sa.Connection, repo: Path, release: Release, dialogue: str, *, taken_in: bool = True
+) -> dict[str, Manifest]:
     """Check that every version is published as it was named, and that all fit together and with the dialogue.
+
+    Args:
+        taken_in: whether the dialogue was accepted before, maybe under fewer rules (`parley.bot.load.parse_bot`).
 
     Returns:
         Stage to manifest.
@@ -170,7 +175,7 @@ def check_release(c: sa.Connection, repo: Path, release: Release, dialogue: str)
     manifests = {str(stage): manifest_of(c, ref.model, ref.version) for stage, ref in release.stages.items()}
     check_fit(manifests)
     folders = {str(stage): repo / ref.model / str(ref.version) for stage, ref in release.stages.items()}
-    check_dialogue(parse_bot(dialogue, f"{release}, bot.yaml"), manifests, folders)
+    check_dialogue(parse_bot(dialogue, f"{release}, bot.yaml", taken_in=taken_in), manifests, folders)
     return manifests
 
 
