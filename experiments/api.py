@@ -209,8 +209,8 @@ def router(store: ExperimentStore, token: str, site: Settings | None = None) -> 
         key = b"" if body.raw else pseudonym_key(site)
         arms: dict[str, dict[str, str | None]] = {}
         for given in body.ids:
-            unit = given if body.raw else unit_of_id(given, key)
-            found = {e.name: arm_of(e, unit) for e in snapshot.live}
+            unit = given if body.raw else unit_of_id(given, key, site.region)
+            found = {e.name: arm_of(e, unit) if unit else None for e in snapshot.live}
             arms[given] = {name: arm.name if arm else None for name, arm in found.items()}
         return {"config_version": snapshot.config_version, "arms": arms}
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -230,7 +231,7 @@ def start(
         model: name in the Triton repository.
         arms: two or more, with the digests of the published versions.
         known: all experiments of the store, stopped ones too.
-        salt: empty makes ``<model>/<name>``.
+        salt: empty makes ``<model>/<name>``; never used before by another experiment, whatever its stage.
 
     Raises:
         ExperimentRefused: names the rule.
@@ -247,7 +248,13 @@ def start(
     check_coverage(coverage)
     if len({arm.name for arm in arms}) < len(arms):
         raise _invalid("arms", "two arms have one name", "name each arm differently")
+    used = salt or f"{model}/{name}"
     for other in known:
+        if unicodedata.normalize("NFC", other.salt) == unicodedata.normalize("NFC", used) and other.name != name:
+            raise ExperimentRefused(
+                f"its salt is that of {other.name!r}: both would draw the same callers into the same arms",
+                kind="salt-taken", status=409, where=used[:80], mend="leave the salt out, or choose a new one",
+            )  # fmt: skip
         if other.name == name:
             raise ExperimentRefused(
                 f"the name is taken by {'a live' if other.state == 'live' else 'a stopped'} experiment",
@@ -262,7 +269,7 @@ def start(
             )  # fmt: skip
     frozen = tuple(replace(arm, weight=float(arm.weight)) for arm in arms)
     known_algorithm: Algorithm = "gb2" if algorithm == "gb2" else "sha256"
-    return Experiment(name, stage, model, known_algorithm, salt or f"{model}/{name}", frozen, float(coverage))
+    return Experiment(name, stage, model, known_algorithm, used, frozen, float(coverage))
 
 
 def ramp(experiment: Experiment, coverage: float) -> Experiment:

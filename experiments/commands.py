@@ -135,8 +135,8 @@ def assign(
             source = iter(ids)
             while block := list(islice(source, _BLOCK)):
                 for given in block:
-                    unit = given if raw else unit_of_id(given, key)
-                    row = [arm.name if (arm := arm_of(e, unit)) else "" for e in live]
+                    unit = given if raw else unit_of_id(given, key, site.region)
+                    row = [arm.name if unit and (arm := arm_of(e, unit)) else "" for e in live]
                     writer.writerow([given, *row])
                     for counter, name in zip(counts.values(), row, strict=True):
                         counter[name] += 1

@@ -14,6 +14,7 @@ import stat
 import unicodedata
 from pathlib import Path
 
+from experiments.callers import caller_form
 from parley.errors import ParleyError
 from parley.settings import Settings
 
@@ -21,7 +22,6 @@ KEY_FILE = "pseudonym.key"
 _KEY_BYTES = 32
 _PSEUDONYM_CHARS = 64
 _HEX = frozenset("0123456789abcdef")
-_WITHHELD = frozenset({"", "anonymous", "unknown", "restricted", "private", "unavailable", "withheld"})
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +46,14 @@ def pseudonym(caller: str, key: str | bytes) -> str:
     return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
-def unit_of_call(caller: str, call_id: str, key: str | bytes) -> str:
-    """The unit of a call: the caller's pseudonym, or the call's own where the number is withheld."""
-    known = caller.strip()
-    return pseudonym(f"call:{call_id}" if known.lower() in _WITHHELD else known, key)
+def unit_of_call(caller: str, call_id: str, key: str | bytes, region: str = "") -> str:
+    """The unit of a call: the caller's pseudonym, or the call's own where the number is withheld.
+
+    Args:
+        region: of callers whose number names no country (`experiments.callers`).
+    """
+    known = caller_form(caller, region)
+    return pseudonym(f"call:{call_id}" if known is None else known, key)
 
 
 def is_pseudonym(text: str) -> bool:
@@ -57,9 +61,16 @@ def is_pseudonym(text: str) -> bool:
     return len(text) == _PSEUDONYM_CHARS and _HEX.issuperset(text)
 
 
-def unit_of_id(text: str, key: str | bytes) -> str:
-    """The unit of an id from outside: a pseudonym as it is, anything else as a caller."""
-    return text if is_pseudonym(text) else pseudonym(text.strip(), key)
+def unit_of_id(text: str, key: str | bytes, region: str = "") -> str | None:
+    """The unit of an id from outside: a pseudonym in its one form (lower case), anything else as a caller.
+
+    None where a withheld number is meant: each of its calls is another unit.
+    """
+    given = text.strip()
+    if is_pseudonym(given.lower()):
+        return given.lower()
+    known = caller_form(given, region)
+    return None if known is None else pseudonym(known, key)
 
 
 def pseudonym_key(settings: Settings) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.assignment import StageAssignment, assign_call
+from experiments.callers import check_region
 from experiments.pseudonyms import pseudonym_key, unit_of_call
 from experiments.store import ExperimentStore
 from orchestrator.dialogue import Act
@@ -107,6 +108,7 @@ class Desk:
         """Whether a synthetic turn has run through all four stages, of any release."""
         self.engine = engine or LateEngine(lambda: open_engine(settings))
         pool = pool or ClientPool(settings.repo_dir, self.engine, Trust.of(settings))
+        check_region(settings.region)
         self._key = pseudonym_key(settings)
         self._catalogue = Catalogue.at(settings)
         self.store = ExperimentStore.at(settings)
@@ -180,7 +182,7 @@ class Desk:
 
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
         standing = self.standing
-        unit = unit_of_call(caller, call_id, self._key)
+        unit = unit_of_call(caller, call_id, self._key, self.settings.region)
         stages = assign_call(standing.experiments, standing.release, unit, standing.arm_available)
         self.leases.take(_refs(stages.values()))
         return CallAssignment(unit, standing.release.number, stages, standing.script)

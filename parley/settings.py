@@ -45,6 +45,8 @@ class Settings(BaseModel):
     """Who acts, for the audits; empty is the login."""
     pseudonym_key: str = Field(default="", repr=False)
     """Key of the callers' pseudonyms; empty makes one in ``state_dir``."""
+    region: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+    """Country (ISO 3166: ``DE``) of callers whose number names none; empty takes such numbers as they are."""
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)
     end_of_turn_ms: int = Field(default=400, ge=100, le=3000)

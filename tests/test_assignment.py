@@ -344,3 +344,11 @@ def test_withheld_callers_do_not_share_a_unit() -> None:
 def test_a_pseudonym_from_the_records_is_taken_as_it_is() -> None:
     unit = pseudonym("+4930123", "key")
     assert unit_of_id(unit, "key") == unit
+
+
+def test_two_experiments_never_share_a_salt() -> None:
+    first = experiment("first", salt="one")
+
+    for salt in ("one", "o\u006ee"):
+        with pytest.raises(ExperimentRefused, match="its salt is that of 'first'"):
+            start("second", "nlu", "barista_nlu", first.arms, 1.0, [first], salt=salt)

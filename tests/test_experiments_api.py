@@ -270,7 +270,7 @@ def test_raw_ids_are_hashed_as_they_are(site: Settings, tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "cannot be read"), (b"\n \n", "no id"), (b"a\n\xff\n", "not UTF-8")]
+    ("content", "message"), [(None, "no such file"), (b"\n \n", "no id"), (b"a\n\xff\n", "not UTF-8")]
 )
 def test_a_bad_ids_file_is_said(site: Settings, tmp_path: Path, content: bytes | None, message: str) -> None:
     commands.start("stt-2", "stt", 1, 2)
