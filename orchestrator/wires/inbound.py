@@ -1,23 +1,34 @@
 """From media messages to one unbroken line of samples: order restored, losses filled, the sample clock right.
 
-Gateways promise neither order nor arrival. A message that comes early waits for a few others; what never comes is
-replaced by silence of its length, as the timestamps tell it, up to a cap.
+Gateways promise neither order nor arrival. A message that comes early waits for a few others (:mod:`.order`); what
+never comes is replaced by silence of its length, as the timestamps tell it, where the wall clock bears them out
+(:mod:`.budget`). Timestamps that jump are followed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from orchestrator.wires.budget import NoBudget
+from orchestrator.wires.order import Order
 from orchestrator.wires.twilio import Media
 from parley.g711 import ULAW_SILENCE
 
 SAMPLES_PER_MS = 8
-REORDER_DEPTH = 4
-"""Messages that may wait for an earlier one: 80 ms at 20 ms each."""
 MAX_CONCEAL_SAMPLES = 40_000
 """Longest silence put in for one gap, 5 s. After a longer jump of the timestamps their origin is set anew."""
 JITTER_SAMPLES = 160
 """Timestamps this far off are rounding, not loss."""
+BACKWARDS_SAMPLES, BACKWARDS_AFTER = 1600, 10
+"""Timestamps this far behind the audio, so many times in a row, have a new origin."""
+
+
+class AudioBudget(Protocol):
+    """How much may be taken: `orchestrator.wires.budget.Budget`."""
+
+    def audio(self, samples: int) -> int: ...
+    def silence(self, samples: int) -> int: ...
 
 
 @dataclass
@@ -25,11 +36,13 @@ class InboundCounts:
     """What was wrong with the audio of a call."""
 
     messages: int = 0
+    other_tracks: int = 0
+    concealed_samples: int = 0
+    clock_jumps: int = 0
     reordered: int = 0
     duplicate: int = 0
     late: int = 0
-    concealed_samples: int = 0
-    clock_jumps: int = 0
+    new_origins: int = 0
 
 
 class InboundAudio:
@@ -38,71 +51,65 @@ class InboundAudio:
     Messages with neither number are taken in the order they come.
     """
 
-    def __init__(self) -> None:
-        self.counts = InboundCounts()
-        self._waiting: dict[int, Media] = {}
-        self._next: int | None = None
+    def __init__(self, budget: AudioBudget | None = None) -> None:
+        self._budget = budget or NoBudget()
+        self._order = Order()
+        self._counts = InboundCounts()
         self._origin_samples: int | None = None
         self._delivered = 0
+        self._backwards = 0
+
+    @property
+    def counts(self) -> InboundCounts:
+        """What was wrong so far."""
+        order = self._order.counts
+        self._counts.reordered, self._counts.duplicate = order.reordered, order.duplicate
+        self._counts.late, self._counts.new_origins = order.late, order.new_origins
+        return self._counts
 
     def push(self, media: Media) -> bytes:
         """Take one message; the mu-law bytes that are now in order, silence put in for what is lost."""
-        self.counts.messages += 1
-        if media.track not in ("inbound", "inbound_track"):
+        self._counts.messages += 1
+        if media.track.lower() not in ("inbound", "inbound_track"):
+            self._counts.other_tracks += 1
             return b""
-        number = media.chunk if media.chunk is not None else media.sequence
-        if number is None:
-            return self._deliver(media)
-        if self._next is None:
-            # Chunks are counted from 1; a first message a little above it overtook others.
-            self._next = 1 if media.chunk is not None and 1 <= number <= REORDER_DEPTH else number
-        if number < self._next:
-            self.counts.late += 1
-            return b""
-        if number in self._waiting:
-            self.counts.duplicate += 1
-            return b""
-        if number > self._next:
-            self.counts.reordered += 1
-        self._waiting[number] = media
-        return self._release()
+        if media.chunk is not None:
+            return self._deliver(self._order.push(media.chunk, media, 1))
+        if media.sequence is not None:
+            return self._deliver(self._order.push(media.sequence, media, media.sequence))
+        return self._deliver([media])
 
     def flush(self) -> bytes:
-        """Everything that still waits, at the end of the call."""
-        audio = b""
-        while self._waiting:
-            audio += self._pop()
-        return audio
+        """Everything that still waits: nothing more comes for now."""
+        return self._deliver(self._order.flush())
 
-    def _release(self) -> bytes:
-        audio = b""
-        while self._waiting and (self._next in self._waiting or len(self._waiting) > REORDER_DEPTH):
-            audio += self._pop()
-        return audio
+    def _deliver(self, ready: list[Media]) -> bytes:
+        return b"".join(part for media in ready for part in self._in_time(media))
 
-    def _pop(self) -> bytes:
-        number = min(self._waiting)
-        media = self._waiting.pop(number)
-        self._next = number + 1
-        return self._deliver(media)
-
-    def _deliver(self, media: Media) -> bytes:
-        silence = b""
+    def _in_time(self, media: Media) -> tuple[bytes, bytes]:
+        """The silence before a message, and what is taken of its audio."""
+        missing = 0
         if media.timestamp_ms is not None:
-            silence = bytes([ULAW_SILENCE]) * self._missing(media.timestamp_ms * SAMPLES_PER_MS)
-        self._delivered += len(silence) + len(media.payload)
-        self.counts.concealed_samples += len(silence)
-        return silence + media.payload
+            missing = self._missing(media.timestamp_ms * SAMPLES_PER_MS)
+        taken = self._budget.audio(len(media.payload))
+        self._delivered += missing + taken
+        self._counts.concealed_samples += missing
+        if self._origin_samples is not None:
+            self._origin_samples += len(media.payload) - taken  # what is dropped is not lost: nothing fills it
+        return bytes([ULAW_SILENCE]) * missing, media.payload[:taken]
 
     def _missing(self, timestamp_samples: int) -> int:
-        """Samples lost before audio of this time."""
+        """Samples lost before audio of this time, as far as silence is to be put in."""
         if self._origin_samples is None:
             self._origin_samples = timestamp_samples - self._delivered
             return 0
         gap = timestamp_samples - self._origin_samples - self._delivered
-        if abs(gap) > MAX_CONCEAL_SAMPLES:
-            self.counts.clock_jumps += 1
-            filled = MAX_CONCEAL_SAMPLES if gap > 0 else 0
+        self._backwards = self._backwards + 1 if gap < -BACKWARDS_SAMPLES else 0
+        jumped = abs(gap) > MAX_CONCEAL_SAMPLES
+        wanted = min(gap, MAX_CONCEAL_SAMPLES) if gap > JITTER_SAMPLES // 2 else 0
+        filled = self._budget.silence(wanted) if wanted else 0
+        if jumped or filled < wanted or self._backwards >= BACKWARDS_AFTER:
+            self._counts.clock_jumps += 1
+            self._backwards = 0
             self._origin_samples = timestamp_samples - self._delivered - filled
-            return filled
-        return gap if gap > JITTER_SAMPLES // 2 else 0
+        return filled
