@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -183,3 +184,159 @@ def test_the_sample_clock_is_right_whatever_is_lost_within_reach(order: list[int
     audio = b"".join(inbound.push(frame(n + 1)) for n in near if n not in lost) + inbound.flush()
 
     assert len(audio) == 20 * 160
+
+
+def media_message(**fields: object) -> str:
+    media = {"payload": base64.b64encode(b"\xff" * 160).decode(), "chunk": "2", "timestamp": "20"} | fields
+    return json.dumps({"event": "media", "streamSid": "MZ1", "sequenceNumber": "3", "media": media})
+
+
+@pytest.mark.parametrize(
+    ("fields", "read"),
+    [
+        ({"timestamp": 20.0}, (2, 20)),
+        ({"timestamp": "20.0", "chunk": 2.0}, (2, 20)),
+        ({"timestamp": 20.75, "chunk": " 2 "}, (2, 20)),
+        ({"timestamp": None, "chunk": None}, (None, None)),
+        ({"timestamp": "", "chunk": ""}, (None, None)),
+        ({"timestamp": str(2**64), "chunk": 2**63}, (2**63, 2**64)),
+        ({"timestamp": 0, "chunk": "00002"}, (2, 0)),
+    ],
+)
+def test_numbers_are_read_as_people_and_libraries_write_them(fields: dict[str, object], read: tuple[int, int]) -> None:
+    media = parse(media_message(**fields))
+
+    assert isinstance(media, Media)
+    assert (media.chunk, media.timestamp_ms) == read
+
+
+@pytest.mark.parametrize("number", [-1, "-1", -0.5, "1e3", "٣", "²", True, [1], "2" * 400, 10**300, "20.0.0"])
+def test_what_is_no_number_from_nought_up_is_refused(number: object) -> None:
+    for name in ("chunk", "timestamp"):
+        with pytest.raises(WireError, match="whole number"):
+            parse(media_message(**{name: number}))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
+def test_numbers_that_json_should_not_hold_are_refused(number: str) -> None:
+    with pytest.raises(WireError):
+        parse('{"event":"media","media":{"payload":"","timestamp":' + number + "}}")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76)),
+        lambda text: text + "\n",
+        lambda text: text.rstrip("="),
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: f" {text} ",
+    ],
+    ids=["lines", "newline", "no-padding", "url-alphabet", "blanks"],
+)
+def test_base64_is_read_as_encoders_write_it(written: Callable[[str], str]) -> None:
+    audio = bytes(range(256)) + b"\xfb\xff"
+
+    media = parse(media_message(payload=written(base64.b64encode(audio).decode())))
+
+    assert isinstance(media, Media) and media.payload == audio
+
+
+@pytest.mark.parametrize("payload", ["A", "AAAAA", "@@@@", "AA=A", "AAAA\x00", "ÄÄÄÄ"])
+def test_what_is_no_base64_is_refused(payload: str) -> None:
+    with pytest.raises(WireError, match="base64"):
+        parse(media_message(payload=payload))
+
+
+def start_with(**fields: object) -> str:
+    message = json.loads(start_message())
+    message["start"].update(fields)
+    return json.dumps(message)
+
+
+def test_null_is_as_if_it_were_left_out() -> None:
+    assert parse(start_with(customParameters=None, accountSid=None)) == Start("MZ1", "CA1")
+    assert parse('{"event":"stop","streamSid":null,"sequenceNumber":null,"stop":null}') == Stop("")
+    assert parse('{"event":"mark","streamSid":null,"mark":{"name":"a"}}') == Mark("", "a")
+    assert parse('{"event":"connected","protocol":null,"version":null}') == Connected()
+    assert parse('{"event":"media","media":{"payload":"","track":null}}') == Media("", b"")
+
+
+def test_custom_parameters_that_are_no_texts_become_texts() -> None:
+    found = parse(start_with(customParameters={"caller": 15551234567, "vip": True, "none": None, "x": 1.5}))
+
+    assert isinstance(found, Start)
+    assert found.parameters == {"caller": "15551234567", "vip": "true", "x": "1.5"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"streamSid": None, "callSid": "C" * 400_000}, "bytes"),
+        ({"callSid": "C" * 257}, "257 characters"),
+        ({"accountSid": "A" * 257}, "257 characters"),
+        ({"callSid": ""}, "expected a text"),
+        ({"callSid": 5}, "expected a text"),
+        ({"customParameters": {str(n): "" for n in range(101)}}, "101 parameters"),
+        ({"customParameters": {"caller": ["+1"]}}, "texts by name"),
+        ({"customParameters": "caller=+1"}, "texts by name"),
+        ({"mediaFormat": None}, "mediaFormat: expected an object"),
+    ],
+)
+def test_a_start_that_cannot_be_answered_says_why(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(WireError, match=said):
+        parse(start_with(**fields))
+
+
+def test_a_stream_sid_is_echoed_in_every_message_and_so_is_short() -> None:
+    message = json.loads(start_message()) | {"streamSid": "M" * 300}
+
+    with pytest.raises(WireError, match="300 characters"):
+        parse(json.dumps(message))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"sampleRate": "8000"}, {"sampleRate": 8000.0, "channels": "1"}, {"sampleRate": "8000.0"}]
+)
+def test_a_media_format_is_right_however_its_numbers_are_written(fields: dict[str, object]) -> None:
+    assert parse(start_message(**fields)) == Start("MZ1", "CA1")
+
+
+def test_halves_of_surrogate_pairs_are_replaced_at_the_door() -> None:
+    started = parse(start_with(callSid="CA\ud800", customParameters={"caller": "+1\udfff", "\ud83d": "\U0001f600"}))
+    marked = parse('{"event":"mark","mark":{"name":"\\ud800"}}')
+
+    assert isinstance(started, Start) and isinstance(marked, Mark)
+    assert started.call_sid == "CA\ufffd" and marked.name == "\ufffd"
+    assert started.parameters == {"caller": "+1\ufffd", "\ufffd": "\U0001f600"}
+
+
+@pytest.mark.parametrize(("digit", "key"), [(5, "5"), ("a", "A"), ("#", "#")])
+def test_keys_are_read_as_gateways_write_them(digit: object, key: str) -> None:
+    assert parse(json.dumps({"event": "dtmf", "dtmf": {"digit": digit}})) == Dtmf("", key)
+
+
+@pytest.mark.parametrize("digit", ["٣", "²", "", "55", -1, 10, True, None, "ß", "E"])
+def test_what_is_no_key_is_refused(digit: object) -> None:
+    with pytest.raises(WireError):
+        parse(json.dumps({"event": "dtmf", "dtmf": {"digit": digit}}))
+
+
+@pytest.mark.parametrize("track", ["outbound", "outbound_track", "OUTBOUND", "other"])
+def test_other_tracks_are_not_heard_and_do_not_count(track: str) -> None:
+    inbound = InboundAudio()
+    mine = [frame(n, fill=1) for n in range(1, 10)]
+    other = [Media("MZ1", b"\x02" * 160, chunk=n + 1000, timestamp_ms=n, track=track) for n in range(1, 10)]
+
+    audio = b"".join(inbound.push(media) for pair in zip(mine, other, strict=True) for media in pair)
+
+    assert audio == b"\x01" * 9 * 160
+    assert inbound.counts.other_tracks == 9
+
+
+@pytest.mark.parametrize("sizes", [[1] * 500, [7, 161, 0, 3, 1000], [160, 80, 240]])
+def test_payloads_of_any_size_give_their_samples(sizes: list[int]) -> None:
+    inbound = InboundAudio()
+    audio = b"".join(inbound.push(Media("MZ1", b"\x01" * size, n + 1)) for n, size in enumerate(sizes))
+
+    assert audio == b"\x01" * sum(sizes)

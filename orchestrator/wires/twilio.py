@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,14 @@ CALLER_PARAMETER = "caller"
 """Custom parameter with the caller's number; only its pseudonym is ever kept."""
 
 _MAX_DEPTH_HINT = "send flat JSON objects"
-_MAX_NUMBER = 2**53
+_MAX_NUMBER = 10**20
+_WHOLE = re.compile(r"\s*([0-9]{1,20})(?:\.[0-9]{0,20})?\s*")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_MAX_NAME = 256
+"""Longest name of a stream, a call, an account; Twilio's have 34 characters."""
+_MAX_PARAMETERS = 100
+_BASE64 = str.maketrans("-_", "+/", "\r\n\t ")
+"""Line breaks and the alphabet for URLs are base64 too; padding is added anew."""
 
 
 @dataclass(frozen=True)
@@ -160,22 +168,36 @@ def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _text(fields: dict[str, Any], name: str, where: str, default: str | None = None) -> str:
-    value = fields.get(name, default)
+def _text(fields: dict[str, Any], name: str, where: str, default: str | None = None, longest: int = 1 << 16) -> str:
+    """A text; null is as if it were left out."""
+    value = fields.get(name)
+    value = default if value is None else value
     if not isinstance(value, str) or (default is None and not value):
         raise WireError("expected a text", where=f"{where}.{name}" if where else name)
-    return value
+    if len(value) > longest:
+        raise WireError(f"text of {len(value)} characters", where=name, mend=f"send at most {longest}")
+    return _valid(value)
+
+
+def _valid(text: str) -> str:
+    """The text without halves of surrogate pairs: JSON can write them, nothing that is written down can."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def _count(fields: dict[str, Any], name: str, where: str) -> int | None:
-    """A non-negative whole number, written as a number or, as Twilio does, as a text. None when it is left out."""
+    """A whole number, 0 or more, written as a number or, as Twilio does, as a text. None when it is left out or null.
+
+    ``20.0`` is whole; of a time like ``20.5`` the rest is cut off.
+    """
     value = fields.get(name)
-    if value is None:
+    if value is None or value == "":
         return None
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER else value
-    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 15:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER:
+        return int(value)
+    found = _WHOLE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
         raise WireError("expected a whole number, 0 or more", where=f"{where}.{name}" if where else name)
-    return int(text)
+    return int(found[1])
 
 
 def _read_connected(fields: dict[str, Any]) -> Connected:
@@ -197,17 +219,27 @@ def _read_start(fields: dict[str, Any]) -> Start:
             where="start.mediaFormat",
             mend=f"send {ENCODING}, {SAMPLE_RATE} Hz, {CHANNELS} channel",
         )
-    parameters = start.get("customParameters", {})
-    if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):
-        raise WireError("expected texts by name", where="start.customParameters")
     stream = fields.get("streamSid") or start.get("streamSid")
     return Start(
-        stream_sid=_text({"streamSid": stream}, "streamSid", ""),
-        call_sid=_text(start, "callSid", "start"),
-        account_sid=_text(start, "accountSid", "start", ""),
+        stream_sid=_text({"streamSid": stream}, "streamSid", "", longest=_MAX_NAME),
+        call_sid=_text(start, "callSid", "start", longest=_MAX_NAME),
+        account_sid=_text(start, "accountSid", "start", "", longest=_MAX_NAME),
         sequence=_count(fields, "sequenceNumber", "") or 0,
-        parameters=dict(parameters),
+        parameters=_parameters(start.get("customParameters")),
     )
+
+
+def _parameters(given: Any) -> dict[str, str]:
+    """Custom parameters as texts: numbers and truth values as JSON writes them; null is none."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or any(isinstance(value, dict | list) for value in given.values()):
+        raise WireError("expected texts by name", where="start.customParameters")
+    if len(given) > _MAX_PARAMETERS:
+        mend = f"send at most {_MAX_PARAMETERS}"
+        raise WireError(f"{len(given)} parameters", where="start.customParameters", mend=mend)
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    return {_valid(name): _valid(text) for name, text in texts.items() if given[name] is not None}
 
 
 def _read_media(fields: dict[str, Any]) -> Media:
@@ -215,22 +247,30 @@ def _read_media(fields: dict[str, Any]) -> Media:
     payload = media.get("payload")
     if not isinstance(payload, str):
         raise WireError("expected base64 text", where="media.payload")
-    try:
-        audio = base64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError):
-        raise WireError("not base64", where="media.payload", mend="encode the mu-law bytes as base64") from None
     return Media(
         stream_sid=_text(fields, "streamSid", "", ""),
-        payload=audio,
+        payload=_decoded(payload),
         chunk=_count(media, "chunk", "media"),
         timestamp_ms=_count(media, "timestamp", "media"),
         sequence=_count(fields, "sequenceNumber", ""),
-        track=_text(media, "track", "media", "inbound"),
+        track=_text(media, "track", "media", "inbound") or "inbound",
     )
 
 
+def _decoded(payload: str) -> bytes:
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        plain = payload.translate(_BASE64).rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise WireError("not base64", where="media.payload", mend="encode the mu-law bytes as base64") from None
+
+
 def _read_dtmf(fields: dict[str, Any]) -> Dtmf:
-    digit = _text(_object(fields, "dtmf"), "digit", "dtmf")
+    dtmf = _object(fields, "dtmf")
+    digit = str(dtmf["digit"]) if type(dtmf.get("digit")) is int else _text(dtmf, "digit", "dtmf").upper()
     if len(digit) != 1 or digit not in "0123456789*#ABCD":
         raise WireError("expected one key", where="dtmf.digit", mend="0 to 9, *, #, A to D")
     return Dtmf(_text(fields, "streamSid", "", ""), digit, _count(fields, "sequenceNumber", ""))
@@ -246,7 +286,8 @@ def _read_clear(fields: dict[str, Any]) -> Clear:
 
 
 def _read_stop(fields: dict[str, Any]) -> Stop:
-    stop = fields.get("stop", {})
+    stop = fields.get("stop")
+    stop = {} if stop is None else stop
     if not isinstance(stop, dict):
         raise WireError("expected an object", where="stop")
     return Stop(
