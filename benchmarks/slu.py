@@ -27,7 +27,7 @@ from orchestrator.hearing import Ear, HoldOver
 from orchestrator.services import CallParams
 from orchestrator.speaker import Speaker
 from orchestrator.stages import ClientPool, Stages
-from orchestrator.turn import NoInput, TurnEvent, TurnParams, TurnTaker
+from orchestrator.turn import TurnEvent, TurnParams, TurnTaker
 from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
 from parley.bot import load_bot
@@ -96,7 +96,7 @@ class Listener:
     async def listen(self, pcm: Pcm) -> list[Turn]:
         """The turns of one recording, int16 ``[n]``: everything before the NLU."""
         taker = TurnTaker(self._params.turn)
-        ear = Ear(self.stages, Speaker(_NoLine(), "", lambda: taker.samples, trace=False), self._params)
+        ear = Ear(self.stages, Speaker(_NoLine(), ""), self._params)
         turns: list[Turn] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
@@ -106,7 +106,7 @@ class Listener:
             if (expired := ear.hold_expired(taker)) is not None:
                 events.append(expired)
             for event in events:
-                heard = None if isinstance(event, NoInput) else await ear.take(event)
+                heard = await ear.take(event)
                 if heard is None or not heard.accepted:
                     continue
                 if heard.resumed and turns:

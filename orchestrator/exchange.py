@@ -88,12 +88,9 @@ class Answering:
 
     def interrupted(self) -> Sequence[str]:
         """The bot was interrupted: the words of this answer that were heard."""
-        now = self._speaker.playout.sent
-        heard = self._speaker.playout.heard_words(self._since, now)
-        _log.info(
-            "interrupted",
-            extra={"turn": self.turn, "played_ms": samples_to_ms(now - self._since), "words_heard": len(heard)},
-        )
+        heard = self._speaker.heard_words(self._since)
+        played_ms = samples_to_ms(self._speaker.playout.sent - self._since)
+        _log.info("interrupted", extra={"turn": self.turn, "played_ms": played_ms, "words_heard": len(heard)})
         return heard
 
     async def _decide(self, state: State, heard: Heard | None, figures: TurnFigures, used: list[str]) -> Step:

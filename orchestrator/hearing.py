@@ -122,9 +122,18 @@ class Ear:
         self._recent.add(pcm)
         self.arrivals.note(samples)
 
-    def hold_expired(self, taker: TurnTaker) -> HoldOver | None:
-        """Whether the caller has been silent for long enough after an unfinished sentence. Says so once."""
-        if not self._hold_until or taker.speaking or taker.samples < self._hold_until:
+    @property
+    def holding(self) -> bool:
+        """Whether an unfinished sentence waits for its rest."""
+        return self._held is not None
+
+    def hold_expired(self, taker: TurnTaker, missing: int = 0) -> HoldOver | None:
+        """Whether the caller has been silent for long enough after an unfinished sentence. Says so once.
+
+        Args:
+            missing: samples that have not come although their time has passed.
+        """
+        if not self._hold_until or taker.speaking or taker.samples + missing < self._hold_until:
             return None
         self._hold_until = 0
         return HoldOver()

@@ -4,8 +4,8 @@
     keyed = pad.press("4", at, most=8, asked=True)     # None: the number goes on
     keyed = pad.expired(at)                            # nothing more was pressed
 
-A number ends with ``#``, or when no key follows for a while; ``*`` takes back what was keyed. Time is the call's sample
-clock.
+A number ends with ``#``, or when no key follows for a while; ``*`` takes back what was keyed. Time is the call's, by
+the wall clock, in samples.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class KeyPad:
 
         Args:
             key: ``0`` to ``9``, ``*``, ``#``, ``A`` to ``D``.
-            at: the sample clock.
+            at: the time in samples.
             most: digits of the longest number that has a place now; None where none has.
             asked: whether a number is what was asked for: else a zero before any digit calls a person.
         """

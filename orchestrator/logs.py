@@ -39,7 +39,9 @@ class JsonFormatter(logging.Formatter):
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name[0] != "_"}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        text = json.dumps(fields, default=str, ensure_ascii=False)
+        # Half a surrogate pair cannot be written as UTF-8; JSON has an escape for it, and this is the same.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def log_to(folder: Path | None, level: int = logging.INFO) -> None:

@@ -14,6 +14,7 @@ from orchestrator.dialogue import Dialogue
 from orchestrator.prompts import Prompts
 from orchestrator.stages import ClientPool
 from orchestrator.turn import TurnParams
+from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
 
 
@@ -41,6 +42,8 @@ class CallParams:
     stage_timeout_s: float = 2.0
     start_timeout_s: float = 10.0
     """From the connection to the ``start`` message."""
+    starved_s: float = 1.0
+    """A turn ends, and what waits for the caller's silence goes on, when no audio has come for this long."""
     stall_timeout_s: float = 30.0
     """A gateway that sends nothing for this long is taken to be gone."""
     max_call_s: float = 900.0
@@ -93,6 +96,8 @@ class Services:
     params: CallParams = field(default_factory=CallParams)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(stage, reason) to how often, since the replica started."""
+    clock: Clock = field(default_factory=MonotonicClock)
+    """The wall clock that stands beside the samples."""
 
 
 @dataclass

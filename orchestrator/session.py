@@ -1,6 +1,7 @@
 """One call, from the gateway's ``start`` to the hang-up. One task group owns everything the call does.
 
     reader   messages -> samples -> voice activity and turns; interrupts the bot at once
+    watcher  notices by the wall clock that no audio comes: ends the turn, asks again, gives up
     thinker  the turns' events, in order: feeds the STT, decides when a turn is over, starts the answer
     answer   NLU, dialogue, NLG and TTS of one turn; the only task that is ever cancelled, by an interruption
 
@@ -13,26 +14,30 @@ import asyncio
 import logging
 import time
 import uuid
+from contextlib import suppress
 
 import numpy as np
 
 from orchestrator.dialogue import State
 from orchestrator.exchange import Answering
+from orchestrator.farewell import CLOSE_WITHIN_S, hang_up, say_last
 from orchestrator.hearing import Ear, Heard, HoldOver
 from orchestrator.keys import Keyed, KeyPad
 from orchestrator.logs import CALL_ID
-from orchestrator.prompts import Prompt
+from orchestrator.opening import await_start
+from orchestrator.prompts import Prompt, tones
 from orchestrator.services import CallAssignment, Line, Services
 from orchestrator.speaker import Speaker
 from orchestrator.stages import Fallback, Stages
 from orchestrator.turn import BargeIn, NoInput, TurnEvent, TurnTaker
+from orchestrator.wall_clock import Elapsed, Patience
 from orchestrator.wires import WireError
+from orchestrator.wires.budget import Budget
 from orchestrator.wires.inbound import InboundAudio
 from orchestrator.wires.twilio import (
     CALLER_PARAMETER,
     SKIP_GREETING_PARAMETER,
     TRACE_PARAMETER,
-    Connected,
     Dtmf,
     Mark,
     Media,
@@ -41,15 +46,21 @@ from orchestrator.wires.twilio import (
     Unknown,
     parse,
 )
-from parley.audio import SAMPLE_RATE, samples_to_ms
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, samples_to_ms
 from parley.g711 import ulaw_decode
 
 _log = logging.getLogger(__name__)
 
-MAX_WIRE_ERRORS = 20
-"""Broken messages after which a call ends with an apology."""
-PROTOCOL_ERROR, INTERNAL_ERROR, NORMAL = 1002, 1011, 1000
+SLICE_SAMPLES = 5 * FRAME_SAMPLES
+"""Audio that is listened to before other calls get their turn: half a millisecond of a core."""
+DROP_PAUSE_S = 0.001
+"""Wait after a message that is dropped unread: so long the gateway's connection is not read."""
+WATCH_S = 0.2
+MAX_EVENTS = 2000
+"""Events that may wait for the thinker, 40 s of speech: more come only while a stage hangs."""
+PROTOCOL_ERROR, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION = 1002, 1011, 1000, 1008
 """Codes of RFC 6455 with which the connection is closed."""
+_CLOSE_CODES = {"internal_error": INTERNAL_ERROR, "wire_error": INTERNAL_ERROR, "flooded": POLICY_VIOLATION}
 
 
 class CallOver(Exception):
@@ -63,42 +74,38 @@ class CallOver(Exception):
 async def answer_call(line: Line, services: Services) -> str:
     """Serve one call on a fresh connection and return why it ended. Raises nothing but cancellation."""
     try:
-        start = await _await_start(line, services.params.start_timeout_s)
+        start = await await_start(line, services.params.start_timeout_s)
     except WireError as error:
-        _log.warning("call refused", extra={"reason": str(error)})
-        await line.close(PROTOCOL_ERROR, str(error)[:120])
+        _log.warning("call refused", extra={"reason": str(error)[:200]})
+        await hang_up(line, PROTOCOL_ERROR, str(error))
         return "wire_error"
     if start is None:
         return "never_started"
     call_id = uuid.uuid4().hex
     token = CALL_ID.set(call_id)
     try:
-        assignment = services.assign(start.parameters.get(CALLER_PARAMETER, ""), call_id)
-        try:
-            return await CallSession(line, services, start, call_id, assignment).run()
-        finally:
-            services.call_over(assignment)
+        return await _serve_call(line, services, start, call_id)
+    except Exception:
+        # Before the session ran, or after it: there is no script to apologise from.
+        _log.exception("call failed")
+        await say_last(line, Speaker(line, start.stream_sid, services.clock), Prompt(tones()))
+        await hang_up(line, INTERNAL_ERROR, "internal_error")
+        return "internal_error"
     finally:
         CALL_ID.reset(token)
 
 
-async def _await_start(line: Line, timeout_s: float) -> Start | None:
-    """The ``start`` message; None when the gateway goes away before it.
-
-    Raises:
-        WireError: something else came first, nothing came in time, or the message is wrong.
-    """
+async def _serve_call(line: Line, services: Services, start: Start, call_id: str) -> str:
     try:
-        async with asyncio.timeout(timeout_s):
-            while (message := await line.receive()) is not None:
-                event = parse(message)
-                if isinstance(event, Start):
-                    return event
-                if not isinstance(event, Connected | Unknown):
-                    raise WireError(f"{type(event).__name__.lower()} before start", mend="send connected, then start")
-    except TimeoutError:
-        raise WireError(f"no start within {timeout_s:g} s", mend="send connected, then start") from None
-    return None
+        assignment = services.assign(start.parameters.get(CALLER_PARAMETER, ""), call_id)
+    except Exception as error:
+        # Whatever a gateway calls its caller: he is served, as one whose number is withheld.
+        _log.warning("no assignment for this caller", extra={"reason": type(error).__name__})
+        assignment = services.assign("", call_id)
+    try:
+        return await CallSession(line, services, start, call_id, assignment).run()
+    finally:
+        services.call_over(assignment)
 
 
 class CallSession:
@@ -109,11 +116,18 @@ class CallSession:
         self._line = line
         self._services = services
         self._start = start
-        self._inbound = InboundAudio()
+        self._clock = services.clock
+        self._elapsed = Elapsed(self._clock)
+        self._patience = Patience(self._elapsed, services.params.turn.no_input_s)
+        self._budget = Budget(self._clock)
+        self._inbound = InboundAudio(self._budget)
+        self._listening = asyncio.Lock()
+        self._gathered = b""
+        self._message_at = self._audio_at = self._clock.now()
         self._taker = TurnTaker(services.params.turn)
         trace = start.parameters.get(TRACE_PARAMETER) == "1"
         self._greets = not (trace and start.parameters.get(SKIP_GREETING_PARAMETER) == "1")
-        self._speaker = Speaker(line, start.stream_sid, lambda: self._taker.samples, trace=trace)
+        self._speaker = Speaker(line, start.stream_sid, self._clock, self._elapsed, trace=trace)
         self._assignment = assignment
         self._script = assignment.script
         stages = Stages(
@@ -129,10 +143,12 @@ class CallSession:
         self._ear = Ear(stages, self._speaker, services.params)
         self._answering = Answering(stages, self._speaker, services, self._assignment, call_id, self._fallen)
         self._keys = KeyPad()
-        self._events: asyncio.Queue[TurnEvent | HoldOver | Keyed] = asyncio.Queue()
+        self._events: asyncio.Queue[TurnEvent | NoInput | HoldOver | Keyed] = asyncio.Queue()
         self._answer: asyncio.Task[None] | None = None
         self._state = State()
-        self._wire_errors = 0
+        self._asking = False
+        """Whether a `NoInput` waits for the thinker."""
+        self._lost_events = 0
         self._unknown = 0
 
     async def run(self) -> str:
@@ -145,67 +161,86 @@ class CallSession:
                 reason = await self._serve()
         except TimeoutError:
             reason = "too_long"
-            await self._last_words(self._prompt("goodbye"))
+            await say_last(self._line, self._speaker, self._prompt("goodbye"))
         except Exception:
             _log.exception("call failed")
-            await self._last_words(self._script.prompts.apology())
-        await self._speaker.trace("end", reason=reason)
-        await self._line.close(INTERNAL_ERROR if reason in ("internal_error", "wire_error") else NORMAL, reason)
+            await say_last(self._line, self._speaker, self._script.prompts.apology())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._speaker.trace("end", reason=reason)
+        await hang_up(self._line, _CLOSE_CODES.get(reason, NORMAL), reason)
+        self._log_end(reason, time.monotonic() - began)
+        return reason
+
+    def _log_end(self, reason: str, duration_s: float) -> None:
+        counts, budget = self._inbound.counts, self._budget
         _log.info(
             "call ended",
             extra={
                 "reason": reason,
-                "duration_s": round(time.monotonic() - began, 2),
+                "duration_s": round(duration_s, 2),
                 "turns": self._answering.turn,
                 "unknown_events": self._unknown,
-                "wire_errors": self._wire_errors,
-                "lost_ms": samples_to_ms(self._inbound.counts.concealed_samples),
-                "reordered": self._inbound.counts.reordered,
+                "wire_errors": budget.broken_messages,
+                "lost_ms": samples_to_ms(counts.concealed_samples),
+                "reordered": counts.reordered,
+                "new_origins": counts.new_origins + counts.clock_jumps,
+                "early_marks": self._speaker.playout.early_echoes,
+                "dropped_messages": budget.dropped_messages,
+                "dropped_ms": samples_to_ms(budget.dropped_samples),
+                "lost_events": self._lost_events,
             },
         )
-        return reason
 
     async def _serve(self) -> str:
         over: CallOver | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read())
+                group.create_task(self._watch())
                 group.create_task(self._think(group))
         except* CallOver as ended:
-            over = next(error for error in _leaves(ended) if isinstance(error, CallOver))
-        if over is None:  # both tasks end only by raising
+            leaf: BaseException = ended
+            while isinstance(leaf, BaseExceptionGroup):
+                leaf = leaf.exceptions[0]
+            over = leaf if isinstance(leaf, CallOver) else None
+        if over is None:  # the tasks end only by raising
             raise RuntimeError("the call's tasks ended")
-        if over.reason == "wire_error":
-            await self._last_words(self._script.prompts.apology())
+        if over.reason in ("wire_error", "flooded"):
+            await say_last(self._line, self._speaker, self._script.prompts.apology())
         return over.reason
 
     async def _read(self) -> None:
         """Everything the gateway sends, until the call is over."""
         while True:
-            try:
-                async with asyncio.timeout(self._services.params.stall_timeout_s):
-                    message = await self._line.receive()
-            except TimeoutError:
-                raise CallOver("stalled") from None
+            message = await self._line.receive()
             if message is None:
                 raise CallOver("disconnected")
-            try:
-                await self._take(message)
-            except WireError as error:
-                self._wire_errors += 1
-                _log.warning("broken message", extra={"reason": str(error)[:200], "count": self._wire_errors})
-                if self._wire_errors >= MAX_WIRE_ERRORS:
-                    raise CallOver("wire_error") from None
+            self._message_at = self._clock.now()
+            if not self._budget.message(len(message)):
+                await asyncio.sleep(DROP_PAUSE_S)
+            else:
+                try:
+                    await self._take(message)
+                except WireError as error:
+                    self._budget.broken()
+                    count = self._budget.broken_messages
+                    _log.warning("broken message", extra={"reason": str(error)[:200], "count": count})
+                # Where messages wait already, receiving one does not let others run.
+                await asyncio.sleep(0)
+            if self._budget.spent:
+                raise CallOver(self._budget.spent)
 
     async def _take(self, message: str | bytes) -> None:
         event = parse(message)
         if isinstance(event, Media):
             audio = self._inbound.push(event)
             if audio:
-                await self._hear(audio)
+                self._audio_at = self._message_at
+                async with self._listening:
+                    await self._hear(audio)
         elif isinstance(event, Mark):
-            self._speaker.playout.echoed(event.name, self._taker.samples)
-            self._speaker.progressed()
+            self._speaker.echoed(event.name)
         elif isinstance(event, Stop):
             raise CallOver("caller_hung_up")
         elif isinstance(event, Dtmf):
@@ -215,30 +250,77 @@ class CallSession:
         elif isinstance(event, Unknown):
             self._unknown += 1
 
+    async def _watch(self) -> None:
+        """The wall clock beside the samples: what must go on when none come."""
+        params = self._services.params
+        while True:
+            quiet_s = self._clock.now() - self._audio_at
+            await self._clock.sleep(max(WATCH_S, params.starved_s - quiet_s))
+            if self._clock.now() - self._message_at >= params.stall_timeout_s:
+                raise CallOver("stalled")
+            if self._clock.now() - self._audio_at >= params.starved_s:
+                async with self._listening:
+                    await self._starve()
+
+    async def _starve(self) -> None:
+        """No audio comes. Its time passes all the same; if it comes after all, it is heard then, and counted once."""
+        await self._hear(self._inbound.flush())
+        missing = round((self._clock.now() - self._audio_at) * SAMPLE_RATE)
+        for event in self._taker.cut():
+            self._post(event)
+        self._wait(missing)
+
     async def _hear(self, mulaw: bytes) -> None:
+        """Listen to whole frames; less waits for more. Other calls get their turn in between."""
+        audio = self._gathered + mulaw
+        whole = len(audio) // FRAME_SAMPLES * FRAME_SAMPLES
+        self._gathered = audio[whole:]
+        for at in range(0, whole, SLICE_SAMPLES):
+            if at:
+                await asyncio.sleep(0)
+            await self._hear_frames(audio[at : min(whole, at + SLICE_SAMPLES)])
+
+    async def _hear_frames(self, mulaw: bytes) -> None:
         pcm = ulaw_decode(np.frombuffer(mulaw, dtype=np.uint8))
         events = self._taker.push(pcm, bot_speaking=self._speaker.talking)
         self._ear.note(pcm, self._taker.samples)
-        self._speaker.progressed()
         for event in events:
             if isinstance(event, BargeIn):
                 await self._interrupt()
             else:
-                self._events.put_nowait(event)
-        if (keyed := self._keys.expired(self._taker.samples)) is not None:
-            self._events.put_nowait(keyed)
-        if (expired := self._ear.hold_expired(self._taker)) is not None:
-            self._events.put_nowait(expired)
+                self._post(event)
+        self._wait()
+
+    def _wait(self, missing: int = 0) -> None:
+        """What happens when nothing does, for long enough. ``missing``: samples that should have come by now."""
+        if (expired := self._ear.hold_expired(self._taker, missing)) is not None:
+            self._post(expired)
+        if (keyed := self._keys.expired(self._elapsed.samples())) is not None:
+            self._post(keyed)
+        if not self._asking and not self._taker.speaking and self._may_ask():
+            self._asking = self._post(NoInput(self._taker.samples))
+
+    def _may_ask(self) -> bool:
+        """Whether the caller has said nothing that counts for so long that he is to be asked again."""
+        busy = self._ear.holding or self._keys.collecting or (self._answer is not None and not self._answer.done())
+        return not busy and self._patience.over(self._speaker.playout.until)
+
+    def _post(self, event: TurnEvent | NoInput | HoldOver | Keyed) -> bool:
+        """Give the thinker something to act on; whether there was room for it."""
+        if self._events.qsize() >= MAX_EVENTS:
+            self._lost_events += 1
+            return False
+        self._events.put_nowait(event)
+        return True
 
     async def _press(self, key: str) -> None:
-        dialogue, state = self._script.dialogue, self._state
-        self._taker.restart_no_input()
-        most, asked = dialogue.most_digits(state), dialogue.asks_digits(state)
-        keyed = self._keys.press(key, self._taker.samples, most=most, asked=asked)
+        self._patience.restart()
+        most, asked = self._script.dialogue.most_digits(self._state), self._script.dialogue.asks_digits(self._state)
+        keyed = self._keys.press(key, self._elapsed.samples(), most=most, asked=asked)
         if self._keys.collecting and self._speaker.talking:
             await self._interrupt()
         if keyed is not None:
-            self._events.put_nowait(keyed)
+            self._post(keyed)
 
     async def _interrupt(self) -> None:
         """The caller talks over the bot: stop making audio, and take back what has not been heard."""
@@ -268,7 +350,9 @@ class CallSession:
             if self._answering.ending:
                 continue  # the goodbye is being said: nothing the caller says now changes it
             if isinstance(event, NoInput):
-                if (self._answer is None or self._answer.done()) and not self._keys.collecting:
+                self._asking = False
+                # What was heard meanwhile may have been something.
+                if self._may_ask():
                     self._begin(group, self._state, Heard.nothing(event.at))
             elif isinstance(event, Keyed):
                 await self._stop_answer()
@@ -278,6 +362,8 @@ class CallSession:
                 )
             else:
                 heard = await self._ear.take(event)
+                if heard is not None or self._ear.holding:
+                    self._patience.restart()
                 if heard is not None:
                     await self._stop_answer()
                     # A continuation is answered from the state before its first half was.
@@ -286,8 +372,9 @@ class CallSession:
 
     def _begin(self, group: asyncio.TaskGroup, state: State, heard: Heard | None) -> None:
         async def answer() -> None:
+            self._patience.restart()
             ended = await self._answering.answer(state, heard, self._commit, self._ear.arrivals)
-            self._taker.restart_no_input()
+            self._patience.restart()
             if ended:
                 raise CallOver(ended)
 
@@ -310,30 +397,3 @@ class CallSession:
     def _prompt(self, act: str) -> Prompt:
         prompts = self._script.prompts
         return prompts.find(prompts.texts[act]) or prompts.last_resort()
-
-    async def _last_words(self, prompt: Prompt) -> None:
-        """Say something fixed when nothing else runs any more, and let it be heard."""
-        try:
-            async with asyncio.timeout(len(prompt.pcm) / SAMPLE_RATE + 2.0):
-                await self._speaker.clear()
-                await self._speaker.send(prompt)
-                while (message := await self._line.receive()) is not None:
-                    try:
-                        event = parse(message)
-                    except WireError:
-                        continue
-                    if isinstance(event, Stop) or (isinstance(event, Mark) and event.name == self._speaker.last_mark):
-                        return
-        except TimeoutError:
-            return
-        except Exception as error:
-            _log.warning("could not say the last words", extra={"reason": type(error).__name__})
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The errors of a group, its groups opened."""
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -11,8 +10,9 @@ from orchestrator.playout import Playout, SpokenWord
 from orchestrator.prompts import Prompt
 from orchestrator.services import Line
 from orchestrator.stages import Piece, Stages
+from orchestrator.wall_clock import Clock, Elapsed, MonotonicClock
 from orchestrator.wires.twilio import Clear, Mark, Media, Trace, render
-from parley.audio import SAMPLE_RATE, samples_to_ms
+from parley.audio import SAMPLE_RATE
 from parley.g711 import ulaw_encode
 
 HANGUP_SLACK_S = 1.0
@@ -25,15 +25,25 @@ class Speaker:
     Args:
         line: the connection.
         stream_sid: the gateway's name of the stream.
-        clock: the inbound sample clock.
+        clock: the wall clock; playing takes time whatever comes in.
+        elapsed: the call's time by it (None: from now).
         trace: whether this caller asked for trace events.
     """
 
-    def __init__(self, line: Line, stream_sid: str, clock: Callable[[], int], *, trace: bool = False) -> None:
+    def __init__(
+        self,
+        line: Line,
+        stream_sid: str,
+        clock: Clock | None = None,
+        elapsed: Elapsed | None = None,
+        *,
+        trace: bool = False,
+    ) -> None:
         self.playout = Playout()
         self._line = line
         self._sid = stream_sid
-        self._clock = clock
+        self._wall = clock or MonotonicClock()
+        self._clock = (elapsed or Elapsed(self._wall)).samples
         self._trace = trace
         self._marks = 0
         self._changed = asyncio.Event()
@@ -94,22 +104,26 @@ class Speaker:
             async with self._sending:
                 await self._line.send(render(Trace(self._sid, kind, data)))
 
-    def progressed(self) -> None:
-        """The inbound clock moved or a mark came back: whoever waits for the end looks again."""
+    def echoed(self, mark: str) -> None:
+        """The gateway says that it has played everything up to this mark."""
+        self.playout.echoed(mark, self._clock())
         self._changed.set()
 
+    def heard_words(self, since: int) -> list[str]:
+        """Words heard in full, of the audio sent after sample ``since`` of all sent."""
+        return self.playout.heard_words(since, self._clock())
+
     async def heard_out(self) -> None:
-        """Return when the caller has heard everything, by marks or the sample clock, or the wall clock."""
-        left_s = samples_to_ms(self.unheard) / 1000
-        deadline = time.monotonic() + left_s + HANGUP_SLACK_S
+        """Return when the caller has heard everything: the last mark came back, or its audio is long over."""
         slack = round(HANGUP_SLACK_S * SAMPLE_RATE)
-        while not self.playout.settled() and self.playout.speaking(self._clock() - slack):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return
+        while (left := self.playout.until - self._clock() + (0 if self.playout.settled() else slack)) > 0:
             self._changed.clear()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
+            await self._changed_within(left / SAMPLE_RATE)
+
+    async def _changed_within(self, seconds: float) -> None:
+        tasks = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self._wall.sleep(seconds))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()

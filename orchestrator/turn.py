@@ -1,7 +1,7 @@
-"""Turn taking: from frames and voice activity to "began to speak", "interrupts", "has finished" and "says nothing".
+"""Turn taking: from frames and voice activity to "began to speak", "interrupts" and "has finished".
 
 A state machine on the sample clock. It reads no clock of the wall, so a test runs a call as fast as it can, and a late
-or lost packet does not end a turn.
+or lost packet does not end a turn; :meth:`TurnTaker.cut` is for whoever notices that the samples have stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class TurnParams:
     """Speech that interrupts the bot; less is a cough or an "mhm"."""
     max_utterance_s: float = 15.0
     no_input_s: float = 6.0
+    """Time without speech that counts, after which the caller is asked again."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ class EndOfTurn:
 
 @dataclass(frozen=True)
 class NoInput:
-    """Nobody has spoken for the time set."""
+    """Nobody has said anything that counts for the time set (`orchestrator.wall_clock.Patience`)."""
 
     at: int
 
 
-TurnEvent = SpeechStarted | SpeechAudio | BargeIn | EndOfTurn | NoInput
+TurnEvent = SpeechStarted | SpeechAudio | BargeIn | EndOfTurn
 
 
 class TurnTaker:
@@ -92,7 +93,6 @@ class TurnTaker:
         self._speech_end = 0
         self._voiced = 0
         self._over_bot = False
-        self._quiet_since = 0
 
     def push(self, pcm: Pcm, *, bot_speaking: bool) -> list[TurnEvent]:
         """Take int16 samples ``[n]`` of any length; whole frames are looked at, the rest waits for more.
@@ -118,9 +118,9 @@ class TurnTaker:
             )
         return events
 
-    def restart_no_input(self) -> None:
-        """Begin to wait for the caller anew: a question was asked."""
-        self._quiet_since = self.samples
+    def cut(self) -> list[TurnEvent]:
+        """No more samples come for now: an utterance in hand is over. One that goes on when they do is a new one."""
+        return [self._end(forced=False)] if self.speaking else []
 
     def _between(self, frame: Pcm, active: bool, bot_speaking: bool) -> list[TurnEvent]:
         self._preroll.append(frame)
@@ -132,11 +132,6 @@ class TurnTaker:
             # The frames that woke the detector were speech too.
             self._voiced = min(len(pcm), 3 * FRAME_SAMPLES)
             return [SpeechStarted(self._start), SpeechAudio(pcm)]
-        if bot_speaking:
-            self._quiet_since = self.samples
-        if self.samples - self._quiet_since >= self.params.no_input_s * SAMPLE_RATE:
-            self._quiet_since = self.samples
-            return [NoInput(self.samples)]
         return []
 
     def _during(self, frame: Pcm, active: bool, bot_speaking: bool) -> list[TurnEvent]:
@@ -153,10 +148,10 @@ class TurnTaker:
             events.append(BargeIn(self.samples))
         forced = self.samples - self._start >= self.params.max_utterance_s * SAMPLE_RATE
         if forced or self.samples - self._speech_end >= ms_to_samples(self.params.end_of_turn_ms):
-            self.speaking = False
-            self._preroll.clear()
-            self._quiet_since = self.samples
-            events.append(
-                EndOfTurn(self._start, self._speech_end, self.samples, self._voiced, forced, not self._over_bot)
-            )
+            events.append(self._end(forced))
         return events
+
+    def _end(self, forced: bool) -> EndOfTurn:
+        self.speaking = False
+        self._preroll.clear()
+        return EndOfTurn(self._start, self._speech_end, self.samples, self._voiced, forced, not self._over_bot)

@@ -7,8 +7,11 @@ hear each other's without a test noticing.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import json
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,6 +166,43 @@ class FakeTts:
             yield Sound(tone(1200, per_word), [end], index == len(words) - 1)
 
 
+class FakeClock:
+    """A wall clock that the far end moves: a frame of audio is 20 ms, and so a call needs no time."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + max(0.0, seconds), next(self._numbers), woken))
+        await woken
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+        while self._sleepers and self._sleepers[0][0] <= self._now + 1e-9:
+            woken = heapq.heappop(self._sleepers)[2]
+            if not woken.done():
+                woken.set_result(None)
+
+
+_CLOCK: ContextVar[FakeClock] = ContextVar("clock of the line")
+
+
+class LineClock:
+    """The clock of the line that this task's call is on: each call in a test has a clock of its own."""
+
+    def now(self) -> float:
+        return _CLOCK.get().now()
+
+    async def sleep(self, seconds: float) -> None:
+        await _CLOCK.get().sleep(seconds)
+
+
 def fake_services(
     exposures: list[Exposure] | None = None, bot_name: str = "barista", **params: Any
 ) -> tuple[Services, FakeModels]:
@@ -185,6 +225,7 @@ def fake_services(
         assign=assign,
         log_exposures=kept.extend,
         params=CallParams(**params),
+        clock=LineClock(),
     )
     return services, models
 
@@ -199,6 +240,8 @@ class FakeLine:
 
     def __init__(self) -> None:
         self.inbound: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.clock = FakeClock()
+        _CLOCK.set(self.clock)
         self.sent: list[Event] = []
         self.closed: tuple[int, str] | None = None
         self._news = asyncio.Event()
@@ -222,7 +265,7 @@ class FakeLine:
 
 
 class FakeGateway:
-    """Plays the gateway and the caller, on the sample clock: no frame waits for a clock of the wall."""
+    """Plays the gateway and the caller. Its frames move the call's wall clock: nothing waits for a real one."""
 
     def __init__(self, line: FakeLine, *, echoes: bool = True, parameters: dict[str, str] | None = None) -> None:
         self.line = line
@@ -253,14 +296,36 @@ class FakeGateway:
 
     async def frames(self, pcm: Pcm) -> None:
         for at in range(0, len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
-            self._chunk += 1
-            payload = ulaw_encode(pcm[at : at + FRAME_SAMPLES]).tobytes()
-            self.put(Media("MZ1", payload, self._chunk, (self._chunk - 1) * 20, self._chunk + 1))
-            # The call's tasks get their turn between frames, as they do on a real line.
-            while not self.line.inbound.empty() and self.line.closed is None:
-                await asyncio.sleep(0)
-            for _ in range(8):
-                await asyncio.sleep(0)
+            self.line.clock.advance(0.02)
+            self.send(pcm[at : at + FRAME_SAMPLES])
+            await self.others()
+
+    def send(self, frame: Pcm) -> None:
+        """One frame, whether or not its time has come."""
+        self._chunk += 1
+        self.put(Media("MZ1", ulaw_encode(frame).tobytes(), self._chunk, (self._chunk - 1) * 20, self._chunk + 1))
+
+    def skip(self, frames: int) -> None:
+        """Frames that are lost on their way."""
+        self._chunk += frames
+
+    @property
+    def clock_ms(self) -> int:
+        """Milliseconds of audio that the caller's telephone has made."""
+        return self._chunk * 20
+
+    async def others(self) -> None:
+        """The call's tasks get their turn, as they do between frames on a real line."""
+        while not self.line.inbound.empty() and self.line.closed is None:
+            await asyncio.sleep(0)
+        for _ in range(8):
+            await asyncio.sleep(0)
+
+    async def nothing(self, seconds: float) -> None:
+        """Time passes in which the gateway sends no audio at all."""
+        for _ in range(round(seconds / 0.05)):
+            self.line.clock.advance(0.05)
+            await self.others()
 
     async def hear_reply(self, replies: int) -> dict[str, Any]:
         """Wait until the bot has said this many turns, play them to the end, and give the last one's reply."""

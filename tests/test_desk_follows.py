@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from call_fakes import FakeGateway, FakeLine, FakeModels
+from call_fakes import FakeGateway, FakeLine, FakeModels, LineClock
 from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands
@@ -58,6 +58,7 @@ def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
 async def open_desk(registry: Registry) -> AsyncIterator[Desk]:
     models = FakeModels(load_bot("barista"), words_s=0.03)
     desk = Desk("barista", registry.site, engine=ReadyEngine(), pool=models)  # type: ignore[arg-type]
+    desk.services.clock = LineClock()
     await desk.open()
     try:
         yield desk

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.playout import Playout, SpokenWord
-from orchestrator.turn import BargeIn, EndOfTurn, NoInput, SpeechAudio, SpeechStarted, TurnEvent, TurnParams, TurnTaker
+from orchestrator.turn import BargeIn, EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnParams, TurnTaker
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
 
 
@@ -59,16 +59,6 @@ def test_an_endless_talker_is_cut_at_the_longest_utterance() -> None:
     first = of(EndOfTurn, events)[0]
     assert isinstance(first, EndOfTurn)
     assert first.forced and first.at - first.start == 2 * SAMPLE_RATE
-
-
-def test_silence_is_told_again_and_again_but_not_while_the_bot_speaks() -> None:
-    params = TurnParams(no_input_s=1.0)
-
-    silent = run(quiet(3.5), params)
-    spoken_to = run(quiet(3.5), params, bot=lambda at: at < 3 * SAMPLE_RATE)
-
-    assert [event.at for event in of(NoInput, silent) if isinstance(event, NoInput)] == [8000, 16000, 24000]
-    assert of(NoInput, spoken_to) == []
 
 
 def test_300_ms_over_the_bot_interrupt_it_once() -> None:

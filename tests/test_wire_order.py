@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.wires.inbound import MAX_CONCEAL_SAMPLES, InboundAudio
-from orchestrator.wires.order import MAX_ORIGINS, NEW_ORIGIN_AFTER, REPEATS, Order
+from orchestrator.wires.order import MAX_ORIGINS, NEW_ORIGIN_AFTER, REORDER_DEPTH, REPEATS, Order
 from orchestrator.wires.twilio import Media
 
-DEAF_AT_MOST = REPEATS + NEW_ORIGIN_AFTER + 1
-"""Messages in a row of which nothing may be heard."""
+DEAF_AT_MOST = REPEATS + NEW_ORIGIN_AFTER * (REORDER_DEPTH + 1)
+"""Messages in a row of which nothing may be heard, were each kind of disorder to happen at once: 0.8 s."""
 
 
 def frames(chunks: list[int], *, timed: bool = False) -> list[Media]:
