@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -96,6 +97,7 @@ def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
             "pointer": desk.standing.seq,
             "calls": desk.calls,
             "max_calls": desk.settings.max_calls,
+            "admission": desk.admission.figures(time.monotonic()),
             "warm": desk.warm,
             "fallbacks": {f"{stage}.{reason}": n for (stage, reason), n in desk.services.fallbacks.items()},
             "torch_loaded": "torch" in sys.modules,

@@ -48,7 +48,7 @@ _LONGEST_FOLDER = 25
 """HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
 
 
-def build_api(bot_name: str, settings: dict[str, Any]) -> Any:
+def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
     """A replica's ASGI application. Called in the replica; it never imports torch."""
     from orchestrator.api import create_api
     from orchestrator.desk import Desk
@@ -56,7 +56,7 @@ def build_api(bot_name: str, settings: dict[str, Any]) -> Any:
 
     site = Settings(**settings)
     log_to(site.state_dir / "logs")
-    return create_api(partial(Desk, bot_name, site))
+    return create_api(partial(Desk, bot_name, site, replicas=replicas))
 
 
 @dataclass
@@ -154,7 +154,7 @@ def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:
     fields = site.model_dump(mode="json")
 
     def build() -> Any:  # Serve takes a plain function for a factory, and nothing else
-        return build_api(bot_name, fields)
+        return build_api(bot_name, fields, replicas)
 
     ingress: Any = serve.ingress(build)()
     deployment: Any = serve.deployment(

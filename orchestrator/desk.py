@@ -17,6 +17,7 @@ from experiments.assignment import StageAssignment, assign_call
 from experiments.callers import check_region
 from experiments.pseudonyms import pseudonym_key, unit_of_call
 from experiments.store import ExperimentStore
+from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
 from orchestrator.dialogue import Act
 from orchestrator.hearing import FEED_SAMPLES
 from orchestrator.prompts import PROMPT_ACTS, PromptWord
@@ -43,6 +44,8 @@ the command. A look is two indexed reads, about a millisecond."""
 WARM_UP_WITHIN_S = 20.0
 """How long a replica's start waits for its first synthetic turn; what fails is tried again behind its back."""
 WARM_UP_AGAIN_S = 2.0
+WAKE_EVERY_S = 0.05
+"""How often the event loop's lag is measured."""
 
 
 class LateEngine:
@@ -92,13 +95,20 @@ class Desk:
         settings: of the site.
         engine: left out, the one the settings name.
         pool: left out, the clients of the models in the repository.
+        replicas: how many share the machine.
 
     Raises:
         ParleyError: the bot has no release, or the site's database cannot be opened.
     """
 
     def __init__(
-        self, bot_name: str, settings: Settings, *, engine: Engine | None = None, pool: ClientPool | None = None
+        self,
+        bot_name: str,
+        settings: Settings,
+        *,
+        engine: Engine | None = None,
+        pool: ClientPool | None = None,
+        replicas: int = 1,
     ) -> None:
         self.bot_name = bot_name
         self.settings = settings
@@ -107,7 +117,13 @@ class Desk:
         self.warm = False
         """Whether a synthetic turn has run through all four stages, of any release."""
         self.engine = engine or LateEngine(lambda: open_engine(settings))
-        pool = pool or ClientPool(settings.repo_dir, self.engine, Trust.of(settings))
+        self.admission = Admission(
+            settings.max_calls,
+            request_budget_s(settings.answer_within_ms, settings.end_of_turn_ms),
+            first_limit(usable_cores(), replicas),
+        )
+        metered = MeteredEngine(self.engine, lambda took: self.admission.note("request", took, time.monotonic()))
+        pool = pool or ClientPool(settings.repo_dir, metered, Trust.of(settings))
         check_region(settings.region)
         self._key = pseudonym_key(settings)
         self._catalogue = Catalogue.at(settings)
@@ -119,7 +135,7 @@ class Desk:
         self.leases = CallLeases(self._catalogue, f"replica {uuid.uuid4().hex[:12]}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
-        self._warming: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         params = CallParams(
             turn=TurnParams(end_of_turn_ms=settings.end_of_turn_ms, no_input_s=settings.no_input_s),
             stage_timeout_s=settings.stage_timeout_s,
@@ -146,16 +162,16 @@ class Desk:
         await asyncio.to_thread(self._follower.start)
         await asyncio.to_thread(self.standing.script.prompts.last_resort)
         tried = asyncio.Event()
-        self._warming = asyncio.create_task(self._keep_warm(tried))
+        self._tasks = [asyncio.create_task(self._keep_warm(tried)), asyncio.create_task(self._watch_loop())]
         with suppress(TimeoutError):
             await asyncio.wait_for(tried.wait(), WARM_UP_WITHIN_S)
 
     async def close(self) -> None:
         """Let go of everything. Calls in progress must be over."""
-        if self._warming is not None:
-            self._warming.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._warming
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await asyncio.to_thread(self._follower.close)
         await asyncio.to_thread(self.leases.close)
         await asyncio.to_thread(self.store.close)
@@ -163,8 +179,8 @@ class Desk:
         await self.engine.close()
 
     def admit(self) -> bool:
-        """Take one of the places for a call, False when none is left. Give it back with :meth:`leave`."""
-        if self.calls >= self.settings.max_calls:
+        """Take one of the places for a call, False when one more does not fit. Give it back with :meth:`leave`."""
+        if not self.admission.admits(self.calls, time.monotonic()):
             return False
         self.calls += 1
         return True
@@ -200,6 +216,17 @@ class Desk:
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop ends: nobody is left to warm anything for
                 self._loop.call_soon_threadsafe(self._news.set)
+
+    async def _watch_loop(self) -> None:
+        """Measure how late the event loop wakes up, and let the door learn."""
+        due = time.monotonic()
+        while True:
+            due += WAKE_EVERY_S
+            await asyncio.sleep(due - time.monotonic())
+            now = time.monotonic()
+            self.admission.note("loop", now - due, now)
+            self.admission.look(self.calls, now)
+            due = max(due, now - WAKE_EVERY_S)
 
     async def _keep_warm(self, tried: asyncio.Event) -> None:
         """For each release, until it works once: render its prompts, and run one turn. A failure is said once."""

@@ -54,7 +54,9 @@ class Settings(BaseModel):
     no_input_s: float = Field(default=6.0, gt=0)
     """Silence after which the bot asks again."""
     max_calls: int = Field(default=40, ge=1)
-    """Calls one replica takes at once; the next is refused with 503."""
+    """Calls that one replica takes at most; how many fit, and are not refused with 503, it learns from its own lag."""
+    answer_within_ms: int = Field(default=800, ge=200)
+    """Within this time of the caller's last word the bot should answer; calls that would make it later are refused."""
     max_call_s: float = Field(default=900.0, gt=0)
     stage_timeout_s: float = Field(default=2.0, gt=0)
     log_transcripts: bool = False
