@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from registry.gating.verdict import record, show, write_report
 from registry.gating.verdict_page import page
 from registry.home import Registry
 from registry.releasing.moves import pointers
-from registry.releasing.pointers import promote
+from registry.releasing.pointers import MoveRefused, promote, rollback
 from registry.releasing.releases import create_release, releases
 
 RULES = GateRules(slices=[SliceRule(field="condition", margin=0.08)])
@@ -219,3 +220,33 @@ def test_an_stt_candidate_without_recordings_is_told_what_to_give(registry: Regi
 
     with pytest.raises(ParleyError, match="--utterances MANIFEST.jsonl"):
         asyncio.run(gather(registry, candidate, against, RULES, Materials()))
+
+
+class _Fast(datetime):
+    """The clock of a host that is five minutes ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(minutes=5)
+
+
+class _Slow(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) - timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("judge", [_Fast, _Slow], ids=["the judge's clock is fast", "the judge's clock is slow"])
+def test_the_clocks_of_two_hosts_do_not_order_verdicts_and_rollbacks(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, judge: type[datetime]
+) -> None:
+    monkeypatch.setattr("registry.gating.verdict.datetime", judge)
+    record(registry, _verdict(True), who="ada")
+    promote(registry, "barista", who="ada")
+    rollback(registry, "barista", who="bob", why="callers hang up")
+
+    with pytest.raises(MoveRefused, match="rolled back after"):
+        promote(registry, "barista", 2, who="ada")
+
+    record(registry, _verdict(True), who="ada")
+    assert promote(registry, "barista", 2, who="ada").move.moved_to == 2

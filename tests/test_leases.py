@@ -12,7 +12,7 @@ import pytest
 
 from registry import tables as t
 from registry.catalogue import Catalogue, CatalogueUnavailable
-from registry.releasing.leases import STALE_AFTER_S, CallLeases, Lease, lease, live
+from registry.releasing.leases import FORGOTTEN_AFTER, STALE_AFTER_S, CallLeases, Heartbeats, Lease, lease, live
 
 STT, NLU = ("b_stt", 1), ("b_nlu", 2)
 LONG_S = 3600.0
@@ -60,15 +60,78 @@ def test_counts_follow_with_the_heartbeat(catalogue: Catalogue) -> None:
     assert rows(catalogue) == []
 
 
-def test_a_replica_that_died_keeps_nothing_and_is_swept(catalogue: Catalogue) -> None:
+class Steady:
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def beat(catalogue: Catalogue, replica: str, wrong_by: timedelta, at_s: float) -> None:
+    """A heartbeat of a replica whose host's clock is wrong."""
+    with catalogue.write() as c:
+        lease(c, replica, {STT: 1})
+        at = datetime.now(UTC) + wrong_by + timedelta(seconds=at_s)
+        c.execute(t.leases.update().where(t.leases.c.replica == replica).values(seen_at=at))
+
+
+WRONG = {"slow": timedelta(minutes=-5), "fast": timedelta(minutes=5)}
+
+
+def test_hosts_whose_clocks_differ_by_minutes_keep_their_versions(catalogue: Catalogue) -> None:
+    clock = Steady()
+    heartbeats = Heartbeats(clock)
+
+    for clock.now in range(0, 200, 5):
+        for replica, wrong_by in WRONG.items():
+            beat(catalogue, replica, wrong_by, clock.now)
+        with catalogue.read() as c:
+            assert heartbeats.stopped(c) == []
+        assert {row.replica for row in rows(catalogue)} == set(WRONG)
+
+
+@pytest.mark.parametrize("dead", WRONG)
+def test_a_heartbeat_that_stands_still_is_counted_by_whoever_looks(catalogue: Catalogue, dead: str) -> None:
+    clock = Steady()
+    heartbeats = Heartbeats(clock)
+    (alive,) = set(WRONG) - {dead}
+
+    def look() -> list[str]:
+        beat(catalogue, alive, WRONG[alive], clock.now)
+        with catalogue.read() as c:
+            return heartbeats.stopped(c)
+
+    beat(catalogue, dead, WRONG[dead], 0)
+    look()
+    clock.now = STALE_AFTER_S - 1
+    assert look() == []
+    clock.now = STALE_AFTER_S
+    assert look() == [dead]
+
+
+def test_a_replica_that_died_is_swept_by_the_others_also_by_one_without_calls(catalogue: Catalogue) -> None:
+    clock = Steady()
     with catalogue.write() as c:
         lease(c, "dead", {STT: 2})
-        c.execute(t.leases.update().values(seen_at=datetime.now(UTC) - timedelta(seconds=STALE_AFTER_S + 1)))
-    assert rows(catalogue) == []
+    idle = CallLeases(catalogue, "idle", heartbeat_s=0.02, clock=clock)
+    eventually(lambda: bool(idle._others._seen))
+    assert rows(catalogue) == [Lease("dead", *STT, 2)]
 
+    clock.now = STALE_AFTER_S
+
+    eventually(lambda: rows(catalogue) == [])
+    idle.close()
+
+
+def test_what_stood_still_for_a_day_counts_no_more(catalogue: Catalogue) -> None:
     with catalogue.write() as c:
-        lease(c, "alive", {NLU: 1})
-        assert [row.replica for row in c.execute(t.leases.select())] == ["alive"]
+        lease(c, "dead", {STT: 2})
+        c.execute(t.leases.update().values(seen_at=datetime.now(UTC) - FORGOTTEN_AFTER))
+
+    assert rows(catalogue) == []
 
 
 class Unreachable:
@@ -76,6 +139,9 @@ class Unreachable:
 
     def __init__(self, behind: Catalogue) -> None:
         self.behind, self.down, self.asked = behind, True, threading.Event()
+
+    def read(self) -> Any:
+        return self.write()
 
     def write(self) -> Any:
         self.asked.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from registry import served
 from registry import tables as t
 from registry.home import Registry
 from registry.releasing.holds import hold
-from registry.releasing.leases import STALE_AFTER_S, lease
+from registry.releasing.leases import FORGOTTEN_AFTER, lease
 from registry.served import ServedView, wanted
 from registry.versions.publish import publish
 
@@ -79,7 +79,7 @@ def test_what_an_experiment_holds_or_a_living_replica_uses_is_wanted(registry: R
 def test_what_a_dead_replica_used_is_not_wanted(registry: Registry) -> None:
     with registry.catalogue.write() as c:
         lease(c, "replica", {(MODEL, 2): 4})
-        before = datetime.now(UTC) - timedelta(seconds=STALE_AFTER_S + 1)
+        before = datetime.now(UTC) - FORGOTTEN_AFTER
         c.execute(t.leases.update().values(seen_at=before))
 
     with registry.catalogue.read() as c:

@@ -22,7 +22,7 @@ from parley.files import write_atomic, write_json
 from registry import tables as t
 from registry.gating.gate import Verdict
 from registry.gating.verdict_page import page
-from registry.releasing.moves import pointers
+from registry.releasing.moves import MOVES_SEEN, pointers
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -44,16 +44,16 @@ def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
     # As JSON and back, so that a figure that JSON has no word for is found here and not by a reader.
     report = json.loads(json.dumps(verdict.report(), allow_nan=False))
     with registry.catalogue.write() as c:
+        now = pointers(c, verdict.bot)
         row = c.execute(
             sa.insert(t.verdicts).values(
                 bot=verdict.bot, candidate=verdict.candidate, against=verdict.against, accepted=verdict.accepted,
-                report=report, at=datetime.now(UTC), who=who,
+                report={**report, MOVES_SEEN: now.seq}, at=datetime.now(UTC), who=who,
             )
         )  # fmt: skip
         assert row.inserted_primary_key is not None
         number = int(row.inserted_primary_key[0])
-        champion = pointers(c, verdict.bot).champion
-    if verdict.accepted and champion == verdict.against:
+    if verdict.accepted and now.champion == verdict.against:
         from registry.releasing.pointers import set_candidate
 
         set_candidate(registry, verdict.bot, verdict.candidate, number, who=who, why=verdict.headline[:1000])

@@ -4,21 +4,25 @@
     leases.take([("barista_stt", 2)])     # when a call starts; returns at once
     leases.drop([("barista_stt", 2)])     # when it ends
 
-A row whose heartbeat is older than `STALE_AFTER_S` counts no more: its replica is dead, or has lost the catalogue.
+A replica whose heartbeat stands still for `STALE_AFTER_S` is dead, or lost the catalogue: the others sweep its rows.
+Each counts that by its own steady clock, from heartbeats it saw itself: the clocks of two hosts may differ, and a clock
+that is set does not age anybody. What stands still for a day counts for nobody, also where no replica is left to sweep.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from parley.database import UtcTime
 from parley.errors import ParleyError
 from registry import tables as t
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
+FORGOTTEN_AFTER = timedelta(days=1)
 RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -42,10 +47,9 @@ class Lease:
 
 
 def lease(c: sa.Connection, replica: str, calls: dict[tuple[str, int], int]) -> None:
-    """Say what a replica uses now; what it used before counts no more. Rows of the dead are swept on the way."""
+    """Say what a replica uses now; what it used before counts no more."""
     now = datetime.now(UTC)
-    dead = t.leases.c.seen_at < now - timedelta(seconds=STALE_AFTER_S)
-    c.execute(t.leases.delete().where((t.leases.c.replica == replica) | dead))
+    c.execute(t.leases.delete().where(t.leases.c.replica == replica))
     rows = [
         {"replica": replica, "model": model, "version": version, "calls": count, "seen_at": now}
         for (model, version), count in sorted(calls.items())
@@ -56,10 +60,40 @@ def lease(c: sa.Connection, replica: str, calls: dict[tuple[str, int], int]) -> 
 
 
 def live(c: sa.Connection) -> list[Lease]:
-    """Everything in use by replicas that are alive."""
-    alive = t.leases.c.seen_at >= datetime.now(UTC) - timedelta(seconds=STALE_AFTER_S)
+    """Everything in use by replicas that nobody found dead."""
+    alive = t.leases.c.seen_at >= datetime.now(UTC) - FORGOTTEN_AFTER
     query = sa.select(t.leases.c.replica, t.leases.c.model, t.leases.c.version, t.leases.c.calls).where(alive)
     return [Lease(*tuple(row)) for row in c.execute(query.order_by(t.leases.c.replica, t.leases.c.model))]
+
+
+class Heartbeats:
+    """Whose heartbeat stands still, as seen from here.
+
+    Args:
+        clock: seconds of a clock that nobody sets.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[datetime, float]] = {}
+
+    def stopped(self, c: sa.Connection) -> list[str]:
+        """Replicas whose rows have not changed for `STALE_AFTER_S` while this was looked at."""
+        query = sa.select(t.leases.c.replica, sa.func.max(t.leases.c.seen_at, type_=UtcTime())).group_by(
+            t.leases.c.replica
+        )
+        beats, now = {str(replica): beat for replica, beat in c.execute(query)}, self._clock()
+        before = self._seen
+        self._seen = {
+            replica: before[replica] if replica in before and before[replica][0] == beat else (beat, now)
+            for replica, beat in beats.items()
+        }
+        return [replica for replica, (_, since) in self._seen.items() if now - since >= STALE_AFTER_S]
+
+
+def sweep(c: sa.Connection, replicas: Iterable[str]) -> None:
+    """Remove what the dead used."""
+    c.execute(t.leases.delete().where(t.leases.c.replica.in_(list(replicas))))
 
 
 class CallLeases:
@@ -69,8 +103,16 @@ class CallLeases:
     catalogue does not answer the calls go on, and the report is repeated until it does.
     """
 
-    def __init__(self, catalogue: Catalogue, replica: str, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        replica: str,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._catalogue, self._replica, self._heartbeat_s = catalogue, replica, heartbeat_s
+        self._others = Heartbeats(clock)
         self._calls: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
         self._news = threading.Event()
@@ -127,10 +169,13 @@ class CallLeases:
     def _write(self) -> bool:
         """Bring the catalogue up to date; False when it does not answer."""
         calls = self.in_use()
-        if not calls and not self._reported:
-            return True
         try:
+            with self._catalogue.read() as c:
+                dead = [replica for replica in self._others.stopped(c) if replica != self._replica]
+            if not calls and not self._reported and not dead:
+                return True
             with self._catalogue.write() as c:
+                sweep(c, dead)
                 lease(c, self._replica, calls)
         except ParleyError as error:
             if not self._failing:

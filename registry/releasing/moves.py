@@ -36,6 +36,11 @@ class Pointers:
         return [name for name in ("champion", "candidate", "previous") if getattr(self, name) == number]
 
 
+MOVES_SEEN = "moves_seen"
+"""In a verdict's report: the bot's count of moves when it was written. It orders verdicts and moves; the clocks of two
+hosts do not."""
+
+
 @dataclass(frozen=True)
 class Move:
     """One move, and the state after it."""

@@ -26,10 +26,10 @@ from registry import tables as t
 from registry.releasing import releases
 from registry.releasing.documents import Release
 from registry.releasing.holds import EXPERIMENT, RETIRED, held
+from registry.releasing.moves import MOVES_SEEN, champions, check_note, record_move
 from registry.releasing.moves import Move as Move
 from registry.releasing.moves import Pointers as Pointers
 from registry.releasing.moves import champion_at as champion_at
-from registry.releasing.moves import champions, check_note, record_move
 from registry.releasing.moves import history as history
 from registry.releasing.moves import pointers as pointers
 from registry.releasing.readiness import answers_now, kept_loaded, make_ready, verify
@@ -261,7 +261,9 @@ def _check_verdict(c: sa.Connection, release: Release, old: Release) -> None:
     left = next(
         (m for m in reversed(history(c, release.bot)) if (m.what, m.moved_from) == ("rollback", release.number)), None
     )
-    if left is not None and left.at > verdict.at:
+    # A verdict from before they were counted has only its time to go by.
+    seen = verdict.report.get(MOVES_SEEN)
+    if left is not None and (left.seq > seen if isinstance(seen, int) else left.at > verdict.at):
         raise MoveRefused(
             f"it was rolled back after the gate accepted it, by {left.who}: {left.why or 'no reason given'}",
             where=str(release),
