@@ -1,7 +1,7 @@
 """The bot's side: replies written as templates, for training the NLG and as its fallback.
 
 A reply template keeps its spelling. ``[...]`` is said only when the slots in it are given, ``(a|b)`` are free
-choices, ``a~`` becomes "a" or "an" before the word that follows.
+choices, ``a~`` becomes "a" or "an" by the sound of what follows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from parley.bot import template
+from parley.bot.article import article
 from parley.bot.slots import spoken_form
 from parley.bot.spec import ANSWER as ANSWER
 from parley.bot.spec import Bot
@@ -18,7 +19,7 @@ from parley.bot.template import Alt, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_ARTICLE = re.compile(r"\b([Aa])~(\s+)(\S)")
+_ARTICLE = re.compile(r"\b([Aa])~(?=\s+(\S.*))")
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,7 @@ def relexicalise(text: str, slots: dict[str, str]) -> str:
     'One an iced mocha, coming up.'
     """
     filled = _PLACEHOLDER.sub(lambda m: slots.get(m.group(1), m.group(0)), text)
-    filled = _ARTICLE.sub(
-        lambda m: m.group(1) + ("n" if m.group(3).lower() in "aeiou" else "") + m.group(2) + m.group(3),
-        filled,
-    )
+    filled = _ARTICLE.sub(lambda m: m.group(1) + article(m.group(2))[1:], filled)
     filled = re.sub(r"\s+([,.?!])", r"\1", " ".join(filled.split()))
     return filled[:1].upper() + filled[1:]
 
