@@ -18,9 +18,12 @@ from parley.files import sha256_file, write_atomic
 from parley.folder import MANIFEST, SIGNATURE, UTTERANCES, list_files
 
 __all__ = [
+    "BOT",
     "FAMILIES", "MANIFEST", "SIGNATURE", "UTTERANCES", "Family", "Lineage", "Manifest", "TensorSpec", "read_manifest",
     "verify_files", "write_bundle",
 ]  # fmt: skip
+BOT = "bot.json"
+"""The whole bot file that a version was trained on, as data; NLU and NLG keep it."""
 FAMILIES = ("stt", "nlu", "nlg", "tts")
 Family = Literal["stt", "nlu", "nlg", "tts"]
 

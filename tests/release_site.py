@@ -31,8 +31,13 @@ def make_site(folder: Path, database_url: str = "", bot: str = "barista") -> Set
     )  # fmt: skip
 
 
-def add_version(registry: Registry, stage: str, *, bot: str = "barista", **facts: Any) -> VersionRow:
-    """The next version of a stage's model, signed, known and pinned. ``facts`` are fields of its manifest."""
+def add_version(
+    registry: Registry, stage: str, *, bot: str = "barista", files: Mapping[str, str] | None = None, **facts: Any
+) -> VersionRow:
+    """The next version of a stage's model, signed, known and pinned.
+
+    ``files``: texts that it holds beside its graph. ``facts``: fields of its manifest.
+    """
     model = f"{bot}_{stage}"
     with registry.catalogue.read() as c:
         query = sa.select(sa.func.count()).select_from(t.versions).where(t.versions.c.model == model)
@@ -40,6 +45,8 @@ def add_version(registry: Registry, stage: str, *, bot: str = "barista", **facts
     bundle = registry.site.state_dir / "bundles" / model / str(number)
     bundle.mkdir(parents=True)
     (bundle / "model.onnx").write_text(f"{model} {number}")
+    for name, text in (files or {}).items():
+        (bundle / name).write_text(text)
     tensor = [TensorSpec(name="x", dtype="FP32", dims=[1])]
     manifest = Manifest(family=stage, bot=bot, model=model, inputs=tensor, outputs=tensor, **facts)  # type: ignore[arg-type]
     write_bundle(bundle, manifest)

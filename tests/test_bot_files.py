@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parley.bot import Bot, load_bot
-from parley.bot.grammar import Grammar, difference, shared_sentences
+from parley.bot.grammar import Grammar, beyond, shared_sentences
 from parley.bot.load import Examined, examine, parse_bot
 from parley.errors import ParleyError
 from parley.yaml_text import read_yaml
@@ -449,7 +449,7 @@ def test_the_starters_are_taken_in_without_a_complaint(name: str) -> None:
     assert not found.problems and found.bot is not None and not shared_sentences(found.bot)
 
 
-def test_two_graphs_differ_by_a_shortest_sentence() -> None:
+def test_what_one_graph_accepts_beyond_another_is_a_shortest_sentence() -> None:
     def graph(text: str) -> Grammar:
         bot: Bot = parse_bot(text, "bot.yaml")
         return Grammar(bot)
@@ -457,5 +457,5 @@ def test_two_graphs_differ_by_a_shortest_sentence() -> None:
     mine = graph(changed("values: [small,", "values: [small, huge,")).network()
     theirs = Grammar(load_bot("barista")).network()
 
-    assert difference(theirs, theirs) is None
-    assert difference(mine, theirs) == difference(theirs, mine) == "huge"
+    assert beyond(theirs, theirs) is None and beyond(theirs, mine) is None
+    assert beyond(mine, theirs) == "huge"

@@ -22,12 +22,12 @@ from pydantic import ValidationError
 from models.tokenizer import read_tokenizer
 from parley.bot.replies import acts, realise, relexicalise, says, spoken_values
 from parley.bot.spec import Bot
+from parley.bundle import BOT as BOT
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
 
 TOKENIZER = "tokenizer.json"
-BOT = "bot.json"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MEND = "publish or export the version again"
 

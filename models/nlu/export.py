@@ -19,9 +19,10 @@ from models.training import environment, git_lineage, load_checkpoint, trained_r
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
 from parley.bot import Bot
-from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.bundle import BOT, Lineage, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
+from parley.files import canonical_json, write_atomic
 from parley.runs import Run
 from parley.utterances import Utterances, of_texts
 
@@ -63,6 +64,7 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NluNetwork, precisio
     path = run.path
     for asset in (TOKENIZER, LABELS):
         shutil.copyfile(path / asset, bundle / asset)
+    write_atomic(bundle / BOT, canonical_json(bot.model_dump(mode="json")))
     _list_utterances(bundle, run, bot)
     model = bundle / "model.onnx"
     ids = torch.ones((2, 16), dtype=torch.int64)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,14 +165,29 @@ def load_graph(directory: Path, labels: list[str], instead: WordGraph | None = N
     Raises:
         ParleyError: an asset is missing or damaged.
     """
-    try:
-        content = json.loads((directory / GRAMMAR).read_text(encoding="utf-8"))
+    with _assets_of(directory):
         lexicon = json.loads((directory / LEXICON).read_text(encoding="utf-8"))
+    return PhoneGraph.compile(instead or read_grammar(directory), lexicon, labels)
+
+
+def read_grammar(directory: Path) -> WordGraph:
+    """The sentences that a bundle's decoder can hear.
+
+    Raises:
+        ParleyError: the asset is missing or damaged.
+    """
+    with _assets_of(directory):
+        content = json.loads((directory / GRAMMAR).read_text(encoding="utf-8"))
         arcs = tuple((int(s), int(t), str(w)) for s, t, w in content["arcs"])
-        graph = WordGraph(content["n_states"], content["start"], frozenset(content["finals"]), arcs)
+        return WordGraph(content["n_states"], content["start"], frozenset(content["finals"]), arcs)
+
+
+@contextmanager
+def _assets_of(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ParleyError(
             f"decoder assets are missing or damaged ({type(error).__name__})",
             where=str(directory), mend="publish the version again",
         ) from None  # fmt: skip
-    return PhoneGraph.compile(instead or graph, lexicon, labels)

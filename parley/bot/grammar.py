@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
 from parley.bot.slots import DIGIT_WORDS, REPEATS, draw_value, spoken_form
 from parley.bot.spec import Bot
@@ -262,6 +263,7 @@ def _deterministic(builder: _Builder, start: int, end: int) -> _Dfa:
     return table, finals
 
 
+_State = TypeVar("_State")
 Phrase = tuple[str, int]
 """An intent, and the place of one of its phrases."""
 
@@ -301,38 +303,36 @@ def shared_sentences(bot: Bot) -> list[tuple[str, Phrase, Phrase]]:
     return list(found.values())
 
 
-def _sentence(said: Mapping[frozenset[int], tuple[frozenset[int], str] | None], states: frozenset[int]) -> str:
-    """The words that led here."""
+def _sentence(said: Mapping[_State, tuple[_State, str] | None], state: _State) -> str:
+    """The words that led to a state."""
     words: list[str] = []
-    while (step := said[states]) is not None:
-        states, word = step
+    while (step := said[state]) is not None:
+        state, word = step
         words.append(word)
     return " ".join(reversed(words))
 
 
-def difference(mine: WordGraph, theirs: WordGraph) -> str | None:
-    """A shortest sentence that exactly one of two graphs accepts, None where they accept the same."""
+def beyond(mine: WordGraph, theirs: WordGraph) -> str | None:
+    """A shortest sentence that one graph accepts and another does not, None where it accepts no more."""
     steps: list[dict[int, dict[str, int]]] = []
     for graph in (mine, theirs):
         step: dict[int, dict[str, int]] = defaultdict(dict)
         for source, target, word in graph.arcs:
             step[source][word] = target
         steps.append(step)
-    # A state from which no word leads is None's equal: graphs are minimal, so only a lost path is None.
-    todo: deque[tuple[int | None, int | None, tuple[str, ...]]] = deque([(mine.start, theirs.start, ())])
-    seen = {(todo[0][0], todo[0][1])}
+    first: tuple[int, int | None] = (mine.start, theirs.start)
+    said: dict[tuple[int, int | None], tuple[tuple[int, int | None], str] | None] = {first: None}
+    todo = deque([first])
     while todo:
-        left, right, words = todo.popleft()
-        if (left in mine.finals) != (right in theirs.finals):
-            return " ".join(words)
-        here, there = (
-            step.get(at, {}) if at is not None else {} for step, at in zip(steps, (left, right), strict=True)
-        )
-        for word in sorted(here.keys() | there.keys()):
-            pair = (here.get(word), there.get(word))
-            if pair not in seen:
-                seen.add(pair)
-                todo.append((*pair, (*words, word)))
+        here = todo.popleft()
+        if here[0] in mine.finals and here[1] not in theirs.finals:
+            return _sentence(said, here)
+        others = steps[1].get(here[1], {}) if here[1] is not None else {}
+        for word, target in sorted(steps[0].get(here[0], {}).items()):
+            following = (target, others.get(word))
+            if following not in said:
+                said[following] = (here, word)
+                todo.append(following)
     return None
 
 

@@ -16,6 +16,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("number", type=int, nargs="?", metavar="N", help="default: the candidate")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
     parser.add_argument("--why", default="", help="for the audit")
+    parser.add_argument(
+        "--stale-ok", action="store_true", help="although versions never learned what its bot.yaml says; needs --why"
+    )
     parser.add_argument("--force", action="store_true", help="although the gate did not accept it; needs --why")
     args = parser.parse_args(argv)
 
@@ -24,5 +27,5 @@ def main(argv: list[str]) -> int:
 
     with Registry.at(settings()) as registry:
         bot = resolve_bot(registry, args.bot)
-        say(promote(registry, bot, args.number, who=who(), why=args.why, force=args.force))
+        say(promote(registry, bot, args.number, who=who(), why=args.why, force=args.force, stale_ok=args.stale_ok))
     return 0

@@ -47,6 +47,9 @@ def _parser() -> ArgumentParser:
     create.add_argument("stages", nargs="*", metavar="STAGE=VERSION", help="stt=3 nlu=2; none: the dialogue alone")
     create.add_argument("--dialogue", type=Path, metavar="FILE", help="a bot.yaml; default: the bot's, as it is now")
     create.add_argument("--why", default="", help="for the audit")
+    create.add_argument(
+        "--stale-ok", action="store_true", help="although versions never learned what the bot.yaml says; needs --why"
+    )
     history = verbs.add_parser("history", parents=[common], help="every move of a name: what was champion when")
     history.set_defaults(verb="history")
     return parser
@@ -118,15 +121,19 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
 
 
 def _create(registry: Registry, bot: str, args: argparse.Namespace) -> None:
-    from parley.bot.load import read_bot_text
+    from parley.bot.load import load_bot, read_bot_text
     from registry.home import who
     from registry.releasing.documents import as_json
     from registry.releasing.releases import create_release
 
-    text = read_bot_text(args.dialogue) if args.dialogue else None
+    text = None
+    if args.dialogue:
+        load_bot(args.dialogue)  # what is wrong with it is told by its own lines
+        text = read_bot_text(args.dialogue)
+    stages = dict(_stage(word) for word in args.stages)
     made = create_release(
-        registry, bot, dict(_stage(word) for word in args.stages), dialogue=text, who=who(), why=args.why
-    )
+        registry, bot, stages, dialogue=text, who=who(), why=args.why, stale_ok=args.stale_ok
+    )  # fmt: skip
     if args.json:
         print(readable_json(as_json(made)))
         return

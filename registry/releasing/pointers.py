@@ -95,6 +95,7 @@ def promote(
     who: str,
     why: str = "",
     force: bool = False,
+    stale_ok: bool = False,
     engine: Any = None,
 ) -> Moved:
     """Let a release answer the bot's new calls; calls in progress keep theirs.
@@ -102,17 +103,27 @@ def promote(
     Args:
         number: left out, the candidate.
         force: although no verdict accepted it; recorded as forced. No other refusal can be forced.
+        stale_ok: although versions were trained on another bot.yaml than the release's; ``why`` says why.
         engine: the running server; left out, the one that this site runs, if it does.
 
     Raises:
         MoveRefused: says which rule, and what to do.
+        StaleRefused: a version was trained on another bot.yaml; says which, and what it does not know.
         ParleyError: there is no such release, or its versions are not there, damaged, or do not fit together.
     """
+    from registry.releasing import stale  # a rollback starts without YAML and the bot's grammar
+
     check_note(who, why)
     if force and not why.strip():
         raise MoveRefused("a forced promotion needs a reason", where=bot, mend="say it: --why TEXT")
+    stale.check_reason(bot, stale_ok, why)
     with registry.catalogue.read() as c:
         release = _promotable(registry, c, bot, number, force)
+        found = stale.stale_versions(registry, c, release, releases.dialogue_text(c, release.dialogue_digest))
+        if not stale_ok:
+            stale.refuse_stale(release, found)
+        warnings = (*map(str, found), *stale.drift(registry, c, release))
+    why = stale.accepted(found, why)
     with kept_loaded(registry, release.refs):
         verify(registry, release.stages.values())
         make_ready(registry, release.refs, engine)
@@ -129,7 +140,7 @@ def promote(
                 moved_from=now.champion, moved_to=release.number, who=who, why=why, forced=force,
             )  # fmt: skip
     project(registry, bot)
-    return Moved(move)
+    return Moved(move, warnings)
 
 
 def rollback(

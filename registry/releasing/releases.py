@@ -122,19 +122,31 @@ def dialogue_text(c: sa.Connection, digest: str) -> str:
 
 
 def create_release(
-    registry: Registry, bot: str, stages: Mapping[str, int], *, dialogue: str | None = None, who: str, why: str = ""
+    registry: Registry,
+    bot: str,
+    stages: Mapping[str, int],
+    *,
+    dialogue: str | None = None,
+    who: str,
+    why: str = "",
+    stale_ok: bool = False,
 ) -> Release:
     """Make the next release: the champion's versions with the named stages replaced.
 
     Args:
         stages: stage to version number.
         dialogue: bot.yaml text; left out, that of the bot's folder as it is now.
+        stale_ok: although versions were trained on another bot.yaml, in what matters to them; ``why`` says why.
 
     Raises:
+        StaleRefused: a version was trained on another bot.yaml; says which, and what it does not know.
         ParleyError: a stage or version is not there, the versions do not fit together, or the dialogue asks for what
             they never learned. Nothing is made then.
     """
+    from registry.releasing import stale  # only what makes a release needs YAML and the bot's grammar
+
     moves.check_note(who, why)
+    stale.check_reason(bot, stale_ok, why)
     text = _current_dialogue(registry, bot) if dialogue is None else dialogue
     with registry.catalogue.write() as c:
         number = max([0, *release_numbers(c, bot), *documents.release_numbers(registry.repo, bot)]) + 1
@@ -143,6 +155,10 @@ def create_release(
             at=datetime.now(UTC), who=who, why=why,
         )  # fmt: skip
         check_release(c, registry.repo, release, text, taken_in=False)
+        found = stale.stale_versions(registry, c, release, text)
+        if not stale_ok:
+            stale.refuse_stale(release, found)
+        release = release.model_copy(update={"why": stale.accepted(found, why)})
         # The document first: a row without it could not be made anew. One that is left over is taken up by `seed`.
         path = documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
         try:
@@ -239,8 +255,9 @@ def read_seed(path: Path) -> Seed:
 
 
 def _current_dialogue(registry: Registry, bot: str) -> str:
-    from parley.bot.load import find_bot, read_bot_text
+    from parley.bot.load import find_bot, load_bot, read_bot_text
 
+    load_bot(bot, registry.site)  # what is wrong with the file is told by its own lines
     return read_bot_text(find_bot(bot, registry.site))
 
 
