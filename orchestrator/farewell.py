@@ -9,6 +9,7 @@ from orchestrator.prompts import Prompt
 from orchestrator.services import Line
 from orchestrator.speaker import HANGUP_SLACK_S, Speaker
 from orchestrator.wires import WireError
+from orchestrator.wires.budget import Budget
 from orchestrator.wires.twilio import Mark, Stop, parse
 from parley.audio import SAMPLE_RATE
 
@@ -20,13 +21,17 @@ _PAUSE_S = 0.002
 """Between messages: one who floods is listened to slowly."""
 
 
-async def say_last(line: Line, speaker: Speaker, prompt: Prompt) -> None:
-    """Say a prompt instead of what is being said, and return when it has been heard or the gateway is gone."""
+async def say_last(line: Line, speaker: Speaker, prompt: Prompt, budget: Budget) -> None:
+    """Say a prompt instead of what is being said, and return when it has been heard or the gateway is gone.
+
+    Args:
+        budget: what may still be read of the gateway's messages.
+    """
     try:
         async with asyncio.timeout(len(prompt.pcm) / SAMPLE_RATE + HANGUP_SLACK_S + CLOSE_WITHIN_S):
             await speaker.clear()
             await speaker.send(prompt)
-            tasks = [asyncio.ensure_future(_listen(line, speaker)), asyncio.ensure_future(speaker.heard_out())]
+            tasks = [asyncio.ensure_future(_listen(line, speaker, budget)), asyncio.ensure_future(speaker.heard_out())]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -50,15 +55,17 @@ async def hang_up(line: Line, code: int, reason: str) -> None:
         _log.warning("could not close the connection", extra={"reason": type(error).__name__})
 
 
-async def _listen(line: Line, speaker: Speaker) -> None:
+async def _listen(line: Line, speaker: Speaker, budget: Budget) -> None:
     """Marks, until the caller hangs up."""
     while (message := await line.receive()) is not None:
+        await asyncio.sleep(_PAUSE_S)
+        if not budget.message(len(message)):
+            continue
         try:
             event = parse(message)
         except WireError:
-            event = None
+            continue
         if isinstance(event, Stop):
             return
         if isinstance(event, Mark):
             speaker.echoed(event.name)
-        await asyncio.sleep(_PAUSE_S)

@@ -69,9 +69,13 @@ class Prompts:
         """The text as this (model, version) said it, or, where it is left out, as anybody did."""
         return self._by_text.get(text) if version is None else self._by_version.get((text, version))
 
+    def ready(self, act: str) -> Prompt:
+        """One of :data:`PROMPT_ACTS` as anybody said it; where nobody did, an apology."""
+        return self._by_text.get(self.texts[act]) or self.last_resort()
+
     def apology(self) -> Prompt:
         """An apology, whatever is down."""
-        return self._by_text.get(self.texts["apology"]) or self.last_resort()
+        return self.ready("apology")
 
     def last_resort(self) -> Prompt:
         """The apology by the system's synthesiser, or three tones."""

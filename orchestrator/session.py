@@ -88,7 +88,7 @@ async def answer_call(line: Line, services: Services) -> str:
     except Exception:
         # Before the session ran, or after it: there is no script to apologise from.
         _log.exception("call failed")
-        await say_last(line, Speaker(line, start.stream_sid, services.clock), Prompt(tones()))
+        await say_last(line, Speaker(line, start.stream_sid, services.clock), Prompt(tones()), Budget(services.clock))
         await hang_up(line, INTERNAL_ERROR, "internal_error")
         return "internal_error"
     finally:
@@ -161,10 +161,10 @@ class CallSession:
                 reason = await self._serve()
         except TimeoutError:
             reason = "too_long"
-            await say_last(self._line, self._speaker, self._prompt("goodbye"))
+            await self._say_last(self._script.prompts.ready("goodbye"))
         except Exception:
             _log.exception("call failed")
-            await say_last(self._line, self._speaker, self._script.prompts.apology())
+            await self._say_last(self._script.prompts.apology())
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self._speaker.trace("end", reason=reason)
@@ -173,24 +173,10 @@ class CallSession:
         return reason
 
     def _log_end(self, reason: str, duration_s: float) -> None:
-        counts, budget = self._inbound.counts, self._budget
-        _log.info(
-            "call ended",
-            extra={
-                "reason": reason,
-                "duration_s": round(duration_s, 2),
-                "turns": self._answering.turn,
-                "unknown_events": self._unknown,
-                "wire_errors": budget.broken_messages,
-                "lost_ms": samples_to_ms(counts.concealed_samples),
-                "reordered": counts.reordered,
-                "new_origins": counts.new_origins + counts.clock_jumps,
-                "early_marks": self._speaker.playout.early_echoes,
-                "dropped_messages": budget.dropped_messages,
-                "dropped_ms": samples_to_ms(budget.dropped_samples),
-                "lost_events": self._lost_events,
-            },
-        )
+        figures = self._inbound.figures() | self._budget.figures()
+        figures |= {"early_marks": self._speaker.playout.early_echoes, "lost_events": self._lost_events}
+        figures |= {"turns": self._answering.turn, "unknown_events": self._unknown}
+        _log.info("call ended", extra={"reason": reason, "duration_s": round(duration_s, 2)} | figures)
 
     async def _serve(self) -> str:
         over: CallOver | None = None
@@ -207,7 +193,7 @@ class CallSession:
         if over is None:  # the tasks end only by raising
             raise RuntimeError("the call's tasks ended")
         if over.reason in ("wire_error", "flooded"):
-            await say_last(self._line, self._speaker, self._script.prompts.apology())
+            await self._say_last(self._script.prompts.apology())
         return over.reason
 
     async def _read(self) -> None:
@@ -394,6 +380,5 @@ class CallSession:
     def _on_fallback(self, fallback: Fallback) -> None:
         self._fallen.add(fallback.stage)
 
-    def _prompt(self, act: str) -> Prompt:
-        prompts = self._script.prompts
-        return prompts.find(prompts.texts[act]) or prompts.last_resort()
+    async def _say_last(self, prompt: Prompt) -> None:
+        await say_last(self._line, self._speaker, prompt, self._budget)

@@ -66,9 +66,8 @@ class Patience:
 
     def restart(self) -> None:
         """Something that counts was said, or asked."""
-        self._since = max(self._since, self._elapsed.samples())
+        self._since = self._elapsed.samples()
 
     def over(self, bot_until: int) -> bool:
-        """Whether it is time to ask again. ``bot_until``: when the bot's audio ends or ended."""
-        self._since = max(self._since, bot_until)
-        return self._elapsed.samples() - self._since >= self._wait
+        """Whether it is time to ask again. ``bot_until``: when the bot's audio ends or ended, as is known now."""
+        return self._elapsed.samples() - max(self._since, bot_until) >= self._wait

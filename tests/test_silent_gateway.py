@@ -6,13 +6,14 @@ import asyncio
 
 import numpy as np
 import pytest
-from call_fakes import FakeGateway, fake_services, script_of, tone
+from call_fakes import FakeClock, FakeGateway, fake_services, script_of, tone
 from hypothesis import given
 from hypothesis import strategies as st
 from test_session import run
 
 from orchestrator.playout import LATE_S, Playout
 from orchestrator.turn import TurnParams
+from orchestrator.wall_clock import Elapsed, Patience
 from orchestrator.wires.twilio import Dtmf, Mark, Media
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
 from parley.g711 import ulaw_encode
@@ -316,6 +317,19 @@ def test_whatever_is_echoed_audio_ends_neither_before_its_length_nor_long_after(
         assert earliest <= max(playout.until, earliest) and playout.until >= earliest
         assert playout.until <= earliest + LATE_S * SAMPLE_RATE
         assert 0 <= playout.played(now) <= playout.sent
+
+
+def test_what_an_interruption_took_back_does_not_put_the_question_off() -> None:
+    clock = FakeClock()
+    patience = Patience(Elapsed(clock), 6.0)
+
+    assert not patience.over(bot_until=20 * SAMPLE_RATE)
+    clock.advance(2.0)
+    assert not patience.over(bot_until=2 * SAMPLE_RATE)
+    clock.advance(6.0)
+    assert patience.over(bot_until=2 * SAMPLE_RATE)
+    patience.restart()
+    assert not patience.over(bot_until=2 * SAMPLE_RATE)
 
 
 def test_media_and_marks_only_are_sent_to_who_asks_for_no_trace() -> None:

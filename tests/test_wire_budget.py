@@ -10,12 +10,13 @@ import pytest
 from call_fakes import FakeClock, FakeGateway, FakeLine, fake_services, tone
 from test_session import run
 
+from orchestrator import farewell as farewell_module
 from orchestrator import session as session_module
 from orchestrator.session import CallSession, answer_call
 from orchestrator.wires import MAX_MESSAGE_BYTES
 from orchestrator.wires.budget import AUDIO_AHEAD_S, CATCH_UP_S, MESSAGES_AT_ONCE, Bucket, Budget
 from orchestrator.wires.inbound import InboundAudio
-from orchestrator.wires.twilio import Dtmf, Mark, Media, render
+from orchestrator.wires.twilio import Dtmf, Event, Mark, Media, parse, render
 from parley.audio import SAMPLE_RATE
 from parley.g711 import ulaw_encode
 
@@ -144,6 +145,21 @@ def test_messages_that_wait_already_let_others_run_in_between() -> None:
     asyncio.run(both())
 
     assert max(earlier - later for earlier, later in zip(served, served[1:], strict=False)) <= 22
+
+
+def test_the_last_words_are_not_a_way_around_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+
+    def count(message: str | bytes) -> Event:
+        nonlocal parsed
+        parsed += 1
+        return parse(message)
+
+    monkeypatch.setattr(farewell_module, "parse", count)
+    monkeypatch.setattr(farewell_module, "_PAUSE_S", 0.0)
+    _, reason = flood([json.dumps({"event": "news", "n": n}) for n in range(4000)])
+
+    assert reason == "flooded" and parsed < 100
 
 
 def test_a_burst_at_the_start_and_a_catch_up_after_a_stall_are_taken_whole() -> None:

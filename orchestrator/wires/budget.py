@@ -119,6 +119,14 @@ class Budget:
         if self._broken.level > MAX_WIRE_ERRORS - 1:
             self.spent = "wire_error"
 
+    def figures(self) -> dict[str, float]:
+        """What was dropped, for the log."""
+        return {
+            "wire_errors": self.broken_messages,
+            "dropped_messages": self.dropped_messages,
+            "dropped_ms": self.dropped_samples * 1000 / SAMPLE_RATE,
+        }
+
 
 class NoBudget:
     """No limits: for audio that is already here."""

@@ -67,6 +67,15 @@ class InboundAudio:
         self._counts.late, self._counts.new_origins = order.late, order.new_origins
         return self._counts
 
+    def figures(self) -> dict[str, float]:
+        """What was wrong, for the log."""
+        counts = self.counts
+        return {
+            "lost_ms": counts.concealed_samples / SAMPLES_PER_MS,
+            "reordered": counts.reordered,
+            "new_origins": counts.new_origins + counts.clock_jumps,
+        }
+
     def push(self, media: Media) -> bytes:
         """Take one message; the mu-law bytes that are now in order, silence put in for what is lost."""
         self._counts.messages += 1

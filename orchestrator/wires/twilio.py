@@ -35,6 +35,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_NAME = 256
 """Longest name of a stream, a call, an account; Twilio's have 34 characters."""
 _MAX_PARAMETERS = 100
+_MAX_PARTS = 2000
 _BASE64 = str.maketrans("-_", "+/", "\r\n\t ")
 """Line breaks and the alphabet for URLs are base64 too; padding is added anew."""
 
@@ -151,6 +152,9 @@ def _json_object(message: str | bytes) -> dict[str, Any]:
     # A character is at least one byte, so this bounds the work for text and bytes alike.
     if len(message) > MAX_MESSAGE_BYTES:
         raise WireError(f"message of {len(message)} bytes", mend=f"send at most {MAX_MESSAGE_BYTES}")
+    # Each part becomes an object: thirty thousand empty lists take longer to read than a minute of audio.
+    if _parts(message) > _MAX_PARTS:
+        raise WireError("message is nested too deeply or has too many parts", mend=_MAX_DEPTH_HINT)
     try:
         fields = json.loads(message)
     except (ValueError, RecursionError) as error:
@@ -159,6 +163,12 @@ def _json_object(message: str | bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise WireError("message is not a JSON object", mend=_MAX_DEPTH_HINT)
     return fields
+
+
+def _parts(message: str | bytes) -> int:
+    if isinstance(message, str):
+        return sum(message.count(mark) for mark in "[{,:")
+    return sum(message.count(mark) for mark in b"[{,:")
 
 
 def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
