@@ -180,13 +180,18 @@ def load_public_key(path: Path) -> Any:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (ValueError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
         _refuse("not a public key on P-256, P-384 or P-521 in PEM", path, "remove it from the trusted keys, or mend it")
     return key
 
 
-_HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
+HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 """Curve to hash, as Sigstore pairs them."""
+
+
+def pre_authentication(payload_type: str, payload: bytes) -> bytes:
+    """What a DSSE signature is made of. `model_signing` also takes a wrong form, of before 1.0; we do not."""
+    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
 
 
 def _check_signature(payload: bytes, signature: dict[str, Any], key: Any, path: Path) -> None:
@@ -194,10 +199,9 @@ def _check_signature(payload: bytes, signature: dict[str, Any], key: Any, path: 
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    # DSSE's pre-authentication encoding. The library also accepts the wrong one of its versions before 1.0; we do not.
-    signed = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+    signed = pre_authentication(PAYLOAD_TYPE, payload)
     try:
-        key.verify(_base64(signature.get("sig"), path), signed, ec.ECDSA(getattr(hashes, _HASHES[key.curve.name])()))
+        key.verify(_base64(signature.get("sig"), path), signed, ec.ECDSA(getattr(hashes, HASHES[key.curve.name])()))
     except InvalidSignature:
         _refuse("the signature is not its key's: what it signs was changed", path, _FORGED)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import base64
 import json
 import os
 import shutil
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from registry import catalogue
 from registry import tables as t
 from registry.home import Registry
 from registry.housekeeping import shared_store
+from registry.housekeeping.envelope import seal
 from registry.housekeeping.shared import Exchange, pull, push
 from registry.housekeeping.shared_store import SharedStore
 from registry.releasing.moves import bots_with_pointers
@@ -33,6 +34,7 @@ from registry.releasing.releases import releases, seed
 from registry.versions.signing import public_key
 
 STT = "barista_stt"
+RELEASE_1 = "releases/barista/1.json"
 
 
 @pytest.fixture(scope="session")
@@ -280,17 +282,76 @@ def test_release_of_equal_versions_is_one_release_and_another_one_is_refused(our
     push(ours, _store(ours))
     pull(theirs, _store(theirs))
     assert _outcomes(push(theirs, _store(theirs)))["barista release 1"] == "there already"
-    _replace(_store(ours), "releases/barista/1.json", _without_tts)
+    _replace(_store(ours), RELEASE_1, lambda sealed: _changed(sealed, ours.site, _without_tts))
 
     refused = next(each for each in pull(theirs, _store(theirs)) if each.subject == "barista release 1")
 
     assert "this site has another release 1 of barista" in str(refused.problem)
 
 
-def _without_tts(content: bytes) -> bytes:
-    document = json.load(io.BytesIO(content))
+def _without_tts(document: Any) -> None:
     del document["release"]["stages"]["tts"]
-    return json.dumps(document).encode()
+
+
+def _changed(sealed: bytes, signer: Settings, change: Callable[[Any], None]) -> bytes:
+    """The document of an envelope, changed and signed anew."""
+    document = json.loads(base64.b64decode(json.loads(sealed)["payload"]))
+    change(document)
+    return seal(json.dumps(document).encode(), signer).encode()
+
+
+def _as_bob(document: Any) -> None:
+    document["release"]["who"] = "bob"
+
+
+def _plain(sealed: bytes) -> bytes:
+    return base64.b64decode(json.loads(sealed)["payload"])
+
+
+def _altered(sealed: bytes) -> bytes:
+    envelope = json.loads(sealed)
+    document = json.loads(base64.b64decode(envelope["payload"]))
+    _as_bob(document)
+    return json.dumps({**envelope, "payload": base64.b64encode(json.dumps(document).encode()).decode()}).encode()
+
+
+@pytest.mark.parametrize(
+    ("forge", "says"),
+    [
+        (_plain, "nobody signed it"),
+        (_altered, "changed after it was signed"),
+        (
+            lambda sealed: json.dumps({**json.loads(sealed), "signatures": []}).encode(),
+            "expected exactly one signature",
+        ),
+        (lambda sealed: b"\xff", "nobody signed it"),
+        (lambda sealed: sealed.replace(b'"payload":"', b'"payload":"*'), "not base64"),
+    ],
+    ids=["plain", "altered", "no signature", "no text", "no base64"],
+)
+def test_a_forged_release_is_refused(
+    ours: Registry, theirs: Registry, forge: Callable[[bytes], bytes], says: str
+) -> None:
+    push(ours, _store(ours))
+    _replace(_store(ours), RELEASE_1, forge)
+
+    for exchanges in (pull(theirs, _store(theirs)), push(ours, _store(ours))):
+        refused = next(each for each in exchanges if each.subject == "barista release 1")
+        assert refused.outcome == "refused" and says in str(refused.problem)
+    with theirs.catalogue.read() as c:
+        assert releases(c, "barista") == []
+
+
+def test_a_release_that_a_stranger_signed_is_refused(
+    ours: Registry, theirs: Registry, tmp_path: Path, address: str
+) -> None:
+    push(ours, _store(ours))
+    stranger = _site(tmp_path / "stranger", address)
+    _replace(_store(ours), RELEASE_1, lambda sealed: _changed(sealed, stranger, _as_bob))
+
+    refused = next(each for each in pull(theirs, _store(theirs)) if each.subject == "barista release 1")
+
+    assert "which this site does not trust" in str(refused.problem)
 
 
 def test_release_whose_versions_are_not_here_is_refused(ours: Registry, theirs: Registry) -> None:

@@ -4,8 +4,8 @@
     pull(registry, SharedStore.at(site))        # what the others published and this site lacks
 
 `<model>/<number>.tar` is a packed version (`registry.housekeeping.archive`), `releases/<bot>/<number>.json` a
-release's document.
-Both are written once and never replaced. What is pulled is verified like any archive: the store is not trusted.
+release's document, signed (`registry.housekeeping.envelope`).
+Both are written once and never replaced. What is pulled is verified: the store is not trusted.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from parley.errors import ParleyError
+from parley.files import write_atomic
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow
 from registry.housekeeping.archive import pack, unpack
 from registry.housekeeping.canonical_tar import Limits
+from registry.housekeeping.envelope import seal, unseal
 from registry.housekeeping.shared_store import SharedStore
 from registry.releasing import documents, releases
 from registry.releasing.documents import Release, ReleaseDocument
 from registry.releasing.holds import KEPT, Ref
+from registry.versions.signing import trusted_keys
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -220,7 +223,9 @@ def _push_release(registry: Registry, store: SharedStore, release: Release) -> s
     source = documents.folder_of(registry.repo, release.bot) / f"{release.number}.json"
     document = documents.read_document(registry.repo, release.bot, release.number)
     try:
-        store.put(name, source)
+        with _workplace(registry) as folder:
+            write_atomic(folder / "release.json", seal(source.read_bytes(), registry.site))
+            store.put(name, folder / "release.json")
     except FileExistsError:
         theirs = _fetch_document(registry, store, release.bot, release.number)
         if not _same(theirs.release, document.release):
@@ -253,7 +258,8 @@ def _fetch_document(registry: Registry, store: SharedStore, bot: str, number: in
     name = f"releases/{bot}/{number}.json"
     with _workplace(registry) as folder:
         store.fetch(name, folder / "release.json", _LARGEST_DOCUMENT)
-        content = (folder / "release.json").read_bytes()
+        sealed = (folder / "release.json").read_bytes()
+    content = unseal(sealed, trusted_keys(registry.site), f"{store.where}/{name}")
     try:
         document = ReleaseDocument.model_validate_json(content)
     except ValidationError as error:
