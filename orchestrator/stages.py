@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -35,6 +36,7 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.engine import Engine, EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.trust import Trust
+from parley.signatures import copy_verified
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -128,14 +130,24 @@ class ClientPool:
                     where=f"{model} version {version}",
                     mend=f"publish it into {self._repo.name}/",
                 )
-            if self._trust is not None:
-                self._trust.verify(bundle, model, version, pinned=False)
             client = getattr(importlib.import_module(f"models.{stage}.client"), self._CLASSES[stage])
-            found = self._clients[key] = client(bundle, self.engine, model, version)
+            with self._verified(bundle, model, version) as assets:
+                found = self._clients[key] = client(assets, self.engine, model, version)
             # A call that uses one of those meanwhile reads it again.
             for old in list(self._clients)[:-_KEPT_CLIENTS]:
                 self._clients.pop(old, None)
         return found
+
+    @contextmanager
+    def _verified(self, bundle: Path, model: str, version: int) -> Iterator[Path]:
+        """What a client reads: the version's assets as they were verified, whoever changes its folder meanwhile."""
+        if self._trust is None:
+            yield bundle
+            return
+        manifest = self._trust.verify(bundle, model, version, pinned=False)
+        with tempfile.TemporaryDirectory(prefix="parley-") as folder:
+            copy_verified(bundle.resolve(), manifest, Path(folder))
+            yield Path(folder)
 
 
 @dataclass(frozen=True)

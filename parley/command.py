@@ -22,6 +22,8 @@ def exit_with(main: Main) -> NoReturn:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # pydantic looks through every installed package for plugins, of which none is ours: 30 ms of each command's start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Whoever may write into a site's folders decides what it serves: nobody but its user, whatever the umask was.
+    os.umask(os.umask(0o022) | 0o022)
     status = _status_of(main)
     sys.exit(_written_out(status))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def sha256_file(path: Path) -> str:
@@ -25,6 +27,19 @@ def canonical_json(obj: Any) -> str:
 def sha256_json(obj: Any) -> str:
     """Hex SHA-256 of :func:`canonical_json`."""
     return hashlib.sha256(canonical_json(obj).encode()).hexdigest()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; a pipe or device, which could keep a reader waiting for ever, is refused.
+
+    Raises:
+        OSError: it is no ordinary file, or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def fsync_path(path: Path) -> None:

@@ -121,6 +121,22 @@ def read_verified(directory: Path, name: str, manifest: dict[str, Any]) -> bytes
     return content
 
 
+def copy_verified(directory: Path, manifest: dict[str, Any], into: Path) -> None:
+    """Write what a verified version holds beside its graphs into a folder of the caller's own, and its manifest.
+
+    What is read there afterwards is what was verified, whatever becomes of the version's folder meanwhile.
+
+    Raises:
+        ParleyError: a file changed since it was verified.
+    """
+    for name in manifest["files"]:
+        if not name.endswith((".onnx", ".plan")):
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(read_verified(directory, name, manifest))
+    (into / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
 def key_id(public_pem: bytes) -> str:
     """SHA-256 of a public key's PEM text, as signatures name their key."""
     return hashlib.sha256(public_pem).hexdigest()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from parley.errors import ParleyError
+from parley.files import open_regular
 
 LARGEST_BYTES = 256 << 20
 """Largest file that is read: a manifest of a million utterances is about this large."""
@@ -29,7 +30,7 @@ def read_text(path: Path | str, *, largest: int = LARGEST_BYTES) -> str:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(largest + 1)
     except FileNotFoundError:
         raise ParleyError("no such file", where=str(path), mend="check the path") from None

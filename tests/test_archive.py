@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -103,6 +104,13 @@ def test_same_archive_again_changes_nothing(tmp_path: Path, sender: Registry, re
 
     assert unpack(receiver, archive).outcome == "here already"
     assert sorted(path.name for path in (receiver.repo / MODEL).iterdir()) == ["2", "config.pbtxt", "configs"]
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path, receiver: Registry) -> None:
+    os.mkfifo(tmp_path / "two.tar")  # nobody ever writes into it
+
+    with pytest.raises(ParleyError, match="no ordinary file"):
+        unpack(receiver, tmp_path / "two.tar")
 
 
 def test_taken_number_is_refused_with_what_to_do(tmp_path: Path, sender: Registry, receiver: Registry) -> None:

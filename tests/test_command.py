@@ -69,3 +69,14 @@ def test_json_is_json_whatever_was_measured(figure: float) -> None:
     told = readable_json({"wer": figure, "parts": [figure, (1.5, figure)]})
 
     assert json.loads(told, parse_constant=refuse) == {"wer": None, "parts": [None, [1.5, None]]}
+
+
+def test_nobody_else_may_write_into_what_a_command_makes_whatever_the_umask(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib; os.umask(0)\n"
+        "from parley.command import exit_with\n"
+        f"exit_with(lambda: pathlib.Path({str(tmp_path / 'var')!r}).mkdir())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+    assert (tmp_path / "var").stat().st_mode & 0o022 == 0

@@ -365,6 +365,42 @@ def test_graph_over_a_limit_is_refused(bundle: Path, limits: GraphLimits, reason
     refuse(bundle, "model.onnx", reason, Limits(graph=limits))
 
 
+def grown(*nodes: onnx.NodeProto, **constants: list[int] | int) -> Callable[[onnx.ModelProto], None]:
+    """Adds nodes that make the value `c` of constants alone, and a sum over it."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for name, value in constants.items():
+            dims = [len(value)] if isinstance(value, list) else []
+            numbers = value if isinstance(value, list) else [value]
+            model.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, dims, numbers))
+        model.graph.node.extend([*nodes, helper.make_node("ReduceSum", ["c"], ["sum"], keepdims=0)])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        grown(helper.make_node("ConstantOfShape", ["s"], ["c"]), s=[1 << 20, 1 << 20]),
+        grown(
+            helper.make_node("Mul", ["s", "s"], ["m"]), helper.make_node("ConstantOfShape", ["m"], ["c"]), s=[1 << 20]
+        ),
+        grown(helper.make_node("Range", ["a", "b", "d"], ["c"]), a=0, b=1 << 40, d=1),
+        grown(helper.make_node("Expand", ["d", "s"], ["c"]), d=[7], s=[1 << 20, 1 << 20]),
+        grown(helper.make_node("Tile", ["d", "s"], ["c"]), d=[7], s=[1 << 40]),
+        grown(
+            helper.make_node("ConstantOfShape", ["s"], ["v"]), helper.make_node("ConstantOfShape", ["t"], ["w"]),
+            helper.make_node("MatMul", ["v", "w"], ["c"]), s=[1 << 20, 1], t=[1, 1 << 20],
+        ),
+    ],
+    ids=["filled", "computed", "range", "expanded", "tiled", "multiplied"],
+)  # fmt: skip
+def test_a_few_bytes_that_ask_for_a_terabyte_are_refused(bundle: Path, bomb: Callable[[onnx.ModelProto], None]) -> None:
+    save(bundle, bomb)
+
+    refuse(bundle, "model.onnx", "would have dimensions")
+
+
 @pytest.mark.parametrize("content", [b"\x00" * 100, b"hello there", b"\x08\x08\x3a\xff\xff\xff\xff\x0f"])
 def test_file_called_onnx_that_is_none_is_refused(bundle: Path, content: bytes) -> None:
     (bundle / "model.onnx").write_bytes(content)

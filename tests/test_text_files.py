@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,9 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path: Path) -> None:
         read_text(tmp_path / "none")
     with pytest.raises(ParleyError, match="cannot be read"):
         read_text(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ParleyError, match="no ordinary file"):
+        read_text(tmp_path / "pipe")
 
 
 def _without_encoding(source: Path) -> list[str]:

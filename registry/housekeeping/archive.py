@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from parley.bundle import MANIFEST, SIGNATURE, Manifest
 from parley.errors import ParleyError
-from parley.files import fsync_dir, sha256_file
+from parley.files import fsync_dir, open_regular, sha256_file
 from parley.signatures import signed_by, verify_version
 from registry import catalogue
 from registry.catalogue import PUBLISHED, VersionRow
@@ -90,7 +90,7 @@ def unpack(registry: Registry, archive: Path, *, who: str = "", why: str = "") -
             accepted here, or its number is taken by other content. Nothing is changed then.
     """
     try:
-        with archive.open("rb") as file:
+        with open_regular(archive) as file:
             return unpack_file(registry, file, who=who, why=why or f"from {archive.name}")
     except OSError as error:
         raise ParleyError(

@@ -57,6 +57,7 @@ def inspect_onnx(content: memoryview, limits: GraphLimits) -> None:
         raise Refused("no ONNX model: its initialisers cannot be told apart")
     _check_versions(model)
     _check_graphs(model, taken, limits)
+    _check_shapes(model, limits)
     for tensor, size in zip(model.graph.initializer, taken, strict=True):
         if size:  # the checker compares dimensions and data
             tensor.ClearField("dims")
@@ -107,6 +108,27 @@ def _check_graphs(model: Any, taken: list[int], limits: GraphLimits) -> None:
             for dim in value.type.tensor_type.shape.dim:
                 if dim.dim_value > limits.dimension:
                     raise Refused(f"{value.name[:80]!r} has a dimension of {dim.dim_value}; {limits.dimension} is most")
+
+
+def _check_shapes(model: Any, limits: GraphLimits) -> None:
+    """No value that the graph makes of constants alone is larger than a tensor may be.
+
+    A few bytes can ask for a terabyte: a constant shape that is filled, two vectors that are multiplied. ONNX's shape
+    inference follows such constants. What grows with a request's own numbers is not seen here.
+    """
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:  # InferenceError, and what protobuf raises
+        raise Refused(f"its shapes cannot be inferred ({' '.join(str(error).split())[:200]})") from None
+    for graph in graphs(inferred.graph, limits.depth):
+        for value in (*graph.value_info, *graph.output):
+            dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+            if any(dim > limits.dimension for dim in dims) or math.prod(dims) > limits.elements:
+                raise Refused(
+                    f"{value.name[:80]!r} would have dimensions {dims[:8]}; {limits.elements} elements is most"
+                )
 
 
 def graphs(graph: Any, deepest: int, depth: int = 1) -> Iterator[Any]:
