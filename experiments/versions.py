@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from experiments.assignment import STAGES, Arm, Experiment, ExperimentRefused, check_weights
+from parley import names
 from parley.bundle import Manifest
 from registry.catalogue import PUBLISHED, VersionRow, manifest_of, versions
 from registry.releasing import moves, releases
 from registry.releasing.fit import DoesNotFit, check_pairs
-
-_BOT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def two_arms(c: sa.Connection, model: str, control: int, treatment: int, weights: tuple[float, ...]) -> tuple[Arm, ...]:
@@ -87,7 +85,7 @@ def model_of(c: sa.Connection, stage: str, bot: str | None, numbers: tuple[int, 
             where="stage",
             mend=f"use one of {', '.join(STAGES)}",
         )
-    if bot and not _BOT.fullmatch(bot):
+    if bot and not names.is_bot(bot):
         raise ExperimentRefused(
             f"{bot!r} is no bot's name",
             kind="invalid-bot",

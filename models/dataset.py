@@ -29,6 +29,7 @@ from models.callers import synthesise
 from models.channel import Channel, apply, draw_channel
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import Bot
+from parley.bot.slots import is_value
 from parley.errors import ParleyError
 from parley.files import canonical_json, sha256_file, write_atomic, write_json
 from parley.progress import progress
@@ -228,7 +229,7 @@ def make_dataset(
         mend = "give a slot the type digits, or leave out --alone"
         raise ParleyError("words of digits for a bot that takes no digits", where=bot.name, mend=mend)
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    rows = list(_recorded_rows(recordings, out, seed)) if recordings else []
+    rows = list(_recorded_rows(bot, recordings, out, seed)) if recordings else []
     plans = [*utterance_plans(bot, synthetic, seed, others), *foreign_plans(bot, foreign, seed, others)]
     plans += alone_plans(seed) if alone else ()
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
@@ -279,8 +280,8 @@ def _synthetic_row(plan: Plan, out: Path, seed: int) -> Row:
     )
 
 
-def _recorded_rows(manifest: Path, out: Path, seed: int) -> Iterator[Row]:
-    for number, entry in enumerate(read_recordings(manifest), start=1):
+def _recorded_rows(bot: Bot, manifest: Path, out: Path, seed: int) -> Iterator[Row]:
+    for number, entry in enumerate(read_recordings(manifest, bot), start=1):
         source = manifest.parent / entry["audio"]
         pcm = read_audio(source)
         file = out / "audio" / f"rec-{sha256_file(source)[:16]}.flac"
@@ -307,11 +308,15 @@ def _recorded_rows(manifest: Path, out: Path, seed: int) -> Iterator[Row]:
         )
 
 
-def read_recordings(manifest: Path) -> list[dict[str, Any]]:
+def read_recordings(manifest: Path, bot: Bot | None = None) -> list[dict[str, Any]]:
     """Read a manifest of recordings.
 
+    Args:
+        manifest: JSON lines.
+        bot: whose intents, slots and values they must be; an empty intent is speech that asks for nothing.
+
     Raises:
-        ParleyError: names the line and the key that is missing or of the wrong type.
+        ParleyError: names the line and the key that is missing, of the wrong type, or unknown to the bot.
     """
     if not manifest.is_file():
         raise ParleyError("no such manifest", where=str(manifest), mend="give a JSON-lines file of recordings")
@@ -321,8 +326,29 @@ def read_recordings(manifest: Path) -> list[dict[str, Any]]:
         for key, kind in expected.items():
             if not isinstance(entry.get(key), kind):
                 raise ParleyError(f"{key}: expected {kind.__name__}", where=where, mend="see docs/data.md")
+        if bot is not None:
+            _check_meaning(bot, entry, where)
         entries.append(entry)
     return entries
+
+
+def _check_meaning(bot: Bot, entry: dict[str, Any], where: str) -> None:
+    """Raises:
+    ParleyError: the intent, a slot or a value is none of the bot's.
+    """
+    intent = entry["intent"]
+    if intent and intent not in bot.intents:
+        known = ", ".join(sorted(bot.intents))
+        what = f"intent: {bot.name} has no {intent!r}; it has: {known}"
+        raise ParleyError(what, where=where, mend="correct it, or leave it empty where nothing is asked for")
+    for slot, value in entry["slots"].items():
+        if slot not in bot.slots:
+            known = ", ".join(sorted(bot.slots)) or "none"
+            raise ParleyError(f"slots: {bot.name} has no {slot!r}; it has: {known}", where=where, mend="correct it")
+        if not isinstance(value, str) or not is_value(bot.slots[slot], value):
+            raise ParleyError(
+                f"slots.{slot}: {value!r} is no value of it", where=where, mend="write the bot's own value"
+            )
 
 
 def read_sentences(path: Path) -> list[str]:

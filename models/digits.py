@@ -123,7 +123,9 @@ def manifest(folder: Path, others: Sequence[Path] = ()) -> str:
             rows.append({"audio": str(take.path.resolve()), "speaker": speaker, "text": words_of(take.digit)[0],
                          "intent": "", "slots": {}})  # fmt: skip
     for path in others:
-        rows += [{**e, "audio": str((path.parent / e["audio"]).resolve())} for e in read_recordings(path)]
+        # To whoever takes digits, what others asked for is speech that asks for nothing.
+        foreign: dict[str, object] = {"intent": "", "slots": {}}
+        rows += [{**e, **foreign, "audio": str((path.parent / e["audio"]).resolve())} for e in read_recordings(path)]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 

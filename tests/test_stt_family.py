@@ -309,6 +309,31 @@ def test_a_bad_recordings_manifest_names_line_and_key(tmp_path: Path) -> None:
         read_recordings(manifest)
 
 
+@pytest.mark.parametrize(
+    ("intent", "slots", "says"),
+    [
+        ("orderTea", {}, "m.jsonl:2: intent: barista has no 'orderTea'; it has: .*orderDrink"),
+        ("orderDrink", {"cup": "large"}, "m.jsonl:2: slots: barista has no 'cup'; it has: .*size"),
+        ("orderDrink", {"size": "huge"}, "m.jsonl:2: slots.size: 'huge' is no value of it"),
+        ("orderDrink", {"size": 8}, "m.jsonl:2: slots.size: 8 is no value of it"),
+        ("", {}, ""),
+        ("orderDrink", {"size": "large"}, ""),
+    ],
+)
+def test_recordings_mean_what_the_bot_knows(tmp_path: Path, intent: str, slots: dict[str, str], says: str) -> None:
+    from models.dataset import read_recordings
+
+    manifest = tmp_path / "m.jsonl"
+    rows = [{"audio": "a.wav", "speaker": "s", "intent": i, "slots": s} for i, s in (("help", {}), (intent, slots))]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    if says:
+        with pytest.raises(ParleyError, match=says):
+            read_recordings(manifest, load_bot("barista"))
+    else:
+        assert len(read_recordings(manifest, load_bot("barista"))) == 2
+
+
 @given(st.lists(st.sampled_from("abc"), max_size=6), st.lists(st.sampled_from("abc"), max_size=6))
 def test_edit_distance_is_a_metric(a: list[str], b: list[str]) -> None:
     assert edit_distance(a, b) == edit_distance(b, a)

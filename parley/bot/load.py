@@ -73,16 +73,16 @@ def parse_bot(text: str, where: str, *, taken_in: bool = False) -> Bot:
 
 
 def examine_file(file: Path, site: Settings) -> Examined:
-    """Everything that is wrong with a ``bot.yaml``, its place among the bots too.
-
-    Raises:
-        ParleyError: it cannot be read at all.
-    """
-    found = examine(read_bot_text(file), str(file))
+    """Everything that is wrong with a ``bot.yaml``, its place among the bots too."""
+    try:
+        text = read_bot_text(file)
+    except ParleyError as error:
+        return _unreadable(error, str(file))
+    found = examine(text, str(file))
     folder = file.resolve().parent
     if found.bot is None or folder.parent != Path(site.bots_dir).resolve() or found.bot.name == folder.name:
         return found
-    line = next(n for n, text in enumerate(read_bot_text(file).split("\n"), 1) if text.startswith("name"))
+    line = next((n for n, part in enumerate(text.split("\n"), 1) if part.startswith("name")), 1)
     what = f"the bot is called {found.bot.name}, its folder {folder.name}"
     other = Placed(str(file), line, "name", what, "call both the same", "refused")
     return Examined(found.bot, (other, *found.problems))
@@ -97,10 +97,7 @@ def examine(text: str, where: str) -> Examined:
     try:
         document = read_yaml(text, where)
     except ParleyError as error:
-        line = error.where.removeprefix(f"{where}:")
-        return Examined(
-            None, (Placed(where, int(line) if line.isdigit() else 0, "", error.what, error.mend, "broken"),)
-        )
+        return _unreadable(error, where)
     data = document.data
     if not isinstance(data, dict):
         problems = [Problem((), "expected a mapping with name, slots, intents, dialogue, replies")]
@@ -112,6 +109,13 @@ def examine(text: str, where: str) -> Examined:
     ]
     whole = bot if not any(p.kind == "broken" for p in problems) else None
     return Examined(whole, tuple(placed))
+
+
+def _unreadable(error: ParleyError, where: str) -> Examined:
+    """A text that is no YAML: the one complaint about it."""
+    line = error.where.removeprefix(f"{where}:")
+    only = Placed(where, int(line) if line.isdigit() else 0, "", error.what, error.mend, "broken")
+    return Examined(None, (only,))
 
 
 def find_bot(name_or_path: str | Path, config: Settings) -> Path:

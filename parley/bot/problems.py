@@ -40,9 +40,13 @@ class Placed:
         """``file:line``"""
         return f"{self.file}:{self.line}" if self.line else self.file
 
+    @property
+    def complaint(self) -> str:
+        """Key, what is wrong, and how to mend it."""
+        return f"{self.key}: {self.what} - {self.mend}" if self.key else f"{self.what} - {self.mend}"
+
     def __str__(self) -> str:
-        key = f"{self.key}: " if self.key else ""
-        return f"{self.where}: {key}{self.what} - {self.mend}"
+        return f"{self.where}: {self.complaint}"
 
 
 def joined(names: object) -> str:

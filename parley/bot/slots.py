@@ -81,6 +81,13 @@ def canonicalise(spec: SlotSpec, spoken: str) -> str | None:
     return next((value for value, variants in spec.values.items() if spoken in variants), None)
 
 
+def is_value(spec: SlotSpec, value: str) -> bool:
+    """Whether this is a canonical value of the slot."""
+    if spec.type == "digits":
+        return value.isascii() and value.isdigit() and spec.digits_min <= len(value) <= spec.digits_max
+    return value in spec.values
+
+
 def spoken_form(spec: SlotSpec, value: str, rng: random.Random | None = None) -> str:
     """Words that say a canonical value: a drawn variant, the first one without ``rng``."""
     if spec.type == "digits":

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
+from parley import names
 from parley.errors import ParleyError
 
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-_PREFIX = re.compile(r"([a-z][a-z0-9_]{0,127})/([1-9][0-9]{0,8})/")
+_PREFIX = re.compile(rf"({names.MODEL})/([1-9][0-9]{{0,8}})/")
 _SLACK_BYTES = 1 << 20
 """A small archive may unfold by any ratio up to here: four kilobytes of zeros are no bomb."""
 _KINDS = {

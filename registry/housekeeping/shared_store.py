@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from parley import names
 from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.settings import Settings
@@ -28,8 +29,8 @@ from parley.settings import Settings
 _CHUNK = 1 << 20
 _PART = ".part-"
 _PART_STAYS_S = 86400.0
-_VERSION = re.compile(r"([a-z][a-z0-9_]{0,127})/([1-9][0-9]{0,8})\.tar")
-_RELEASE = re.compile(r"releases/([a-z][a-z0-9_-]{0,63})/([1-9][0-9]{0,8})\.json")
+_VERSION = re.compile(rf"({names.MODEL})/([1-9][0-9]{{0,8}})\.tar")
+_RELEASE = re.compile(rf"releases/({names.BOT})/([1-9][0-9]{{0,8}})\.json")
 
 
 class SharedStore:

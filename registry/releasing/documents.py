@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from parley import names
 from parley.bundle import Family
 from parley.errors import ParleyError
 from parley.files import write_atomic
@@ -25,7 +26,6 @@ from registry.versions.layout import LOCKS, file_lock, leftovers
 _Document = TypeVar("_Document", bound=BaseModel)
 RELEASES = ".releases"
 POINTERS = "pointers.json"
-_MODEL = r"^[a-z0-9][a-z0-9_]*$"
 
 
 def digest_of(dialogue: str) -> str:
@@ -38,7 +38,7 @@ class StageVersion(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    model: str = Field(pattern=_MODEL)
+    model: str = Field(pattern=f"^{names.MODEL}$")
     version: int = Field(ge=1)
     digest: str = ""
     """SHA-256 of its manifest.json."""

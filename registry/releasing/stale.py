@@ -166,6 +166,21 @@ def drift(registry: Registry, c: sa.Connection, release: Release) -> list[str]:
     ]
 
 
+def against_file(registry: Registry, bot: str, text: str) -> list[str]:
+    """What answers a bot's calls otherwise than its file says, in words; empty where it has no release.
+
+    Raises:
+        ParleyError: the champion cannot be read.
+    """
+    from registry.releasing import moves, releases
+
+    with registry.catalogue.read() as c:
+        if moves.pointers(c, bot).champion is None:
+            return []
+        release = releases.champion(c, bot)
+        return [*drift(registry, c, release), *map(str, stale_versions(registry, c, release, text))]
+
+
 # --- family by family -----------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from parley import runs
+from parley import names, runs
 from parley.bundle import UTTERANCES, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 __all__ = ["mend_model", "publish", "unsettled_models"]
-_MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,127}")
 
 
 def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "", engine: Any = None) -> int:
@@ -92,10 +90,9 @@ def _acceptable(bundle: Path) -> Manifest:
     """
     manifest = read_manifest(bundle)
     where = str(bundle)
-    if not _MODEL_NAME.fullmatch(manifest.model):
-        raise ParleyError(
-            f"{manifest.model!r} is no model name", where=where, mend="use lower-case letters, digits and _"
-        )
+    if not (names.is_model(manifest.model) and names.is_bot(manifest.bot)):
+        wrong = manifest.bot if names.is_model(manifest.model) else manifest.model
+        raise ParleyError(f"{wrong!r} is no name: {names.BOT_RULE}", where=where, mend="rename the bot and train again")
     if "model.onnx" not in manifest.files:
         raise ParleyError("the bundle has no model.onnx", where=where, mend="export the run again")
     check_listing(bundle, manifest)
