@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import os
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 CALL_ID: ContextVar[str] = ContextVar("parley_call_id", default="")
 """The call that the running task belongs to."""
@@ -44,6 +46,16 @@ class JsonFormatter(logging.Formatter):
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+class _OwnFileHandler(logging.handlers.RotatingFileHandler):
+    """A log that is no link to another file, which somebody may have laid in its place."""
+
+    def _open(self) -> Any:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+
+        return open(self.baseFilename, self.mode, encoding="utf-8", opener=opener)
+
+
 def log_to(folder: Path | None, level: int = logging.INFO) -> None:
     """Send the logs of Parley's rooms to ``folder`` (rotated), or to standard error where it is None."""
     handler: logging.Handler
@@ -51,9 +63,7 @@ def log_to(folder: Path | None, level: int = logging.INFO) -> None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            folder / LOG_FILE, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8"
-        )
+        handler = _OwnFileHandler(folder / LOG_FILE, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8")
     handler.setFormatter(JsonFormatter())
     handler.set_name("parley-json")
     for room in ROOMS:

@@ -39,7 +39,11 @@ def test_the_tracked_rules_are_valid_and_hold_every_released_stage_to_a_budget(b
         ("slices: [{field: group, alpha: 0.01}]", "slices.group.min_speakers: no test can reach alpha 0.01"),
         ("cheaper: {}", "cheaper: name latency, memory or both"),
         ("budgets: {tss: {p95_ms: 1}}", "budgets.tss"),
-        ("a: [", "not YAML"),
+        ("margin: nan", "margin: Input should be a finite number"),
+        ("margin: 0.02\nmargin: 0.9", "margin"),
+        ("alpha: 0.1\nmargin: .inf", "gate.yaml:2"),
+        ("margin: &a [*a]", "gate.yaml:1"),
+        ("a: [", "gate.yaml:1"),
         ("- 1", "valid dictionary"),
     ],
 )

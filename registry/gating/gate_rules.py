@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.text_files import read_text
+from parley.yaml_text import LARGEST_BYTES, read_yaml
 from registry.gating.statistics import smallest_speakers
 
 RULES = "gate.yaml"
@@ -21,7 +22,7 @@ Unjudged = Literal["refuse", "allow"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class SliceRule(_Strict):
@@ -112,16 +113,17 @@ def read_rules(bots_dir: Path, bot: str) -> GateRules:
         ParleyError: it has none, or the file is wrong; names the key.
     """
     path = bots_dir / bot / RULES
+    if not path.is_file():
+        raise ParleyError("the bot has no gate", where=str(path), mend="write one: docs/gate.md")
+    text = read_text(path, largest=LARGEST_BYTES)
+    if all(line.lstrip().startswith("#") or not line.strip() for line in text.splitlines()):
+        return GateRules()
+    document = read_yaml(text, str(path))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return GateRules.model_validate(content if content is not None else {})
-    except FileNotFoundError:
-        raise ParleyError("the bot has no gate", where=str(path), mend="write one: docs/gate.md") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        what = str(getattr(error, "problem", "") or "not text")
-        raise ParleyError(f"not YAML: {what}", where=str(path), mend="see docs/gate.md") from None
+        return GateRules.model_validate(document.data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         what = str(first["msg"]).removeprefix("Value error, ")
-        raise ParleyError(f"{key}: {what}" if key else what, where=str(path), mend="see docs/gate.md") from None
+        where = f"{path}:{document.line(first['loc'])}"
+        raise ParleyError(f"{key}: {what}" if key else what, where=where, mend="see docs/gate.md") from None
