@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from rich.console import Console
-from rich.table import Table
 
 from parley.arguments import ArgumentParser
 from parley.bundle import FAMILIES, Lineage, Manifest, TensorSpec
@@ -28,6 +26,7 @@ from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
 from parley.settings import Settings
+from parley.table import aligned
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, version, versions
 from registry.home import Registry
@@ -195,10 +194,10 @@ def main(argv: list[str] | None = None) -> None:
         report = measure(registry.catalogue)
         report["nothing_to_mend"] = measure_mending(registry)
         where = registry.catalogue.where
-    table = Table("question", "p50 ms", "max ms", "rows", title=f"{args.versions} versions, {where}", box=None)
+    rows = [("question", "p50 ms", "max ms", "rows")]
     for question, figures in report.items():
-        table.add_row(question, *(f"{figures[key]:g}" for key in ("p50_ms", "max_ms", "rows")))
-    Console().print(table)
+        rows.append((question, *(f"{figures[key]:g}" for key in ("p50_ms", "max_ms", "rows"))))
+    print(f"{args.versions} versions, {where}", aligned(rows, indent=""), sep="\n")
     if args.json:
         write_json(args.json, report)
 

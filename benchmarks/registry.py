@@ -18,9 +18,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.rollback import measure_rollbacks
 from benchmarks.small_site import scratch_site
 from benchmarks.swap import measure_swaps
@@ -30,6 +27,7 @@ from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
 from parley.settings import Settings, settings
+from parley.table import aligned
 
 PARTS = ("swap", "rollback", "publish", "catalogue")
 TARGETS = {
@@ -99,24 +97,23 @@ def _header() -> dict[str, Any]:
 
 def print_report(report: dict[str, Any]) -> None:
     """A table for people: each figure beside what it should be."""
-    table = Table("figure", "measured", "at most", box=None)
+    rows = [("figure", "measured", "at most", "")]
     for name, ((part, key), most) in TARGETS.items():
         if part in report:
             value = report[part][key]
-            table.add_row(name, f"[{'green' if value <= most else 'red'}]{value:g}[/]", f"{most:g}")
-    console = Console()
-    console.print(table)
+            rows.append((name, f"{value:g}", f"{most:g}", "" if value <= most else "missed"))
+    print(aligned(rows, indent=""))
     if "swap_under_load" in report:
         swap = report["swap_under_load"]
         for side in ("quiet_ms", "busy_ms"):
             figures = "  ".join(f"{q} {swap[side][q]:.1f}" for q in ("p50", "p95", "p99"))
-            console.print(f"{side.removesuffix('_ms')}: {figures} ms")
+            print(f"{side.removesuffix('_ms')}: {figures} ms")
         done = ", ".join(f"{row['count']} x {name} ({row['p50_s']:.2f} s)" for name, row in swap["operations"].items())
-        console.print(f"{swap['requests']} requests under {done}")
+        print(f"{swap['requests']} requests under {done}")
         for failure in swap["failures"]:
-            console.print(f"[red]failed[/] {failure}")
+            print(f"failed {failure}")
     load = " ".join(f"{value:.1f}" for value in report["load_before"])
-    console.print(f"{report['machine']['cpus']} CPUs, load before: {load}")
+    print(f"{report['machine']['cpus']} CPUs, load before: {load}")
 
 
 def draw_report(report: dict[str, Any], path: Path) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator.caller import CallOptions, place_call
 from orchestrator.calls import Recording, load_recording, summarise
@@ -34,6 +33,7 @@ from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings, settings
+from parley.table import aligned
 from registry.releasing.releases import release_of
 
 _STAGES = ("stt_ms", "nlu_ms", "nlg_ms", "tts_first_ms")
@@ -121,16 +121,15 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 def print_report(report: dict[str, Any]) -> None:
     """A table for people."""
-    table = Table("ms", "served p50", "served p95", "floor p50", "floor p95")
+    rows = [("ms", "served p50", "served p95", "floor p50", "floor p95")]
     for name in _STAGES:
         served, floor = report["stages_ms"][name], report["floor_ms"][name]
         cells = [f"{side.get(q, float('nan')):.1f}" for side in (served, floor) for q in ("p50", "p95")]
-        table.add_row(name.removesuffix("_ms"), *cells)
+        rows.append((name.removesuffix("_ms"), *cells))
     waits = report["voice_to_voice_ms"]
-    table.add_row("voice to voice", f"{waits.get('p50', 0):.0f}", f"{waits.get('p95', 0):.0f}", "", "")
-    console = Console()
-    console.print(table)
-    console.print(
+    rows.append(("voice to voice", f"{waits.get('p50', 0):.0f}", f"{waits.get('p95', 0):.0f}", "", ""))
+    print(aligned(rows, indent=""))
+    print(
         f"{report['turns']} turns, end-of-turn silence {report['end_of_turn_ms']} ms; "
         f"stages served / floor = {report['served_to_floor']}; caller late p99 {report['caller_late_ms']} ms"
     )
