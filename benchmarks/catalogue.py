@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> None:
         report = measure(registry.catalogue)
         report["nothing_to_mend"] = measure_mending(registry)
         where = registry.catalogue.where
-    rows = [("question", "p50 ms", "max ms", "rows")]
+    rows: list[tuple[str, ...]] = [("question", "p50 ms", "max ms", "rows")]
     for question, figures in report.items():
         rows.append((question, *(f"{figures[key]:g}" for key in ("p50_ms", "max_ms", "rows"))))
     print(f"{args.versions} versions, {where}", aligned(rows, indent=""), sep="\n")

@@ -121,7 +121,7 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 def print_report(report: dict[str, Any]) -> None:
     """A table for people."""
-    rows = [("ms", "served p50", "served p95", "floor p50", "floor p95")]
+    rows: list[tuple[str, ...]] = [("ms", "served p50", "served p95", "floor p50", "floor p95")]
     for name in _STAGES:
         served, floor = report["stages_ms"][name], report["floor_ms"][name]
         cells = [f"{side.get(q, float('nan')):.1f}" for side in (served, floor) for q in ("p50", "p95")]
