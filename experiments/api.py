@@ -1,24 +1,22 @@
 """The product owner's REST face, under ``/v1/experiments``. It only translates: the rules live in ``assignment``.
 
-    app.include_router(router(store, settings.control_token, settings))
+    serve_rest(app, store, settings)
 
 Errors are ``application/problem+json`` (RFC 9457). Everything that changes something, and the look-up of ids, needs
-``Authorization: Bearer TOKEN``; the list needs it wherever a token is set.
+``Authorization: Bearer TOKEN``; the list needs it wherever a token is set. Who was refused sent no body that was read.
+
+A reader gets the experiment's epoch as ``ETag``; a change with ``If-Match`` is made in that epoch only, else 412 says
+who changed what meanwhile. Without ``If-Match`` the last change wins.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, FastAPI, Header, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 from experiments.assignment import (
     Algorithm,
@@ -31,17 +29,32 @@ from experiments.assignment import (
     start,
     stop,
 )
-from experiments.exposures import StoreUnavailable
+from experiments.door import RestDoor, TokenGuard
+from experiments.problems import answer_with_problems
 from experiments.pseudonyms import pseudonym_key, unit_of_id
-from experiments.store import ExperimentStore
+from experiments.store import AuditRow, ExperimentStore
 from experiments.versions import check_start, model_of, two_arms
+from parley.database import storable
 from parley.errors import ParleyError
-from parley.settings import Settings, settings
+from parley.ports import is_loopback
+from parley.settings import Settings
 
-PROBLEM_JSON = "application/problem+json"
 MAX_IDS = 10_000
-MAX_BODY_BYTES = 4_000_000
-_REALM = 'Bearer realm="parley"'
+_MAX_VERSION = 2**31 - 1
+
+
+def _as_value(text: str) -> str:
+    try:
+        return storable(text)
+    except ParleyError as error:
+        raise ValueError(error.what) from None
+
+
+Text = Annotated[str, AfterValidator(_as_value)]
+"""What every database can keep."""
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Version = Annotated[int, Strict(), Field(ge=1, le=_MAX_VERSION)]
+IfMatch = Annotated[str | None, Header()]
 
 
 class Note(BaseModel):
@@ -49,23 +62,23 @@ class Note(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    who: str = Field(default="api", min_length=1, max_length=128)
-    why: str = Field(default="", max_length=1000)
+    who: Text = Field(default="api", min_length=1, max_length=128)
+    why: Text = Field(default="", max_length=1000)
 
 
 class StartRequest(Note):
     """A new experiment of two published versions."""
 
-    name: str
-    stage: str
-    bot: str | None = None
+    name: Text
+    stage: Text
+    bot: Text | None = None
     """May be left out where only one bot has these versions."""
-    control: int = Field(ge=1)
-    treatment: int = Field(ge=1)
-    weights: tuple[float, float] = (0.5, 0.5)
-    coverage: float = 1.0
+    control: Version
+    treatment: Version
+    weights: tuple[Number, Number] = (0.5, 0.5)
+    coverage: Number = 1.0
     algorithm: Algorithm = "sha256"
-    salt: str = Field(default="", max_length=256)
+    salt: Text = Field(default="", max_length=256)
 
 
 class RampRequest(Note):
@@ -73,7 +86,7 @@ class RampRequest(Note):
 
     model_config = ConfigDict(extra="allow")
 
-    coverage: float
+    coverage: Number
 
 
 class AssignRequest(BaseModel):
@@ -81,87 +94,9 @@ class AssignRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(max_length=MAX_IDS)
-    raw: bool = False
+    ids: list[Annotated[Text, Field(min_length=1, max_length=256)]] = Field(max_length=MAX_IDS)
+    raw: Annotated[bool, Strict()] = False
     """Hash the ids as they are instead of treating them as callers."""
-
-
-def problem(status: int, title: str, detail: str, *, kind: str = "", **more: Any) -> JSONResponse:
-    """An answer of RFC 9457; ``type`` is a stable name of the rule that refused."""
-    headers = {"WWW-Authenticate": _REALM} if status == 401 else None
-    content = {"type": f"urn:parley:{kind or 'error'}", "title": title, "status": status, "detail": detail, **more}
-    return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
-
-
-class ProblemRoute(APIRoute):
-    """A route whose every refusal is problem+json, without handlers on the application."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The route's handler, its errors translated."""
-        handler = super().get_route_handler()
-
-        async def translate(request: Request) -> Response:
-            length = request.headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-                return problem(413, "body too large", f"send at most {MAX_BODY_BYTES} bytes", kind="too-large")
-            try:
-                return await handler(request)
-            except RequestValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-                return problem(422, first["msg"], f"{where}: {first['msg']}", kind="invalid-request", where=where)
-            except ExperimentRefused as error:
-                return problem(error.status, error.what, str(error), kind=error.kind, mend=error.mend)
-            except StoreUnavailable as error:
-                return problem(503, error.what, str(error), kind="store-unavailable", mend=error.mend)
-            except ParleyError as error:
-                return problem(422, error.what, str(error), kind="refused", mend=error.mend)
-
-        return translate
-
-
-class TokenGuard:
-    """Compares bearer tokens in constant time; keeps only the digest of the right one."""
-
-    def __init__(self, token: str) -> None:
-        self._digest = _digest(token) if token else None
-
-    def reader(self, request: Request) -> None:
-        """For what only reads: open while no token is set (the server then listens on loopback).
-
-        Raises:
-            ExperimentRefused: 401, no or another token.
-        """
-        if self._digest is not None:
-            self._check(request, self._digest)
-
-    def writer(self, request: Request) -> None:
-        """For what changes something.
-
-        Raises:
-            ExperimentRefused: 403, no token is set; 401, no or another one was sent.
-        """
-        if self._digest is None:
-            raise ExperimentRefused(
-                "changes over REST are closed: this server has no control token",
-                kind="closed",
-                status=403,
-                mend="set PARLEY_CONTROL_TOKEN and start it again, or use: parley experiment",
-            )
-        self._check(request, self._digest)
-
-    @staticmethod
-    def _check(request: Request, digest: bytes) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Digests have one length, so the comparison tells nothing about the token's.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), digest):
-            raise ExperimentRefused(
-                "no valid token", kind="unauthorized", status=401, mend="send Authorization: Bearer TOKEN"
-            )
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:
@@ -169,22 +104,68 @@ def as_json(experiment: Experiment) -> dict[str, Any]:
     return {**asdict(experiment), "bot": experiment.bot}
 
 
-def router(store: ExperimentStore, token: str, site: Settings | None = None) -> APIRouter:
-    """The routes, ready for ``app.include_router``. Their functions are plain ``def``: the database never holds the
-    loop."""
-    site = site or settings()
-    guard = TokenGuard(token)
-    routes = APIRouter(prefix="/v1/experiments", tags=["experiments"], route_class=ProblemRoute)
-    reader, writer = [Depends(guard.reader)], [Depends(guard.writer)]
+def serve_rest(app: FastAPI, store: ExperimentStore, site: Settings) -> None:
+    """Put the routes on an application, behind their door."""
+    app.include_router(_router(store, site))
+    guard = TokenGuard(site.control_token, open_to_readers=is_loopback(site.host))
+    app.add_middleware(RestDoor, guard=guard)
+    answer_with_problems(app)
 
-    @routes.get("", dependencies=reader)
+
+class _Stale(Exception):
+    """The change was meant for another epoch."""
+
+
+def matches(if_match: str, epoch: int) -> bool:
+    """Whether ``If-Match`` names this epoch: ``*``, or a list of entity tags; a weak one matches nothing (RFC 9110)."""
+    tags = [tag.strip() for tag in if_match.split(",")]
+    return "*" in tags or f'"{epoch}"' in tags
+
+
+def changed_meanwhile(name: str, audit: Sequence[AuditRow]) -> ExperimentRefused:
+    """The refusal of a change that was decided on an old page: says who did what since."""
+    last = audit[-1]
+    before, after = last.before or {}, last.after
+    moved = [key for key in ("coverage", "state") if before.get(key) != after.get(key)]
+    what = [f"{key} {before.get(key)} -> {after.get(key)}" for key in moved]
+    why = f" ({last.why})" if last.why else ""
+    return ExperimentRefused(
+        f"it is in epoch {after['epoch']} now: {last.who} did {last.what}, {', '.join(what)}{why}",
+        kind="changed-meanwhile",
+        status=412,
+        where=name,
+        mend="read it again, decide again, and send its new ETag",
+    )
+
+
+def _router(store: ExperimentStore, site: Settings) -> APIRouter:
+    """The routes. Their functions are plain ``def``: the database never holds the loop."""
+    routes = APIRouter(prefix="/v1/experiments", tags=["experiments"])
+
+    def shown(experiment: Experiment, response: Response) -> dict[str, Any]:
+        response.headers["ETag"] = f'"{experiment.epoch}"'
+        return as_json(experiment)
+
+    def change(name: str, what: str, note: Note, if_match: str | None, rule: Callable[[Experiment], Experiment]) -> Any:
+        def in_this_epoch(known: Sequence[Experiment]) -> Experiment:
+            now = find(name, known)
+            if if_match is not None and not matches(if_match, now.epoch):
+                raise _Stale
+            return rule(now)
+
+        try:
+            return store.change(note.who, what, note.why, in_this_epoch)
+        except _Stale:
+            raise changed_meanwhile(name, store.audit(name)) from None
+
+    @routes.get("")
     def list_experiments(stopped: bool = True) -> dict[str, Any]:
         """All experiments, or with ``stopped=false`` the live ones."""
         snapshot = store.snapshot()
-        shown = snapshot.experiments if stopped else snapshot.live
-        return {"config_version": snapshot.config_version, "experiments": [as_json(e) for e in shown]}
+        listed = snapshot.experiments if stopped else snapshot.live
+        return {"config_version": snapshot.config_version, "experiments": [as_json(e) for e in listed]}
 
-    @routes.post("", status_code=201, dependencies=writer)
+    @routes.post("", status_code=201)
     def start_experiment(body: StartRequest, response: Response) -> dict[str, Any]:
         """Start an experiment; from now on only its coverage moves."""
         with store.read() as c:
@@ -200,9 +181,9 @@ def router(store: ExperimentStore, token: str, site: Settings | None = None) -> 
             check_start,
         )
         response.headers["Location"] = f"/v1/experiments/{new.name}"
-        return as_json(new)
+        return shown(new, response)
 
-    @routes.post("/assign", dependencies=writer)
+    @routes.post("/assign")
     def assign(body: AssignRequest) -> dict[str, Any]:
         """Each id's arm in every live experiment, null where it is not in."""
         snapshot = store.snapshot()
@@ -214,13 +195,13 @@ def router(store: ExperimentStore, token: str, site: Settings | None = None) -> 
             arms[given] = {name: arm.name if arm else None for name, arm in found.items()}
         return {"config_version": snapshot.config_version, "arms": arms}
 
-    @routes.get("/{name}", dependencies=reader)
-    def show(name: str) -> dict[str, Any]:
+    @routes.get("/{name}")
+    def show(name: str, response: Response) -> dict[str, Any]:
         """One experiment, in its newest epoch."""
-        return as_json(find(name, store.snapshot().experiments))
+        return shown(find(name, store.snapshot().experiments), response)
 
-    @routes.post("/{name}/ramp", dependencies=writer)
-    def ramp_experiment(name: str, body: RampRequest) -> dict[str, Any]:
+    @routes.post("/{name}/ramp")
+    def ramp_experiment(name: str, body: RampRequest, response: Response, if_match: IfMatch = None) -> dict[str, Any]:
         """Change the coverage; nobody moves between arms."""
         extra = set(body.model_extra or {})
         refuse_frozen(name, extra)
@@ -228,12 +209,13 @@ def router(store: ExperimentStore, token: str, site: Settings | None = None) -> 
             raise ExperimentRefused(
                 f"unknown fields: {', '.join(sorted(extra))}", kind="invalid-request", status=422, where=name
             )
-        return as_json(store.change(body.who, "ramp", body.why, lambda known: ramp(find(name, known), body.coverage)))
+        return shown(change(name, "ramp", body, if_match, lambda now: ramp(now, body.coverage)), response)
 
-    @routes.post("/{name}/stop", dependencies=writer)
-    def stop_experiment(name: str, body: Note | None = None) -> dict[str, Any]:
+    @routes.post("/{name}/stop")
+    def stop_experiment(
+        name: str, response: Response, body: Note | None = None, if_match: IfMatch = None
+    ) -> dict[str, Any]:
         """Stop it; calls in progress keep their versions."""
-        note = body or Note()
-        return as_json(store.change(note.who, "stop", note.why, lambda known: stop(find(name, known))))
+        return shown(change(name, "stop", body or Note(), if_match, stop), response)
 
     return routes

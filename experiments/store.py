@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from experiments.assignment import Arm, Experiment, Snapshot
 from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable
 from experiments.follower import SnapshotFollower as SnapshotFollower
-from parley.database import UtcTime, answering, connect, forbid_changes, migrate, writing
+from parley.database import UtcTime, answering, connect, forbid_changes, migrate, storable, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
 from registry.releasing.holds import EXPERIMENT, hold, holders, let_go
@@ -165,6 +165,8 @@ class ExperimentStore:
         """
         if len(who) > _WHO_CHARS or len(why) > _WHY_CHARS:
             raise ParleyError(f"who ({_WHO_CHARS}) or why ({_WHY_CHARS} characters) is too long", mend="say it shorter")
+        for name, text in (("who", who), ("why", why)):
+            storable(text, name)
         with self._problems(), writing(self._engine).begin() as connection:
             known = tuple(_newest(connection))
             version = config_version_of(connection) + 1

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse, Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from experiments.api import router
+from experiments.api import serve_rest
+from experiments.problems import answer_with_problems, problem
 from orchestrator.desk import Desk
-from orchestrator.session import answer_call
+from orchestrator.gatekeeper import Gatekeeper, Refused, Visitor
+from orchestrator.session import TRY_AGAIN_LATER, answer_call
+from orchestrator.waiting import Place
+from orchestrator.wires.twilio import Start
 
 _log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
-TRY_AGAIN_LATER = 1013
-"""Websocket close code for a server that has no place now (IANA registry)."""
 
 
 class WebSocketLine:
@@ -55,11 +59,12 @@ class WebSocketLine:
             _log.debug("the connection was closed already")
 
 
-def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
+def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
     """The application of one replica.
 
     Args:
         open_desk: makes the replica's desk, in the process and on the event loop that serve it.
+        rest: whether the product owner's routes are served here too.
     """
     desk = open_desk()
 
@@ -72,20 +77,14 @@ def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
             await desk.close()
 
     api = FastAPI(title="Parley", lifespan=lifespan, docs_url=None, redoc_url=None)
-    api.include_router(router(desk.store, desk.settings.control_token, desk.settings))
-
-    async def take_call(socket: WebSocket) -> None:
-        if not desk.admit():
-            await _refuse(socket)
-            return
-        try:
-            await socket.accept()
-            await answer_call(WebSocketLine(socket), desk.services)
-        finally:
-            desk.leave()
-
-    api.add_api_websocket_route("/twilio", take_call)
-    api.add_api_websocket_route("/ws", take_call)
+    if rest:
+        serve_rest(api, desk.store, desk.settings)
+    else:
+        answer_with_problems(api)
+    door = CallDoor(desk)
+    for path in ("/twilio", "/ws"):
+        api.add_api_websocket_route(path, door.take)
+        api.add_api_websocket_route(path + "/{token}", door.take)
 
     @api.get("/healthz")
     async def healthz() -> dict[str, object]:
@@ -96,6 +95,7 @@ def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
             "release": desk.standing.release.number,
             "pointer": desk.standing.seq,
             "calls": desk.calls,
+            "waiting": len(desk.waiting),
             "max_calls": desk.settings.max_calls,
             "admission": desk.admission.figures(time.monotonic()),
             "warm": desk.warm,
@@ -121,13 +121,66 @@ def create_api(open_desk: Callable[[], Desk]) -> FastAPI:
     return api
 
 
-async def _refuse(socket: WebSocket) -> None:
-    """All places are taken: 503 before the upgrade, so that the gateway tries elsewhere."""
-    problem = {"type": "about:blank", "title": "all lines are busy", "status": 503}
-    response: Response = JSONResponse(
-        problem, status_code=503, headers={"Retry-After": str(RETRY_AFTER_S)}, media_type="application/problem+json"
-    )
+class CallDoor:
+    """Where calls come in: their proof and the room for them are looked at before the upgrade."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._keeper = Gatekeeper.of(desk.settings)
+
+    async def take(self, socket: WebSocket) -> None:
+        """Serve one connection, or refuse it."""
+        try:
+            visitor = self._keeper.look(
+                dict(socket.headers),
+                socket.scope.get("raw_path", socket.url.path.encode()).decode("latin-1"),
+                socket.url.query,
+                socket.path_params.get("token", ""),
+            )
+        except Refused as error:
+            # Neither the proof nor the path, which may hold it, is logged.
+            _log.warning("call refused", extra={"reason": error.what, "status": error.status})
+            kind = "unauthorized" if error.status == 401 else "forbidden"
+            await _refuse(socket, problem(error.status, error.what, str(error), kind=kind, mend=error.mend))
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        place = self._desk.admit(socket.client.host if socket.client else "", lambda: _cancel(task))
+        if place is None:
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            detail = f"one more call would make the others late; try again in {RETRY_AFTER_S} s"
+            await _refuse(socket, problem(503, "all lines are busy", detail, kind="busy", headers=headers))
+            return
+        try:
+            await self._answer(socket, visitor, place)
+        finally:
+            self._desk.leave(place)
+
+    async def _answer(self, socket: WebSocket, visitor: Visitor, place: Place) -> None:
+        def welcome(start: Start) -> Start | None:
+            if not self._desk.start(place):
+                return None
+            return start if visitor.may_trace else start.untraced()
+
+        line = WebSocketLine(socket)
+        try:
+            await socket.accept()
+            await answer_call(line, self._desk.services, welcome)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not place.sent_away or task is None or task.uncancel():
+                raise
+            _log.info("a connection without a call was closed for another")
+            await line.close(TRY_AGAIN_LATER, "no start, and the place is needed")
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+async def _refuse(socket: WebSocket, answer: Response) -> None:
+    """Answer instead of upgrading, so that the gateway tries elsewhere."""
     if "websocket.http.response" in socket.scope.get("extensions", {}):
-        await socket.send_denial_response(response)
+        await socket.send_denial_response(answer)
     else:
-        await socket.close(TRY_AGAIN_LATER, "all lines are busy")
+        await socket.close(TRY_AGAIN_LATER)

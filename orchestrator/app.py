@@ -27,7 +27,7 @@ from typing import Any
 
 from parley.bot import load_bot
 from parley.errors import ParleyError
-from parley.ports import free_ports
+from parley.ports import free_ports, is_loopback
 from parley.settings import Settings
 from registry.releasing.releases import release_of
 
@@ -103,8 +103,9 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     callers hear an apology.
 
     Raises:
-        ParleyError: no such bot or release, the port is in use, or Ray did not start.
+        ParleyError: strangers could open calls, no such bot or release, the port is in use, or Ray did not start.
     """
+    refuse_strangers(settings)
     bot = load_bot(bot_name, settings)
     release_of(settings, bot.name)
     (port,) = free_ports(settings.host, [settings.port], where="PARLEY_PORT")
@@ -146,6 +147,20 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
             mend=f"read {site.state_dir / 'logs'}; `parley doctor` checks this machine",
         ) from error
     return app
+
+
+def refuse_strangers(site: Settings) -> None:
+    """See to it that other machines reach a site only where its calls have to show a proof.
+
+    Raises:
+        ParleyError: it would listen to everybody, says what to set.
+    """
+    if not is_loopback(site.host) and not site.knows_callers:
+        raise ParleyError(
+            f"anybody who reaches {site.host} could open calls",
+            where="PARLEY_HOST",
+            mend="set PARLEY_TWILIO_AUTH_TOKEN or PARLEY_SITE_TOKEN (docs/doors.md), or listen on 127.0.0.1",
+        )
 
 
 def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:

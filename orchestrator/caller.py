@@ -14,7 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,11 @@ _SILENT_CODES = np.array([0xFF, 0x7F], dtype=np.uint8)
 QUIET_FRAMES = 15
 """So long (300 ms) the bot must be quiet before the caller takes it to have finished."""
 
+_REFUSALS = {
+    401: ("the site wants to know who calls", "set PARLEY_SITE_TOKEN as the site has it"),
+    503: ("all lines are busy", "call later: one more call would make the others late (docs/doors.md)"),
+}
+
 OnEvent = Callable[[CallEvent], None]
 
 
@@ -66,6 +71,8 @@ class CallOptions:
     gap_s: float = 0.4
     """Silence before each recording."""
     connect_timeout_s: float = 10.0
+    token: str = field(default="", repr=False)
+    """The site's token, where it has one."""
 
 
 class Playback:
@@ -169,12 +176,17 @@ async def place_calls(
 async def _connected(options: CallOptions) -> AsyncIterator[ClientConnection]:
     try:
         socket = await websockets.connect(
-            options.url, max_size=None, open_timeout=options.connect_timeout_s, compression=None, proxy=None
+            options.url,
+            max_size=None,
+            open_timeout=options.connect_timeout_s,
+            compression=None,
+            proxy=None,
+            additional_headers={"Authorization": f"Bearer {options.token}"} if options.token else None,
         )
     except websockets.InvalidStatus as error:
         status = error.response.status_code
-        what = "all lines are busy" if status == 503 else f"the server answers {status}"
-        raise ParleyError(what, where=options.url, mend="call later, or raise PARLEY_MAX_CALLS") from None
+        what, mend = _REFUSALS.get(status, (f"the server answers {status}", "is it a Parley? parley serve --bot NAME"))
+        raise ParleyError(what, where=options.url, mend=mend) from None
     except (OSError, TimeoutError, websockets.WebSocketException, ValueError) as error:
         raise ParleyError(
             f"nobody answers ({type(error).__name__})", where=options.url, mend="start it: parley serve --bot NAME"

@@ -25,10 +25,12 @@ from orchestrator.services import CallAssignment, CallParams, Services
 from orchestrator.stages import ClientPool, Stages
 from orchestrator.standing import Standing, StandingReader
 from orchestrator.turn import TurnParams
+from orchestrator.waiting import Place, WaitingRoom
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.following import Follower
+from parley.ports import is_loopback
 from parley.serving.choice import open_engine
 from parley.serving.engine import DEFAULT_TIMEOUT_S, Engine, EngineError, EngineUnavailable
 from parley.serving.trust import Trust
@@ -116,6 +118,8 @@ class Desk:
         """Calls in progress."""
         self.warm = False
         """Whether a synthetic turn has run through all four stages, of any release."""
+        self.waiting = WaitingRoom()
+        """Connections whose call has not started."""
         self.engine = engine or LateEngine(lambda: open_engine(settings))
         self.admission = Admission(
             settings.max_calls,
@@ -178,16 +182,33 @@ class Desk:
         await asyncio.to_thread(self._catalogue.close)
         await self.engine.close()
 
-    def admit(self) -> bool:
-        """Take one of the places for a call, False when one more does not fit. Give it back with :meth:`leave`."""
-        if not self.admission.admits(self.calls, time.monotonic()):
+    def admit(self, peer: str, send_away: Callable[[], None]) -> Place | None:
+        """A place for a connection, None when one more call does not fit. Give it back with :meth:`leave`.
+
+        Args:
+            peer: its address.
+            send_away: told when its call does not start and another needs the place.
+        """
+        now = time.monotonic()
+        if not self.admission.admits(self.calls + self.waiting.newcomers(now), now):
+            return None
+        return self.waiting.enter(peer, now, send_away, local=is_loopback(peer))
+
+    def start(self, place: Place) -> bool:
+        """Its call starts; False when it took so long that its line is another's."""
+        now = time.monotonic()
+        expected = self.waiting.is_new(place, now)
+        if not expected and not self.admission.admits(self.calls + self.waiting.newcomers(now), now):
             return False
+        self.waiting.leave(place)
+        place.started = True
         self.calls += 1
         return True
 
-    def leave(self) -> None:
-        """A call is over."""
-        self.calls -= 1
+    def leave(self, place: Place) -> None:
+        """A connection is gone, and its call over."""
+        self.waiting.leave(place)
+        self.calls -= place.started
 
     async def readiness(self) -> dict[str, bool]:
         """Stage to whether the release's version answers now."""

@@ -40,7 +40,7 @@ class CallParams:
 
     turn: TurnParams = field(default_factory=TurnParams)
     stage_timeout_s: float = 2.0
-    start_timeout_s: float = 10.0
+    start_timeout_s: float = 5.0
     """From the connection to the ``start`` message."""
     starved_s: float = 1.0
     """A turn ends, and what waits for the caller's silence goes on, when no audio has come for this long."""

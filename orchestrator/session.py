@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -58,8 +59,8 @@ DROP_PAUSE_S = 0.001
 WATCH_S = 0.2
 MAX_EVENTS = 2000
 """Events that may wait for the thinker, 40 s of speech: more come only while a stage hangs."""
-PROTOCOL_ERROR, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION = 1002, 1011, 1000, 1008
-"""Codes of RFC 6455 with which the connection is closed."""
+PROTOCOL_ERROR, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER = 1002, 1011, 1000, 1008, 1013
+"""Codes of RFC 6455 and of the IANA registry with which the connection is closed."""
 _CLOSE_CODES = {"internal_error": INTERNAL_ERROR, "wire_error": INTERNAL_ERROR, "flooded": POLICY_VIOLATION}
 
 
@@ -71,8 +72,14 @@ class CallOver(Exception):
         self.reason = reason
 
 
-async def answer_call(line: Line, services: Services) -> str:
-    """Serve one call on a fresh connection and return why it ended. Raises nothing but cancellation."""
+async def answer_call(
+    line: Line, services: Services, welcome: Callable[[Start], Start | None] = lambda start: start
+) -> str:
+    """Serve one call on a fresh connection and return why it ended. Raises nothing but cancellation.
+
+    Args:
+        welcome: asked when the call starts: its start as far as this caller may ask for it, None for no line free.
+    """
     try:
         start = await await_start(line, services.params.start_timeout_s)
     except WireError as error:
@@ -81,6 +88,10 @@ async def answer_call(line: Line, services: Services) -> str:
         return "wire_error"
     if start is None:
         return "never_started"
+    start = welcome(start)
+    if start is None:
+        await hang_up(line, TRY_AGAIN_LATER, "all lines are busy")
+        return "busy"
     call_id = uuid.uuid4().hex
     token = CALL_ID.set(call_id)
     try:

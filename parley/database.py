@@ -10,6 +10,7 @@ transactions come one after the other, each waiting at most ``busy_timeout_s`` f
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -26,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from parley.errors import ParleyError
 
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _WAL_ATTEMPTS = 20
 _WRITING = "parley_writing"
 _POSTGRESQL = ("postgresql", "postgres")  # the second is what many providers print
@@ -56,6 +58,18 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """From UTC without a zone."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+def storable(text: str, where: str = "") -> str:
+    """The text, if every database can keep it: PostgreSQL takes no U+0000, UTF-8 has no half of a surrogate pair.
+
+    Raises:
+        ParleyError: it cannot.
+    """
+    if found := _NOT_STORABLE.search(text):
+        code = f"U+{ord(found.group()):04X}"
+        raise ParleyError(f"the text holds {code}, which is no character", where=where, mend="leave it out")
+    return text
 
 
 def connect(url: str, busy_timeout_s: float) -> tuple[sa.Engine, str]:

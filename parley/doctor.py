@@ -18,6 +18,7 @@ from typing import Literal
 
 from parley.bundle import verify_files
 from parley.errors import ParleyError
+from parley.ports import is_loopback
 from parley.settings import Settings
 
 Status = Literal["ok", "warning", "missing"]
@@ -47,6 +48,7 @@ def examine(settings: Settings) -> list[Finding]:
         _tritonserver,
         _packages,
         _ports,
+        _callers,
         _versions,
     ]
     return [finding for check in checks for finding in check(settings)]
@@ -157,6 +159,19 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             )
             return
     yield Finding(name, "ok", f"free on {settings.host}")
+
+
+def _callers(settings: Settings) -> Iterator[Finding]:
+    if settings.knows_callers:
+        yield Finding("callers", "ok", "a call shows the carrier's signature or the site's token")
+        return
+    alone = is_loopback(settings.host)
+    yield Finding(
+        "callers",
+        "warning" if alone else "missing",
+        f"anybody who reaches {'this machine' if alone else settings.host} may open a call",
+        "set PARLEY_TWILIO_AUTH_TOKEN or PARLEY_SITE_TOKEN (docs/doors.md)",
+    )
 
 
 def _versions(settings: Settings) -> Iterator[Finding]:

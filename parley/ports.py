@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Sequence
 
@@ -36,3 +37,11 @@ def free_ports(host: str, wanted: Sequence[int], *, where: str) -> list[int]:
                 ) from None
             ports.append(probe.getsockname()[1])
         return ports
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at an address, or a connection comes from it."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

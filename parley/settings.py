@@ -33,6 +33,16 @@ class Settings(BaseModel):
     """Key that opens Triton's model control to the registry; empty makes a fresh one per start."""
     control_token: str = Field(default="", repr=False)
     """Bearer token of the REST routes that change something; empty closes them."""
+    site_token: str = Field(default="", repr=False)
+    """Lets a gateway open calls: ``Authorization: Bearer TOKEN``, or ``/twilio/TOKEN``. ``parley call`` sends it."""
+    twilio_auth_token: str = Field(default="", repr=False)
+    """Auth token of the Twilio account, which signs the streams it opens; two, separated by a comma, while it changes.
+
+    With neither this nor ``site_token`` anybody may open a call, and the site listens on loopback only."""
+    public_url: str = ""
+    """``wss://voice.example.com``: what Twilio was told to open, up to the path, where a proxy stands in front."""
+    allowed_origins: str = ""
+    """Web pages that may open calls, separated by commas: ``https://demo.example.com``."""
     database_url: str = Field(default="", repr=False)
     """Catalogue, releases and experiments: ``postgresql+psycopg://…``; empty is SQLite in ``state_dir``."""
     trusted_keys_dir: Path = Path("keys")
@@ -61,6 +71,11 @@ class Settings(BaseModel):
     stage_timeout_s: float = Field(default=2.0, gt=0)
     log_transcripts: bool = False
     """Whether logs may hold what a caller said. Off: logs carry call ids and figures only."""
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether a call has to show a proof, so that the site may be reached from other machines."""
+        return bool(self.site_token or self.twilio_auth_token)
 
 
 def settings(**overrides: Any) -> Settings:

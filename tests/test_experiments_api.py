@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import csv
 import json
 from collections import Counter
@@ -14,8 +15,10 @@ from fastapi.testclient import TestClient
 from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands
-from experiments.api import PROBLEM_JSON, router
+from experiments.api import serve_rest
 from experiments.assignment import STAGES, assign_call
+from experiments.door import MAX_CHANGE_BYTES, RestDoor, TokenGuard
+from experiments.problems import PROBLEM_JSON
 from experiments.pseudonyms import pseudonym, pseudonym_key
 from experiments.store import ExperimentStore
 from parley.errors import ParleyError
@@ -49,8 +52,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def client_of(site: Settings, token: str) -> TestClient:
     app = FastAPI()
-    app.include_router(router(ExperimentStore.at(site), token, site))
-    return TestClient(app)
+    serve_rest(app, ExperimentStore.at(site), site.model_copy(update={"control_token": token}))
+    return TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -176,6 +179,170 @@ def test_malformed_and_oversized_bodies_are_problems(client: TestClient) -> None
     assert_problem(client.post("/v1/experiments", content=b"{", headers=headers), 422, "invalid-request")
     assert_problem(client.post("/v1/experiments", content=b" " * 4_000_001, headers=headers), 413, "too-large")
     assert_problem(post(client, "/v1/experiments/assign", {"ids": ["x"] * 10_001}), 422, "invalid-request")
+
+
+WRONG = [
+    ("", {**START, "coverage": True}),
+    ("", {**START, "coverage": "0.5"}),
+    ("", {**START, "control": 1.0}),
+    ("", {**START, "control": True}),
+    ("", {**START, "treatment": "2"}),
+    ("", {**START, "treatment": 10**30}),
+    ("", {**START, "weights": ["0.5", "0.5"]}),
+    ("", {**START, "weights": [True, False]}),
+    ("", {**START, "who": 1}),
+    ("", {**START, "why": "a\u0000b"}),
+    ("", {**START, "why": "half \ud83d"}),
+    ("", {**START, "salt": "\u0000"}),
+    ("", {**START, "name": "\ud800"}),
+    ("", {**START, "\ud800": 1}),
+    ("/stt-2/ramp", {"coverage": True}),
+    ("/stt-2/ramp", {"coverage": "0.5"}),
+    ("/stt-2/ramp", {"coverage": 0.5, "who": "\u0000"}),
+    ("/stt-2/ramp", {"coverage": 0.5, "\ud800": 1}),
+    ("/stt-2/stop", {"why": "\udfff"}),
+    ("/assign", {"ids": ["a", "\ud800"]}),
+    ("/assign", {"ids": [1]}),
+    ("/assign", {"ids": ["a"], "raw": "yes"}),
+    ("/assign", {"ids": ["a"], "raw": 1}),
+]
+"""Values of another kind than they look, and text that no database or no UTF-8 can keep."""
+
+
+def test_a_value_of_another_kind_and_text_that_is_none_are_refused(client: TestClient) -> None:
+    headers = {**BEARER, "Content-Type": "application/json"}
+
+    for path, body in WRONG:
+        answer = client.post(f"/v1/experiments{path}", content=json.dumps(body), headers=headers)
+        assert_problem(answer, 422, "invalid-request")
+
+    assert client.get("/v1/experiments", headers=BEARER).json()["config_version"] == 0
+
+
+def test_numbers_and_depths_that_no_json_has_are_problems(client: TestClient) -> None:
+    headers = {**BEARER, "Content-Type": "application/json"}
+
+    for literal in ("NaN", "Infinity", "1e999", "9" * 5000, "[" * 30_000 + "]" * 30_000):
+        content = '{"coverage": ' + literal + "}"
+        answer = client.post("/v1/experiments/stt-2/ramp", content=content, headers=headers)
+        assert answer.headers["content-type"] == PROBLEM_JSON
+        assert answer.status_code in (400, 422), literal[:9]
+
+
+def test_the_store_takes_no_text_that_a_database_refuses(site: Settings) -> None:
+    with ExperimentStore.at(site) as store, pytest.raises(ParleyError, match=r"why: the text holds U\+0000"):
+        store.change("Ada", "start", "a\0b", lambda known: known[0])
+
+
+def test_what_the_framework_refuses_is_a_problem_too(client: TestClient) -> None:
+    assert_problem(client.get("/nowhere"), 404, "not-found")
+    assert_problem(client.get("/v1/nowhere", headers=BEARER), 404, "not-found")
+    refused = client.delete("/v1/experiments", headers=BEARER)
+    assert_problem(refused, 405, "method-not-allowed")
+    assert "GET" in refused.headers["allow"]
+    assert_problem(client.get("/v1/experiments?stopped=perhaps", headers=BEARER), 422, "invalid-request")
+
+    @client.app.get("/broken")  # type: ignore[attr-defined]
+    def broken() -> None:
+        raise RuntimeError("a secret of the server's")
+
+    assert "secret" not in assert_problem(client.get("/broken"), 500, "bug")["detail"]
+
+
+# The door: who asks comes before what he sends
+
+
+class Asked:
+    """An application behind the door, and a client whose body comes in pieces that are counted as they are taken."""
+
+    def __init__(self, pieces: list[bytes], *, authorization: str = f"Bearer {TOKEN}", length: str = "") -> None:
+        self.pieces = pieces
+        self.taken = 0
+        self.ends = True
+        self.got: bytes | None = None
+        self.sent: list[dict] = []
+        headers = [
+            (b"authorization", authorization.encode()),
+            *([(b"content-length", length.encode())] if length else []),
+        ]
+        self.scope = {"type": "http", "method": "POST", "path": "/v1/experiments", "headers": headers}
+
+    async def app(self, scope, receive, send) -> None:
+        self.got = (await receive())["body"]
+
+    async def receive(self) -> dict:
+        if self.taken == len(self.pieces):
+            await asyncio.Event().wait()
+        self.taken += 1
+        more = self.taken < len(self.pieces) or not self.ends
+        return {"type": "http.request", "body": self.pieces[self.taken - 1], "more_body": more}
+
+    async def send(self, message: dict) -> None:
+        self.sent.append(message)
+
+    def ask(self) -> int | None:
+        door = RestDoor(self.app, TokenGuard(TOKEN), read_within_s=0.05)
+        asyncio.run(door(self.scope, self.receive, self.send))  # type: ignore[arg-type]
+        return self.sent[0]["status"] if self.sent else None
+
+
+def test_without_a_token_no_byte_of_the_body_is_read() -> None:
+    asked = Asked([b"x" * 100_000] * 2000, authorization="Bearer wrong")
+
+    assert (asked.ask(), asked.taken, asked.got) == (401, 0, None)
+
+
+@pytest.mark.parametrize("length", ["", "0", "17", "-1", "1e3", "²", "9" * 5000])
+def test_a_body_is_counted_while_it_is_read_whatever_length_it_declares(length: str) -> None:
+    asked = Asked([b"x" * 10_000] * 2000, length=length)
+
+    assert asked.ask() == 413
+    assert asked.taken <= MAX_CHANGE_BYTES // 10_000 + 1
+    assert (b"connection", b"close") in asked.sent[0]["headers"]
+
+
+def test_a_body_that_does_not_end_is_given_up() -> None:
+    asked = Asked([b"{"])
+    asked.ends = False
+
+    assert asked.ask() == 408
+
+
+def test_a_whole_body_reaches_the_routes() -> None:
+    asked = Asked([b'{"a"', b": 1}"])
+
+    assert asked.ask() is None
+    assert asked.got == b'{"a": 1}'
+
+
+def test_a_site_that_others_reach_shows_nothing_without_a_token(site: Settings) -> None:
+    open_to_all = client_of(site.model_copy(update={"host": "0.0.0.0"}), "")
+
+    assert_problem(open_to_all.get("/v1/experiments"), 403, "closed")
+
+
+# Two who decide at once
+
+
+def test_a_change_that_was_decided_on_an_old_page_is_refused_with_what_happened_since(client: TestClient) -> None:
+    first = post(client, "/v1/experiments", START)
+    old = client.get("/v1/experiments/stt-2", headers=BEARER).headers["etag"]
+    assert first.headers["etag"] == old == '"1"'
+    mine = {**BEARER, "If-Match": old}
+    theirs = post(client, "/v1/experiments/stt-2/ramp", {"coverage": 0.9, "who": "Bob", "why": "all well"}, mine)
+    assert (theirs.status_code, theirs.headers["etag"]) == (200, '"2"')
+
+    for path, body in (("ramp", {"coverage": 0.5}), ("stop", {})):
+        refused = assert_problem(post(client, f"/v1/experiments/stt-2/{path}", body, mine), 412, "changed-meanwhile")
+        assert "Bob did ramp, coverage 0.1 -> 0.9 (all well)" in refused["detail"]
+
+    for stale in ("", '"1", "9"', 'W/"2"', "2"):
+        headers = {**BEARER, "If-Match": stale}
+        assert post(client, "/v1/experiments/stt-2/ramp", {"coverage": 0.2}, headers).status_code == 412
+    for match in ('"1", "2"', "*"):
+        headers = {**BEARER, "If-Match": match}
+        assert post(client, "/v1/experiments/stt-2/ramp", {"coverage": 0.2}, headers).status_code == 200
+    assert post(client, "/v1/experiments/stt-2/ramp", {"coverage": 0.3}).status_code == 200
 
 
 def test_a_lost_database_is_503(client: TestClient, site: Settings) -> None:

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         raise ParleyError("give files or --recordings", where="parley call", mend="parley call --help")
     site = settings()
     url = args.url or f"ws://{site.host}:{site.port}/twilio"
-    return _call_set(args, url) if args.recordings else _call_once(args, site, url)
+    return _call_set(args, site, url) if args.recordings else _call_once(args, site, url)
 
 
 def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
@@ -51,7 +51,7 @@ def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
     name = "-".join(path.stem for path in args.file)[:60]
     wav, png = folder / f"{name}.wav", folder / f"{name}.png"
     console = Console(highlight=False, soft_wrap=True)
-    options = CallOptions(url, caller=args.caller)
+    options = CallOptions(url, caller=args.caller, token=site.site_token)
     report = asyncio.run(place_call(recordings, options, lambda event: show(console, event), wav=wav, png=png))
     summary = summarise([report])
     waits = summary["voice_to_voice_ms"]
@@ -63,7 +63,7 @@ def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
     return 0 if summary["answered"] else 1
 
 
-def _call_set(args: argparse.Namespace, url: str) -> int:
+def _call_set(args: argparse.Namespace, site: Settings, url: str) -> int:
     from models.dataset import read_recordings as read_rows
     from orchestrator.caller import CallOptions, place_calls
     from orchestrator.calls import read_recordings, summarise
@@ -78,7 +78,12 @@ def _call_set(args: argparse.Namespace, url: str) -> int:
         raise ParleyError("no recording of these speakers", where=str(args.recordings), mend="check --speakers")
     with progress("calls", len(recordings)) as bar:
         reports = asyncio.run(
-            place_calls(recordings, CallOptions(url), parallel=args.parallel, on_call=lambda *_: bar.advance())
+            place_calls(
+                recordings,
+                CallOptions(url, token=site.site_token),
+                parallel=args.parallel,
+                on_call=lambda *_: bar.advance(),
+            )
         )
     summary = summarise(reports)
     for key in ("command_acceptance", "calls", "answered"):

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 
-from orchestrator.app import RunningApp, start_app
+from orchestrator.app import RunningApp, refuse_strangers, start_app
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
@@ -30,6 +30,7 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
     Raises:
         ParleyError: a part does not start, or the release is not ready in time; says which part and how to mend it.
     """
+    refuse_strangers(site)
     with ExitStack() as until_end:
         registry = until_end.enter_context(Registry.at(site))
         release = check_release(registry, bot)

@@ -1,0 +1,135 @@
+"""The door of the REST routes: who asks is looked at before a byte of the body is read, and the bytes are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from experiments.assignment import ExperimentRefused
+from experiments.problems import problem, refusal
+
+PREFIX = "/v1/"
+MAX_IDS_BYTES = 4_000_000
+"""Body of a look-up of ids."""
+MAX_CHANGE_BYTES = 64_000
+"""Any other body."""
+READ_WITHIN_S = 10.0
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class TokenGuard:
+    """Compares bearer tokens in constant time; keeps only the digest of the right one.
+
+    Args:
+        token: the control token, empty for none.
+        open_to_readers: whether, with no token set, anybody may read: only where the site listens on loopback.
+    """
+
+    def __init__(self, token: str, *, open_to_readers: bool = True) -> None:
+        self._digest = _digest(token) if token else None
+        self._open = open_to_readers
+
+    def check(self, method: str, authorization: str) -> None:
+        """Whether a request may go on, by its headers alone.
+
+        Raises:
+            ExperimentRefused: 403, no token is set; 401, no or another one was sent.
+        """
+        if self._digest is None:
+            if method in _SAFE and self._open:
+                return
+            raise ExperimentRefused(
+                "changes over REST are closed: this server has no control token",
+                kind="closed",
+                status=403,
+                mend="set PARLEY_CONTROL_TOKEN and start it again, or use: parley experiment",
+            )
+        scheme, _, given = authorization.partition(" ")
+        # Digests have one length, so the comparison tells nothing about the token's.
+        if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), self._digest):
+            raise ExperimentRefused(
+                "no valid token", kind="unauthorized", status=401, mend="send Authorization: Bearer TOKEN"
+            )
+
+
+class RestDoor:
+    """Middleware before the routes under ``/v1/``."""
+
+    def __init__(self, app: ASGIApp, guard: TokenGuard, read_within_s: float = READ_WITHIN_S) -> None:
+        self._app = app
+        self._guard = guard
+        self._read_within_s = read_within_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or hand on the request with its whole body."""
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._guard.check(scope["method"], _header(scope, b"authorization"))
+        except ExperimentRefused as error:
+            await refusal(error)(scope, receive, send)
+            return
+        most = MAX_IDS_BYTES if scope["path"].rstrip("/").endswith("/assign") else MAX_CHANGE_BYTES
+        # The connection is not used again: what is left of such a body would have to be read for that.
+        closing = {"Connection": "close"}
+        declared = _header(scope, b"content-length") or "0"
+        try:
+            if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > most:
+                raise _TooLong
+            async with asyncio.timeout(self._read_within_s):
+                body = await _read(receive, most)
+        except _TooLong:
+            answer = problem(413, "body too large", f"send at most {most} bytes", kind="too-large", headers=closing)
+        except TimeoutError:
+            limit = f"send it within {self._read_within_s:g} s"
+            answer = problem(408, "the body did not come", limit, kind="too-slow", headers=closing)
+        else:
+            if body is not None:
+                await self._app(scope, _replay(body, receive), send)
+            return
+        await answer(scope, receive, send)
+
+
+class _TooLong(Exception):
+    """More bytes than the limit."""
+
+
+async def _read(receive: Receive, most: int) -> bytes | None:
+    """The body; None when the client goes away. Whatever length was declared, the bytes that come are counted."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise _TooLong
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    first: Iterable[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def again() -> Message:
+        for message in first:
+            return message
+        return await receive()
+
+    return again
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
