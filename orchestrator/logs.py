@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import logging.handlers
 import os
+import stat
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from parley.errors import ParleyError
 
 CALL_ID: ContextVar[str] = ContextVar("parley_call_id", default="")
 """The call that the running task belongs to."""
@@ -47,23 +51,38 @@ class JsonFormatter(logging.Formatter):
 
 
 class _OwnFileHandler(logging.handlers.RotatingFileHandler):
-    """A log that is no link to another file, which somebody may have laid in its place."""
+    """A log that is no link to another file, which somebody may have laid in its place, and no pipe."""
 
     def _open(self) -> Any:
-        def opener(path: str, flags: int) -> int:
-            return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        return open(self.baseFilename, self.mode, encoding="utf-8", opener=_open_regular)
 
-        return open(self.baseFilename, self.mode, encoding="utf-8", opener=opener)
+
+def _open_regular(path: str, flags: int) -> int:
+    # A pipe that nobody reads would keep the process waiting.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENXIO, "not a file", path)
+    return descriptor
 
 
 def log_to(folder: Path | None, level: int = logging.INFO) -> None:
-    """Send the logs of Parley's rooms to ``folder`` (rotated), or to standard error where it is None."""
+    """Send the logs of Parley's rooms to ``folder`` (rotated), or to standard error where it is None.
+
+    Raises:
+        ParleyError: the log cannot be written, or is a link.
+    """
     handler: logging.Handler
     if folder is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        handler = _OwnFileHandler(folder / LOG_FILE, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            handler = _OwnFileHandler(folder / LOG_FILE, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8")
+        except OSError as error:
+            detail = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            mend = "make it a file that this user may write to, in a folder that others may not"
+            raise ParleyError(f"cannot write the log: {detail}", where=str(folder / LOG_FILE), mend=mend) from None
     handler.setFormatter(JsonFormatter())
     handler.set_name("parley-json")
     for room in ROOMS:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from orchestrator.services import Line
 from orchestrator.wires import WireError
 from orchestrator.wires.twilio import Connected, Start, Unknown, parse
+
+_log = logging.getLogger(__name__)
 
 MAX_EARLY_MESSAGES = 20
 """Messages before ``start`` that are borne; ``connected`` is the only one a gateway needs."""
@@ -31,4 +34,7 @@ async def await_start(line: Line, timeout_s: float) -> Start | None:
                     raise WireError(f"{type(event).__name__.lower()} before start", mend="send connected, then start")
     except TimeoutError:
         raise WireError(f"no start within {timeout_s:g} s", mend="send connected, then start") from None
+    except (RuntimeError, OSError, ValueError) as error:
+        _log.warning("the connection broke", extra={"reason": type(error).__name__})
+        return None
     raise WireError(f"no start among {MAX_EARLY_MESSAGES} messages", mend="send connected, then start")

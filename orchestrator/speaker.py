@@ -15,6 +15,8 @@ from orchestrator.wires.twilio import Clear, Mark, Media, Trace, render
 from parley.audio import SAMPLE_RATE
 from parley.g711 import ulaw_encode
 
+MAX_MEDIA_SAMPLES = 40_000
+"""Audio in one message, 5 s: gateways have limits too, such as Asterisk's of 65,500 bytes."""
 HANGUP_SLACK_S = 1.0
 """How much longer than the audio's length to wait for its last mark before hanging up."""
 
@@ -81,16 +83,17 @@ class Speaker:
 
     async def send(self, piece: Piece | Prompt, begin: int | None = None) -> None:
         """Send a piece of audio and a mark. ``begin``: the sample, of all sent, where its text began (None: here)."""
-        if not len(piece.pcm):
-            return
-        self._marks += 1
-        mark = self.last_mark
         origin = self.playout.sent if begin is None else begin
         words = [SpokenWord(word.word, origin + round(word.end_s * SAMPLE_RATE)) for word in piece.words]
-        async with self._sending:
-            await self._line.send(render(Media(self._sid, ulaw_encode(piece.pcm).tobytes())))
-            self.playout.send(len(piece.pcm), words, mark, self._clock())
-            await self._line.send(render(Mark(self._sid, mark)))
+        for at in range(0, len(piece.pcm), MAX_MEDIA_SAMPLES):
+            part = piece.pcm[at : at + MAX_MEDIA_SAMPLES]
+            self._marks += 1
+            mark = self.last_mark
+            async with self._sending:
+                await self._line.send(render(Media(self._sid, ulaw_encode(part).tobytes())))
+                self.playout.send(len(part), words, mark, self._clock())
+                await self._line.send(render(Mark(self._sid, mark)))
+            words = []
 
     async def clear(self) -> int:
         """Take back what the caller has not heard. Returns the samples taken back."""

@@ -437,15 +437,33 @@ def test_half_a_character_anywhere_is_answered_and_logged(fields: dict[str, str]
     assert {row["message"] for row in written} >= {"call started", "call ended"}
 
 
-def test_a_log_line_that_cannot_be_encoded_is_written_all_the_same(tmp_path: Path) -> None:
-    log_to(tmp_path)
-    try:
-        logging.getLogger("orchestrator.test").warning("half \ud800", extra={"reason": "\udcff\n", "n": float("nan")})
-    finally:
-        log_to(None)
+def test_a_connection_that_breaks_before_the_start_is_a_gateway_that_is_gone() -> None:
+    class BrokenLine(FakeLine):
+        async def receive(self) -> str | bytes | None:
+            raise RuntimeError("disconnected")
 
-    (row,) = (tmp_path / "orchestrator.jsonl").read_text("utf-8").splitlines()
-    assert json.loads(row)["message"] == "half \ud800" and json.loads(row)["reason"] == "\udcff\n"
+    async def serve() -> str:
+        return await answer_call(BrokenLine(), fake_services()[0])
+
+    assert asyncio.run(serve()) == "never_started"
+
+
+def test_long_audio_goes_in_messages_that_gateways_take() -> None:
+    services, models = fake_services()
+    models.words_s = 13.0
+
+    async def caller(gateway: FakeGateway) -> None:
+        while not gateway.traces("turn"):
+            await gateway.line.changed()
+        gateway.hang_up()
+
+    gateway, _ = run(services, caller)
+
+    words = len(gateway.traces("reply")[0]["text"].split())
+    assert len(gateway.media()) == words * 13 * SAMPLE_RATE
+    assert max(len(event.payload) for event in gateway.line.sent if isinstance(event, Media)) <= 48_000
+    wire = [type(event) for event in gateway.line.sent if isinstance(event, Media | Mark)]
+    assert wire == [Media, Mark] * (len(wire) // 2)
 
 
 def test_a_caller_who_cannot_be_assigned_is_served_as_one_whose_number_is_withheld() -> None:
