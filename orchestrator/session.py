@@ -20,6 +20,7 @@ from contextlib import suppress
 import numpy as np
 
 from orchestrator.dialogue import State
+from orchestrator.echo import EchoGuard
 from orchestrator.exchange import Answering
 from orchestrator.farewell import CLOSE_WITHIN_S, hang_up, say_last
 from orchestrator.hearing import Ear, Heard, HoldOver
@@ -138,7 +139,8 @@ class CallSession:
         self._taker = TurnTaker(services.params.turn)
         trace = start.parameters.get(TRACE_PARAMETER) == "1"
         self._greets = not (trace and start.parameters.get(SKIP_GREETING_PARAMETER) == "1")
-        self._speaker = Speaker(line, start.stream_sid, self._clock, self._elapsed, trace=trace)
+        self._echo = EchoGuard()
+        self._speaker = Speaker(line, start.stream_sid, self._clock, self._elapsed, sent=self._echo.sent, trace=trace)
         self._assignment = assignment
         self._script = assignment.script
         stages = Stages(
@@ -278,8 +280,8 @@ class CallSession:
             await self._hear_frames(audio[at : min(whole, at + SLICE_SAMPLES)])
 
     async def _hear_frames(self, mulaw: bytes) -> None:
-        pcm = ulaw_decode(np.frombuffer(mulaw, dtype=np.uint8))
-        events = self._taker.push(pcm, bot_speaking=self._speaker.talking)
+        pcm = self._echo.clean(ulaw_decode(np.frombuffer(mulaw, dtype=np.uint8)))
+        events = self._taker.push(pcm, bot_speaking=self._speaker.talking, own_voice=self._echo.revealed)
         self._ear.note(pcm, self._taker.samples)
         for event in events:
             if isinstance(event, BargeIn):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
+from orchestrator.echo import SentAudio
 from orchestrator.playout import Playout, SpokenWord
 from orchestrator.prompts import Prompt
 from orchestrator.services import Line
@@ -13,7 +14,7 @@ from orchestrator.stages import Piece, Stages
 from orchestrator.wall_clock import Clock, Elapsed, MonotonicClock
 from orchestrator.wires.twilio import Clear, Mark, Media, Trace, render
 from parley.audio import SAMPLE_RATE
-from parley.g711 import ulaw_encode
+from parley.g711 import ulaw_decode, ulaw_encode
 
 MAX_MEDIA_SAMPLES = 40_000
 """Audio in one message, 5 s: gateways have limits too, such as Asterisk's of 65,500 bytes."""
@@ -29,6 +30,7 @@ class Speaker:
         stream_sid: the gateway's name of the stream.
         clock: the wall clock; playing takes time whatever comes in.
         elapsed: the call's time by it (None: from now).
+        sent: where what is sent is kept, to know it again when it comes back.
         trace: whether this caller asked for trace events.
     """
 
@@ -39,6 +41,7 @@ class Speaker:
         clock: Clock | None = None,
         elapsed: Elapsed | None = None,
         *,
+        sent: SentAudio | None = None,
         trace: bool = False,
     ) -> None:
         self.playout = Playout()
@@ -46,6 +49,7 @@ class Speaker:
         self._sid = stream_sid
         self._wall = clock or MonotonicClock()
         self._clock = (elapsed or Elapsed(self._wall)).samples
+        self._sent = sent or SentAudio()
         self._trace = trace
         self._marks = 0
         self._changed = asyncio.Event()
@@ -86,11 +90,12 @@ class Speaker:
         origin = self.playout.sent if begin is None else begin
         words = [SpokenWord(word.word, origin + round(word.end_s * SAMPLE_RATE)) for word in piece.words]
         for at in range(0, len(piece.pcm), MAX_MEDIA_SAMPLES):
-            part = piece.pcm[at : at + MAX_MEDIA_SAMPLES]
+            part = ulaw_encode(piece.pcm[at : at + MAX_MEDIA_SAMPLES])
             self._marks += 1
             mark = self.last_mark
             async with self._sending:
-                await self._line.send(render(Media(self._sid, ulaw_encode(part).tobytes())))
+                await self._line.send(render(Media(self._sid, part.tobytes())))
+                self._sent.play(ulaw_decode(part))
                 self.playout.send(len(part), words, mark, self._clock())
                 await self._line.send(render(Mark(self._sid, mark)))
             words = []
@@ -98,6 +103,7 @@ class Speaker:
     async def clear(self) -> int:
         """Take back what the caller has not heard. Returns the samples taken back."""
         dropped = self.playout.clear(self._clock())
+        self._sent.clear()
         await self._line.send(render(Clear(self._sid)))
         return dropped
 

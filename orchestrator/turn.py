@@ -94,20 +94,21 @@ class TurnTaker:
         self._voiced = 0
         self._over_bot = False
 
-    def push(self, pcm: Pcm, *, bot_speaking: bool) -> list[TurnEvent]:
+    def push(self, pcm: Pcm, *, bot_speaking: bool, own_voice: bool = False) -> list[TurnEvent]:
         """Take int16 samples ``[n]`` of any length; whole frames are looked at, the rest waits for more.
 
         Args:
             pcm: what came from the caller.
             bot_speaking: whether the caller hears the bot now.
+            own_voice: whether what came just before turned out to be the bot's own voice, not the caller's.
         """
+        events = self._disown() if own_voice else []
         audio = np.concatenate([self._rest, pcm]) if len(self._rest) else pcm
         whole = len(audio) // FRAME_SAMPLES * FRAME_SAMPLES
         self._rest = audio[whole:]
         if not whole:
-            return []
+            return events
         frames = audio[:whole]
-        events: list[TurnEvent] = []
         for index, active in enumerate(self._vad.push(frames)):
             frame = frames[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
             self.samples += FRAME_SAMPLES
@@ -121,6 +122,13 @@ class TurnTaker:
     def cut(self) -> list[TurnEvent]:
         """No more samples come for now: an utterance in hand is over. One that goes on when they do is a new one."""
         return [self._end(forced=False)] if self.speaking else []
+
+    def _disown(self) -> list[TurnEvent]:
+        """An utterance that has interrupted nobody, or hardly began, was none: nothing is heard in it."""
+        if not self.speaking or not (self._over_bot or self._voiced < ms_to_samples(self.params.barge_in_ms)):
+            return []
+        self._over_bot = True
+        return [self._end(forced=False)]
 
     def _between(self, frame: Pcm, active: bool, bot_speaking: bool) -> list[TurnEvent]:
         self._preroll.append(frame)

@@ -21,11 +21,11 @@ from experiments.assignment import StageAssignment
 from experiments.exposures import Exposure
 from orchestrator.services import CallAssignment, CallParams, Script, Services
 from orchestrator.turn import TurnParams
-from orchestrator.wires.twilio import Connected, Event, Mark, Media, Start, Stop, parse, render
+from orchestrator.wires.twilio import Clear, Connected, Event, Mark, Media, Start, Stop, parse, render
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.replies import realise
-from parley.g711 import ulaw_encode
+from parley.g711 import ulaw_decode, ulaw_encode
 from parley.serving.engine import EngineUnavailable
 
 SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
@@ -44,6 +44,24 @@ def tone(hertz: int, seconds: float, amplitude: float = 8000) -> Pcm:
     """A word of the fakes' language, int16 ``[n]``."""
     time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (amplitude * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
+
+
+def babble(seconds: float, seed: int = 0, pitch: float = 120, amplitude: float = 6000) -> Pcm:
+    """Speech without words, int16 ``[n]``: syllables with a gliding pitch, changing formants and a hiss between."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    while sum(map(len, parts)) < seconds * SAMPLE_RATE:
+        samples = round(rng.uniform(0.12, 0.28) * SAMPLE_RATE)
+        hertz = np.linspace(*(pitch * rng.uniform(0.8, 1.3, 2)), samples)
+        phase, wave = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE, np.zeros(samples)
+        formants = rng.uniform([300, 900, 2200], [900, 2200, 3200])
+        for k in range(1, 25):
+            loudness = sum(1 / (1 + ((k * pitch - formant) / 150) ** 2) for formant in formants)
+            wave += loudness * np.sin(k * phase + rng.uniform(0, 6)) * (k * hertz < 3600)
+        hiss = rng.standard_normal(round(rng.uniform(0.02, 0.08) * SAMPLE_RATE)) * 0.2
+        parts += [wave * np.sin(np.linspace(0, np.pi, samples)) ** 0.5, hiss]
+    wave = np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
+    return np.clip(wave / wave.std() * amplitude / 2, -32000, 32000).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,9 @@ class FakeModels:
 
     hanging: set[str] = field(default_factory=set)
     """Stages that never answer: only the STT can."""
+
+    voice: Pcm | None = None
+    """What the bot sounds like, over and over; None is a tone."""
 
     def check(self, stage: str) -> None:
         if stage in self.broken:
@@ -163,7 +184,10 @@ class FakeTts:
         for index, word in enumerate(words):
             self.models.check("tts")
             end = EndedWord(word, index * per_word, (index + 1) * per_word)
-            yield Sound(tone(1200, per_word), [end], index == len(words) - 1)
+            sound = tone(1200, per_word)
+            if (voice := self.models.voice) is not None:
+                sound = np.resize(np.roll(voice, -index * len(sound)), len(sound))
+            yield Sound(sound, [end], index == len(words) - 1)
 
 
 class FakeClock:
@@ -297,7 +321,7 @@ class FakeGateway:
     async def frames(self, pcm: Pcm) -> None:
         for at in range(0, len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
             self.line.clock.advance(0.02)
-            self.send(pcm[at : at + FRAME_SAMPLES])
+            self.send(self.line_of(pcm[at : at + FRAME_SAMPLES]))
             await self.others()
 
     def send(self, frame: Pcm) -> None:
@@ -354,5 +378,41 @@ class FakeGateway:
     def hang_up(self) -> None:
         self.put(Stop("MZ1", "CA1"))
 
+    def line_of(self, pcm: Pcm) -> Pcm:
+        """What the telephone line makes of the caller's samples."""
+        return pcm
+
     def dumps(self) -> str:
         return json.dumps([type(event).__name__ for event in self.line.sent])
+
+
+class EchoingGateway(FakeGateway):
+    """Plays what it is sent, one piece after the other, and sends that back with the caller's voice.
+
+    Args:
+        echo_db: level of what comes back, relative to what was sent.
+        delay_ms: how late.
+        path: impulse response of the line and the room.
+    """
+
+    def __init__(self, line: FakeLine, *, echo_db: float, delay_ms: int, path: Any = (1.0,), **gateway: Any) -> None:
+        super().__init__(line, **gateway)
+        self.delay_ms = delay_ms
+        self._path = np.asarray(path) * 10 ** (echo_db / 20)
+        self._played = np.zeros(0)
+        self._taken = 0
+
+    def line_of(self, pcm: Pcm) -> Pcm:
+        now = self._chunk * FRAME_SAMPLES
+        for event in self.line.sent[self._taken :]:
+            if isinstance(event, Clear):
+                self._played = self._played[:now]
+            elif isinstance(event, Media):
+                gap = np.zeros(max(0, now - len(self._played)))
+                self._played = np.concatenate([self._played, gap, ulaw_decode(np.frombuffer(event.payload, np.uint8))])
+        self._taken = len(self.line.sent)
+        first = now - round(self.delay_ms * SAMPLE_RATE / 1000) - len(self._path) + 1
+        heard = np.zeros(FRAME_SAMPLES + len(self._path) - 1)
+        known = self._played[max(0, first) : max(0, first + len(heard))]
+        heard[max(0, -first) : max(0, -first) + len(known)] = known
+        return np.clip(np.round(pcm + np.convolve(heard, self._path, "valid")), -32768, 32767).astype(np.int16)
