@@ -176,7 +176,7 @@ def _scratch_registry(database_url: str) -> Iterator[Registry]:
             bots_dir=root / "bots", repo_dir=root / "repo", state_dir=root / "var", database_url=database_url
         )
         site.bots_dir.mkdir()
-        with Registry.at(site) as registry:
+        with Registry.at(site, new=True) as registry:
             yield registry
 
 

@@ -96,6 +96,7 @@ def _measure(folder: Path, rounds: int, megabytes: int) -> dict[str, Any]:
     )
     publishing: list[float] = []
     copying: list[float] = []
+    site.repo_dir.mkdir(parents=True)
     with Registry.at(site) as registry:
         first = _timed(lambda: publish(bundle, registry))
         for turn in range(rounds):

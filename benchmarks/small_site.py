@@ -138,7 +138,7 @@ def scratch_site(bot: str, bots_dir: Path, source: Path | None = None) -> Iterat
             state_dir=folder / "var",
             trusted_keys_dir=folder / "keys",
         )
-        with Registry.at(site) as registry:
+        with Registry.at(site, new=True) as registry:
             publisher = Publisher(registry, bot, source)
             stages = {family: publisher.publish(publisher.prepare(family)) for family in FAMILIES}
             first = create_release(registry, bot, stages, who="benchmark", why="the first")

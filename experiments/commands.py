@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from experiments import assignment
 from experiments.assignment import ALGORITHMS, STAGES, Experiment, arm_of, find
 from experiments.pseudonyms import pseudonym_key, unit_of_id
-from experiments.store import ExperimentStore
+from experiments.store import ExperimentStore, snapshot_of
 from experiments.versions import check_start, model_of, two_arms
 from parley.errors import ParleyError
 from parley.files import readable_json
@@ -28,6 +28,8 @@ from parley.progress import progress
 from parley.settings import Settings, settings
 from parley.table import aligned
 from parley.text_files import read_lines
+from parley.typed import version_number
+from registry import belonging
 from registry.home import Registry
 from registry.home import who as user
 
@@ -56,6 +58,7 @@ def start(
     """
     site = site or settings()
     with Registry.at(site), ExperimentStore.at(site) as store:  # the registry takes in what was not yet
+        pseudonym_key(site)  # made now, so that `assign` says what calls will get
         with store.read() as c:
             model = model_of(c, stage, bot, (control, treatment))
             arms = two_arms(c, model, control, treatment, weights)
@@ -72,7 +75,7 @@ def ramp(name: str, coverage: float, who: str = "", why: str = "", *, site: Sett
     Raises:
         ParleyError: there is no such live experiment, the coverage is no share, or the database does not answer.
     """
-    with ExperimentStore.at(site or settings()) as store:
+    with _store(site or settings()) as store:
         return store.change(who or user(), "ramp", why, lambda known: assignment.ramp(find(name, known), coverage))
 
 
@@ -82,18 +85,25 @@ def stop(name: str, who: str = "", why: str = "", *, site: Settings | None = Non
     Raises:
         ParleyError: there is no such live experiment, or the database does not answer.
     """
-    with ExperimentStore.at(site or settings()) as store:
+    with _store(site or settings()) as store:
         return store.change(who or user(), "stop", why, lambda known: assignment.stop(find(name, known)))
 
 
 def list_experiments(site: Settings | None = None) -> tuple[Experiment, ...]:
-    """All experiments in their newest epoch.
+    """All experiments in their newest epoch. Nothing is changed.
 
     Raises:
         ParleyError: the database does not answer.
     """
-    with ExperimentStore.at(site or settings()) as store:
-        return store.snapshot().experiments
+    with Registry.look(site or settings(), as_it_is=True) as registry, registry.catalogue.read() as c:
+        return snapshot_of(c).experiments
+
+
+def _store(site: Settings) -> ExperimentStore:
+    """The store of a site that is there: a wrong folder gets no database."""
+    belonging.repository(site)
+    belonging.check(site)
+    return ExperimentStore.at(site)
 
 
 def assign(
@@ -121,11 +131,10 @@ def assign(
         ParleyError: a file cannot be read or written, holds no id, or no experiment is live.
     """
     site = site or settings()
-    with ExperimentStore.at(site) as store:
-        live = [e for e in store.snapshot().live if bot in (None, e.bot)]
+    live = [e for e in list_experiments(site) if e.state == "live" and bot in (None, e.bot)]
     if not live:
         raise ParleyError("no experiment is live", mend="start one: parley experiment start --help")
-    key = b"" if raw else pseudonym_key(site)
+    key = b"" if raw else pseudonym_key(site, make=False)
     counts: dict[str, Counter[str]] = {e.name: Counter() for e in live}
     ids = _read_ids(ids_file)
     with ExitStack() as stack:
@@ -237,8 +246,12 @@ def _verbs(verbs: argparse._SubParsersAction[Any]) -> Iterator[argparse.Argument
     parser = verb("start", "start an experiment of two published versions of one stage", _run_start)
     parser.add_argument("name", help="a new name: lower-case letters, digits and . _ -")
     parser.add_argument("--stage", required=True, choices=STAGES)
-    parser.add_argument("--control", required=True, type=int, metavar="N", help="version of the arm 'control'")
-    parser.add_argument("--treatment", required=True, type=int, metavar="N", help="version of the arm 'treatment'")
+    parser.add_argument(
+        "--control", required=True, type=version_number, metavar="N", help="version of the arm 'control'"
+    )
+    parser.add_argument(
+        "--treatment", required=True, type=version_number, metavar="N", help="version of the arm 'treatment'"
+    )
     parser.add_argument("--weights", type=_weights, default=(0.5, 0.5), metavar="C,T", help="shares of the arms; sum 1")
     parser.add_argument(
         "--coverage", type=float, default=1.0, metavar="SHARE", help="share of callers that are in, 0 to 1"

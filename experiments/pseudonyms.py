@@ -73,21 +73,25 @@ def unit_of_id(text: str, key: str | bytes, region: str = "") -> str | None:
     return None if known is None else pseudonym(known, key)
 
 
-def pseudonym_key(settings: Settings) -> bytes:
+def pseudonym_key(settings: Settings, *, make: bool = True) -> bytes:
     """The key of this installation: ``PARLEY_PSEUDONYM_KEY``, else the one kept in the state directory.
 
     The file is made once with 32 random bytes (hex) and mode 0600; replicas that start together agree on one.
 
+    Args:
+        settings: of the installation.
+        make: the file, where there is none; who only looks changes nothing.
+
     Raises:
-        ParleyError: the file cannot be made or holds no key.
+        ParleyError: the file cannot be made, is not there or holds no key.
     """
     if settings.pseudonym_key:
         return settings.pseudonym_key.encode()
     path = settings.state_dir / KEY_FILE
     try:
-        if not path.exists():
+        if make and not path.exists():
             _make_key(path)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if make and stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
             _log.warning("the pseudonym key could be read by others: its mode is 0600 again")
         key = path.read_text(encoding="ascii").strip()

@@ -103,7 +103,7 @@ class AuditRow:
 class ExperimentStore:
     """The experiments of a site in one database, which any number of processes share."""
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str | sa.URL, *, busy_timeout_s: float = 5.0) -> None:
         """Open ``url`` (``sqlite:///var/parley.db``, ``postgresql://…``) and bring its tables up to date.
 
         Raises:

@@ -29,7 +29,7 @@ from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.ports import free_ports, is_loopback
 from parley.settings import Settings
-from registry.releasing.releases import release_of
+from registry.releasing.releases import release_to_serve
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     """
     refuse_strangers(settings)
     bot = load_bot(bot_name, settings)
-    release_of(settings, bot.name)
+    release_to_serve(settings, bot.name)
     (port,) = free_ports(settings.host, [settings.port], where="PARLEY_PORT")
     # A replica runs in a folder of Ray's.
     folders = {name: getattr(settings, name).absolute() for name in _FOLDERS}

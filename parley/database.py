@@ -10,22 +10,34 @@ transactions come one after the other, each waiting at most ``busy_timeout_s`` f
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import NullPool
 
 from parley.errors import ParleyError
+from parley.sqlite_look import open_to_look
 
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _WAL_ATTEMPTS = 20
@@ -38,11 +50,17 @@ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'integri
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _one_upgrade = threading.Lock()  # alembic keeps what it works on in globals
 APPEND_ONLY = "append_only"
+_FIRST_TABLE = "experiments"  # of the first migration
+_NAMED_AT_MOST = 6
 _UNANSWERED = ("42P01", "42501", "3F000")  # PostgreSQL: no such table, not allowed, no such schema
 
 
 class DatabaseUnavailable(ParleyError):
     """The database is locked, absent, full or not prepared just now; the same call may succeed later."""
+
+
+class DatabaseMissing(DatabaseUnavailable):
+    """There is no database yet."""
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -72,7 +90,7 @@ def storable(text: str, where: str = "") -> str:
     return text
 
 
-def connect(url: str, busy_timeout_s: float) -> tuple[sa.Engine, str]:
+def connect(url: str | sa.URL, busy_timeout_s: float) -> tuple[sa.Engine, str]:
     """An engine, and how to name its place to a person (without a password).
 
     Args:
@@ -82,15 +100,53 @@ def connect(url: str, busy_timeout_s: float) -> tuple[sa.Engine, str]:
     Raises:
         ParleyError: the address is none, its driver is missing, or a SQLite file cannot be made.
     """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "postgresql":
+        return _postgresql_engine(parsed, busy_timeout_s), parsed.render_as_string(hide_password=True)
+    path = Path(str(parsed.database))
+    _make_wal(path, busy_timeout_s)
+    return _sqlite_engine(path, _open_existing(path, busy_timeout_s)), str(path)
+
+
+def connect_to_look(url: str | sa.URL) -> tuple[sa.Engine, str]:
+    """`connect` for who only reads: makes no file, changes none, and works where none may be written.
+
+    Raises:
+        DatabaseMissing: there is no database yet.
+        ParleyError: the address is none, or its driver is missing.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "postgresql":
+        engine = _postgresql_engine(parsed, 0.0).execution_options(postgresql_readonly=True)
+        return engine, parsed.render_as_string(hide_password=True)
+    path = Path(str(parsed.database))
+    if not path.exists():
+        raise DatabaseMissing("there is no database yet", where=str(path), mend="a command that writes makes it")
+    return _sqlite_engine(path, lambda: open_to_look(path)), str(path)
+
+
+def in_memory() -> sa.Engine:
+    """A database of this process alone, its tables made, empty; gone with the engine."""
+    uri = f"file:parley-{uuid.uuid4().hex}?mode=memory&cache=shared"  # so that two may read at once
+    keeper = sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+    def opened(kept: sqlite3.Connection = keeper) -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+    engine = _sqlite_engine(Path(":memory:"), opened)
+    migrate(engine)
+    return engine
+
+
+def _parse(url: str | sa.URL) -> sa.URL:
     mend = "use sqlite:///FILE or postgresql://USER@HOST/NAME"
     try:
         parsed = sa.engine.make_url(url)
         if parsed.drivername in _POSTGRESQL:
             parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() == "postgresql":
-            return _postgresql_engine(parsed, busy_timeout_s), parsed.render_as_string(hide_password=True)
-        if parsed.get_backend_name() != "sqlite":
+        if parsed.get_backend_name() not in ("postgresql", "sqlite"):
             raise ParleyError("no database Parley knows", where=parsed.drivername, mend=mend)
+        parsed.get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         missing = isinstance(error, ModuleNotFoundError)
         raise ParleyError(
@@ -98,10 +154,9 @@ def connect(url: str, busy_timeout_s: float) -> tuple[sa.Engine, str]:
             where="database",
             mend="install it" if missing else mend,
         ) from None
-    if not parsed.database or parsed.database == ":memory:":
-        raise ParleyError("a database in memory has no other readers", where=url, mend="use sqlite:///FILE")
-    path = Path(parsed.database)
-    return _sqlite_engine(path, busy_timeout_s), str(path)
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ParleyError("a database in memory has no other readers", where=str(url), mend="use sqlite:///FILE")
+    return parsed
 
 
 def _postgresql_engine(url: sa.URL, busy_timeout_s: float) -> sa.Engine:
@@ -120,20 +175,26 @@ def _postgresql_engine(url: sa.URL, busy_timeout_s: float) -> sa.Engine:
     return engine
 
 
-def _sqlite_engine(path: Path, busy_timeout_s: float) -> sa.Engine:
-    """SQLite in WAL mode: readers never wait, and writers wait for each other for ``busy_timeout_s``."""
-    _make_wal(path, busy_timeout_s)
-
-    def open_existing() -> sqlite3.Connection:
+def _open_existing(path: Path, busy_timeout_s: float) -> Callable[[], sqlite3.Connection]:
+    def opened() -> sqlite3.Connection:
         # mode=rw: a removed file must be an error, not a new empty database without experiments.
-        uri = f"file:{quote(str(path))}?mode=rw"
-        opened = sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, check_same_thread=False)
-        opened.isolation_level = None  # the driver must not begin transactions: _begin below does
-        return opened
+        uri = f"file:{quote(os.fsencode(path))}?mode=rw"
+        return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, check_same_thread=False)
+
+    return opened
+
+
+def _sqlite_engine(path: Path, opened: Callable[[], sqlite3.Connection]) -> sa.Engine:
+    """SQLite in WAL mode: readers never wait, and writers wait for each other for the busy timeout."""
+
+    def creator() -> sqlite3.Connection:
+        connection = opened()
+        connection.isolation_level = None  # the driver must not begin transactions: _begin below does
+        return connection
 
     # NullPool: a kept connection would go on reading a file that was replaced; opening one takes a fraction of a
     # millisecond.
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), creator=open_existing, poolclass=NullPool)
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), creator=creator, poolclass=NullPool)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -198,14 +259,14 @@ def migrate(engine: sa.Engine) -> None:
     """Bring the tables up to date; two small reads when they are. Several processes may do so at once.
 
     Raises:
-        ParleyError: the database was made by a newer Parley.
+        ParleyError: the database was made by a newer Parley, or is another program's.
         sqlalchemy.exc.DBAPIError: it does not answer; see :func:`answering`.
     """
     with engine.connect() as connection:
-        if _is_current(connection):
+        if tables_of(connection) == "current":
             return
     with writing(engine).begin() as connection:
-        if not _is_current(connection):  # another process may have been first
+        if tables_of(connection) != "current":  # another process may have been first
             _upgrade(connection)
 
 
@@ -214,17 +275,36 @@ def newest_migration() -> str:
     return max(path.stem.split("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def _is_current(connection: sa.Connection) -> bool:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return False
-    found, newest = connection.scalar(sa.text("SELECT version_num FROM alembic_version")), newest_migration()
-    if found is not None and found > newest:
+def tables_of(connection: sa.Connection) -> Literal["none", "old", "current"]:
+    """Whether Parley's tables are there, and as this Parley knows them.
+
+    Raises:
+        ParleyError: a newer Parley made them, or the database is another program's.
+    """
+    known = sa.inspect(connection)
+    if not known.has_table("alembic_version"):
+        return "none"
+    marks, newest = list(connection.scalars(sa.text("SELECT version_num FROM alembic_version"))), newest_migration()
+    if not marks and not known.get_table_names():
+        return "none"
+    where = connection.engine.url.render_as_string(hide_password=True)
+    # Every tool that uses alembic writes its mark into a table of this name.
+    if len(marks) != 1 or not re.fullmatch(r"[0-9]{4}", str(marks[0])) or not known.has_table(_FIRST_TABLE):
+        others = sorted(set(known.get_table_names()) - {"alembic_version"})
+        shown = ", ".join(others[:_NAMED_AT_MOST]) + (" …" if len(others) > _NAMED_AT_MOST else "")
         raise ParleyError(
-            f"the database was made by a newer Parley (migration {found}; this one knows {newest})",
-            where=connection.engine.url.render_as_string(hide_password=True),
+            f"this database is another program's: its alembic_version says {', '.join(map(str, marks)) or 'nothing'}, "
+            f"its tables are {shown or 'none'}",
+            where=where,
+            mend="give Parley a database, or a schema, of its own: PARLEY_DATABASE_URL",
+        )
+    if marks[0] > newest:
+        raise ParleyError(
+            f"the database was made by a newer Parley (migration {marks[0]}; this one knows {newest})",
+            where=where,
             mend="install that Parley here, or restore a backup",
         )
-    return bool(found == newest)
+    return "current" if marks[0] == newest else "old"
 
 
 def _upgrade(connection: sa.Connection) -> None:
@@ -234,8 +314,17 @@ def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    with _one_upgrade:
-        command.upgrade(config, "head")
+    try:
+        with _one_upgrade:
+            command.upgrade(config, "head")
+    except (OperationalError, ProgrammingError) as error:
+        if "already exists" not in str(error.orig):
+            raise
+        raise ParleyError(
+            f"this database holds another program's tables: {' '.join(str(error.orig).split())}",
+            where=connection.engine.url.render_as_string(hide_password=True),
+            mend="give Parley a database, or a schema, of its own: PARLEY_DATABASE_URL",
+        ) from None
 
 
 def forbid_changes(table: sa.Table) -> None:

@@ -20,6 +20,7 @@ from parley.bundle import verify_files
 from parley.errors import ParleyError
 from parley.ports import is_loopback
 from parley.settings import Settings
+from parley.typed import is_number
 
 Status = Literal["ok", "warning", "missing"]
 
@@ -176,7 +177,7 @@ def _callers(settings: Settings) -> Iterator[Finding]:
 
 def _versions(settings: Settings) -> Iterator[Finding]:
     directories = sorted(
-        path.parent for path in settings.repo_dir.glob("*/*/manifest.json") if path.parent.name.isdigit()
+        path.parent for path in settings.repo_dir.glob("*/*/manifest.json") if is_number(path.parent.name)
     )
     if not directories:
         yield Finding(

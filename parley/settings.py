@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from parley.errors import ParleyError
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 PREFIX = "PARLEY_"
 DATABASE = "parley.db"
+_FOR_TESTS = f"{PREFIX}TEST_"
+_AS_GOOD_AS = 0.8
+"""From this likeness on (`difflib`), an unknown name is a known one mistyped."""
+_told: set[str] = set()
 
 
 class Settings(BaseModel):
@@ -72,6 +81,15 @@ class Settings(BaseModel):
     log_transcripts: bool = False
     """Whether logs may hold what a caller said. Off: logs carry call ids and figures only."""
 
+    @field_validator("bots_dir", "repo_dir", "state_dir", "trusted_keys_dir", "signing_key")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        """``~`` is the home, also where no shell has replaced it: in a unit file or in quotes."""
+        try:
+            return path.expanduser() if path is not None else None
+        except RuntimeError:
+            raise ValueError("there is no such home folder") from None
+
     @property
     def knows_callers(self) -> bool:
         """Whether a call has to show a proof, so that the site may be reached from other machines."""
@@ -82,8 +100,9 @@ def settings(**overrides: Any) -> Settings:
     """Read the environment afresh; keyword arguments win over it.
 
     Raises:
-        ParleyError: a variable holds a value of the wrong kind.
+        ParleyError: a variable holds a value of the wrong kind, or its name is a setting's mistyped.
     """
+    _check_names()
     found: dict[str, Any] = {}
     for name in Settings.model_fields:
         value = os.environ.get(PREFIX + name.upper())
@@ -100,6 +119,25 @@ def settings(**overrides: Any) -> Settings:
         ) from None
 
 
-def database_url(site: Settings) -> str:
+def _check_names() -> None:
+    """A mistyped variable is refused, because the site would run without it; a stranger is mentioned once."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if not name.startswith(PREFIX) or name.startswith(_FOR_TESTS) or name in known or not os.environ[name]:
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=_AS_GOOD_AS)
+        if near:
+            raise ParleyError("there is no such setting", where=name, mend=f"did you mean {near[0]}? Else unset it")
+        if name not in _told:
+            _told.add(name)
+            print(f"note: {name} is no setting of Parley and does nothing", file=sys.stderr)
+
+
+def database_url(site: Settings) -> str | sa.URL:
     """The address of the site's database."""
-    return site.database_url or f"sqlite:///{Path(site.state_dir) / DATABASE}"
+    if site.database_url:
+        return site.database_url
+    from sqlalchemy import URL  # not for who needs only settings
+
+    # Not a text: a folder's name may hold what means something in an address.
+    return URL.create("sqlite", database=str(Path(site.state_dir) / DATABASE))

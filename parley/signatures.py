@@ -20,6 +20,7 @@ import base64
 import binascii
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +37,13 @@ _SERIALISATION = {"method": "files", "hash_type": "sha256", "allow_symlinks": Fa
 _LARGEST_SIGNATURE = 4 << 20
 _LARGEST_MANIFEST = 16 << 20
 _HEX = re.compile(r"[0-9a-f]{64}")
+_log = logging.getLogger(__name__)
+_passed_over: set[Path] = set()
 _FORGED = "do not serve it; publish or import the version again from a bundle you trust"
+
+
+class Altered(ParleyError):
+    """Proof, made with the right key, that content is not what was signed. Nothing less may condemn a version."""
 
 
 def verify_version(
@@ -61,8 +68,9 @@ def verify_version(
         The manifest.
 
     Raises:
-        ParleyError: names the file that is missing, altered, added, a link, or not signed, or says what is wrong with
-            the signature.
+        Altered: a file, or what the signature signs, was changed.
+        ParleyError: names the file that is missing, added, a link, or not signed, or says what is wrong with the
+            signature; it may be that this site cannot tell.
         OSError: a file cannot be read; this says nothing about the version.
     """
     directory = directory.resolve()
@@ -170,7 +178,11 @@ def _key(hint: str, trusted: Iterable[Path], signature: Path) -> Any:
 
     known = []
     for path in trusted:
-        key = load_public_key(path)
+        try:
+            key = load_public_key(path)
+        except (ParleyError, OSError) as error:
+            pass_over(path, error)
+            continue
         pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         if key_id(pem) == hint:
             return key
@@ -180,6 +192,13 @@ def _key(hint: str, trusted: Iterable[Path], signature: Path) -> Any:
         signature,
         "if you trust its publisher, put their public key into the folder of trusted keys",
     )
+
+
+def pass_over(path: Path, error: Exception) -> None:
+    """Say, once, that something among the trusted keys is no key: one bad entry spoils none of the others."""
+    if path not in _passed_over:
+        _passed_over.add(path)
+        _log.warning("%s is passed over: %s", path, error.what if isinstance(error, ParleyError) else error)
 
 
 def load_public_key(path: Path) -> Any:
@@ -193,9 +212,12 @@ def load_public_key(path: Path) -> Any:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        pem = path.read_bytes()
+        key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
         key = None
+        if b"PRIVATE KEY-----" in pem:
+            _refuse("a private key", path, "take it away from here: these are the keys that others may see")
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
         _refuse("not a public key on P-256, P-384 or P-521 in PEM", path, "remove it from the trusted keys, or mend it")
     return key
@@ -219,7 +241,9 @@ def _check_signature(payload: bytes, signature: dict[str, Any], key: Any, path: 
     try:
         key.verify(_base64(signature.get("sig"), path), signed, ec.ECDSA(getattr(hashes, HASHES[key.curve.name])()))
     except InvalidSignature:
-        _refuse("the signature is not its key's: what it signs was changed", path, _FORGED)
+        raise Altered(
+            "the signature is not its key's: what it signs was changed", where=str(path), mend=_FORGED
+        ) from None
 
 
 def _resources(statement: dict[str, Any], path: Path) -> dict[str, str]:
@@ -273,10 +297,10 @@ def _compare(directory: Path, present: dict[str, Path], signed: dict[str, str]) 
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != signed[name]:
-            _refuse(
+            raise Altered(
                 "file is altered: its SHA-256 is not the signed one",
-                path,
-                "restore it from git, or publish the version again",
+                where=str(path),
+                mend="restore it from git, or publish the version again",
             )
 
 

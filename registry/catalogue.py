@@ -25,7 +25,17 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from parley.bundle import MANIFEST, UTTERANCES, Manifest
-from parley.database import DatabaseUnavailable, answering, connect, migrate, writing
+from parley.database import (
+    DatabaseMissing,
+    DatabaseUnavailable,
+    answering,
+    connect,
+    connect_to_look,
+    in_memory,
+    migrate,
+    tables_of,
+    writing,
+)
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
 from parley.utterances import read_utterances
@@ -38,6 +48,10 @@ _EXPORT_AGAIN = "export the run again"
 
 class CatalogueUnavailable(DatabaseUnavailable):
     """The catalogue's database does not answer just now."""
+
+
+class OldTables(ParleyError):
+    """The catalogue was made by an older Parley, and nobody wrote since."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class VersionRow:
 class Catalogue:
     """The site's catalogue; any number of processes share it."""
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str | sa.URL, *, busy_timeout_s: float = 5.0) -> None:
         """Open ``url`` and bring its tables up to date.
 
         Raises:
@@ -85,6 +99,44 @@ class Catalogue:
             ParleyError: the address is none, or its driver is missing.
         """
         return cls(database_url(site))
+
+    @classmethod
+    def look(cls, site: Settings) -> Self:
+        """The catalogue of this site for who only reads: no file is made or touched, no table is migrated.
+
+        Where there is none yet, it is empty and in memory.
+
+        Raises:
+            CatalogueUnavailable: the database does not answer.
+            OldTables: its tables have to be brought up to date first.
+            ParleyError: the database is another program's, or the address is none.
+        """
+        try:
+            found = cls._over(*connect_to_look(database_url(site)))
+        except DatabaseMissing as missing:
+            return cls._over(in_memory(), f"{missing.where}, not made yet")
+        with answering(found.where, CatalogueUnavailable), found._engine.connect() as connection:
+            tables = tables_of(connection)
+        if tables == "none":
+            return cls._over(in_memory(), f"{found.where}, empty")
+        if tables == "old":
+            raise OldTables("its tables are an older Parley's", where=found.where, mend="parley catalogue upgrade")
+        return found
+
+    def in_memory(self) -> Self:
+        """The same rows in this process's memory, where they may be changed without anybody else seeing it."""
+        engine = in_memory()
+        with self.read() as stored, writing(engine).begin() as copy:
+            for table in t.metadata.sorted_tables:
+                if rows := [dict(row) for row in stored.execute(sa.select(table)).mappings()]:
+                    copy.execute(table.insert(), rows)
+        return self._over(engine, self.where)
+
+    @classmethod
+    def _over(cls, engine: sa.Engine, where: str) -> Self:
+        made = cls.__new__(cls)
+        made._engine, made.where = engine, where
+        return made
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -181,14 +233,14 @@ def _row(c: sa.Connection, model: str, number: int, *columns: sa.ColumnElement[A
     if found is not None:
         return found
     known = c.scalars(sa.select(t.versions.c.number).where(t.versions.c.model == model).order_by(t.versions.c.number))
-    have = _spans(list(known))
+    have = spans(list(known))
     if have:
         raise ParleyError(f"there is no version {number}", where=model, mend=f"there is: {have}")
     models = ", ".join(c.scalars(sa.select(t.versions.c.model).distinct().order_by(t.versions.c.model)))
     raise ParleyError("nothing was published under this name", where=model, mend=f"there is: {models or 'nothing'}")
 
 
-def _spans(numbers: list[int]) -> str:
+def spans(numbers: list[int]) -> str:
     """Sorted numbers as a person writes them: ``1-4, 7``."""
     spans: list[list[int]] = []
     for number in numbers:

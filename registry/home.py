@@ -1,7 +1,9 @@
-"""The registry of a site: its repository and its catalogue together, mended before they are used.
+"""The registry of a site: its repository and its catalogue together.
 
-with Registry.at(settings()) as registry, registry.catalogue.read() as c:
+with Registry.look(settings()) as registry, registry.catalogue.read() as c:      # reads, and changes nothing
     versions(c, model=resolve_model(registry, "stt"))
+with Registry.at(settings()) as registry:                                         # may write: mended first
+    create_release(registry, "barista", {"stt": 2}, who=who())
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sqlalchemy as sa
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.settings import Settings, settings
+from registry import belonging
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, audit, versions
 
@@ -31,18 +34,46 @@ class Registry:
     catalogue: Catalogue
 
     @classmethod
-    def at(cls, site: Settings, *, mend: bool = True) -> Self:
-        """The registry of this site.
+    def look(cls, site: Settings, *, as_it_is: bool = False) -> Self:
+        """The registry of this site for who only reads: nothing on the disk and in the database changes.
+
+        What lies in the repository and was not taken into the catalogue yet is shown as the next command that writes
+        will take it in.
+
+        Args:
+            site: whose repository and database.
+            as_it_is: show the catalogue alone.
+
+        Raises:
+            CatalogueUnavailable: the database does not answer.
+            ParleyError: there is no site here, or the repository is another site's.
+        """
+        repo = belonging.repository(site)
+        belonging.check(site)
+        registry = cls(site, repo, Catalogue.look(site))
+        if not as_it_is:
+            from registry.looking import look_ahead
+
+            look_ahead(registry)
+        return registry
+
+    @classmethod
+    def at(cls, site: Settings, *, mend: bool = True, new: bool = False) -> Self:
+        """The registry of this site for who may write.
 
         Args:
             site: whose repository and database.
             mend: finish or undo what a killed command left behind.
+            new: make the repository of a site that has none yet.
 
         Raises:
             CatalogueUnavailable: the database does not answer.
-            ParleyError: what was left behind cannot be mended.
+            ParleyError: there is no site here, the repository is another site's, or what was left behind cannot be
+                mended.
         """
-        registry = cls(site, Path(site.repo_dir), Catalogue.at(site))
+        repo = belonging.repository(site, new=new)
+        belonging.check(site)
+        registry = cls(site, repo, Catalogue.at(site))
         if mend:
             try:
                 registry.mend()
@@ -54,13 +85,14 @@ class Registry:
     def mend(self) -> list[str]:
         """Finish or undo what a killed command left behind; a few small reads when there is nothing.
 
-        A catalogue that was lost, and is empty now, is filled again from the repository.
+        A catalogue that was lost, and is empty now, is filled again from the repository. What the disk refuses now is
+        left to the next command.
 
         Returns:
             What was mended, in words.
 
         Raises:
-            ParleyError: the disk or the database refuses.
+            CatalogueUnavailable: the database refuses.
         """
         from parley.progress import progress  # the terminal's bars take a tenth of a second to import
         from registry.housekeeping import collect
@@ -125,13 +157,18 @@ def resolve_bot(registry: Registry, bot: str | None = None) -> str:
     """
     from registry.releasing import releases
 
+    def lives(name: str) -> bool:
+        return (registry.site.bots_dir / name / "bot.yaml").is_file()
+
     with registry.catalogue.read() as c:
         known = list(c.scalars(sa.select(t.pointer_moves.c.bot).distinct().order_by(t.pointer_moves.c.bot)))
         complete = [name for name in known if set(releases.champion(c, name).stages) == set(FAMILIES)]
     if bot is not None:
-        if bot in known or (registry.site.bots_dir / bot / "bot.yaml").is_file():
+        if bot in known or lives(bot):
             return bot
         raise ParleyError("no such bot", where=bot, mend=f"there is: {', '.join(known) or 'none'}")
+    if len(complete) > 1:  # one whose folder is gone is nobody's to move by default
+        complete = [name for name in complete if lives(name)] or complete
     if len(complete) == 1:
         return str(complete[0])
     raise ParleyError(

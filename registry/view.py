@@ -15,6 +15,7 @@ from pathlib import Path
 from parley.bundle import read_manifest
 from parley.files import write_json
 from parley.serving.triton_install import view_of
+from parley.typed import is_number
 from registry.versions.model_config import version_numbers, write_model_config
 
 Ref = tuple[str, int]
@@ -81,7 +82,7 @@ class ViewFolder:
         wanted = set(refs)
         for directory in [path for path in self.directory.iterdir() if path.is_dir()]:
             for entry in directory.iterdir():
-                is_wanted = entry.name.isdigit() and (directory.name, int(entry.name)) in wanted
+                is_wanted = is_number(entry.name) and (directory.name, int(entry.name)) in wanted
                 if entry.is_symlink() and not is_wanted:
                     entry.unlink()
                 elif entry.is_dir() and not entry.is_symlink() and entry.name != "configs":

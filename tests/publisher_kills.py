@@ -185,6 +185,7 @@ def kill_menders(folder: Path) -> dict[str, Any]:
     (start / "keys").mkdir()
     shutil.copyfile(start / "var" / "keys" / "signing.pub.pem", start / "keys" / "publisher.pem")
     shutil.rmtree(start / "var")
+    (first.repo_dir / ".parley-site.json").unlink()  # as a clone has none
     remnant = first.repo_dir / MODEL / ".staging-x"
     remnant.mkdir()
     (remnant / "model.onnx").write_bytes(b"half")

@@ -24,6 +24,7 @@ BOTS = Path(__file__).parent.parent / "bots"
 def make_site(folder: Path, database_url: str = "", bot: str = "barista") -> Settings:
     """Settings of a site with one bot and nothing published."""
     (folder / "bots" / bot).mkdir(parents=True)
+    (folder / "repo").mkdir()
     (folder / "bots" / bot / "bot.yaml").write_bytes((BOTS / bot / "bot.yaml").read_bytes())
     return Settings(
         bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", database_url=database_url,

@@ -20,6 +20,7 @@ def registry_at(folder: Path, *, mend: bool = True) -> Registry:
     site = Settings(
         bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", trusted_keys_dir=folder / "keys"
     )
+    site.repo_dir.mkdir(parents=True, exist_ok=True)
     return Registry.at(site, mend=mend)
 
 

@@ -32,6 +32,7 @@ def open_site(folder: Path, versions: int = 0) -> Registry:
     site = Settings(
         repo_dir=folder / "repo", state_dir=folder / "var", bots_dir=folder / "bots", trusted_keys_dir=folder / "keys"
     )
+    site.repo_dir.mkdir(parents=True)
     registry = Registry.at(site)
     for number in range(1, versions + 1):
         add_version(registry, folder / f"bundle{number}", number)

@@ -31,6 +31,7 @@ MODEL = "barista_nlu"
 def _site(folder: Path, *trusted: Settings) -> Settings:
     keys = folder / "trusted"
     keys.mkdir(parents=True)
+    (folder / "repo").mkdir()
     for number, other in enumerate(trusted):
         shutil.copy(public_key(other), keys / f"site-{number}.pem")
     return Settings(bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", trusted_keys_dir=keys)

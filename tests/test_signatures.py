@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from serving_models import damage, lookup_bundle, publish_all, scaler_bundle
 
 from parley.errors import ParleyError
+from parley.serving.trust import Trust
 from parley.settings import Settings
 from parley.signatures import PAYLOAD_TYPE, read_verified, verify_version
 from registry.versions.signing import public_key, read_pin, sign, signing_key, trusted_keys, write_pin
@@ -314,13 +315,53 @@ def test_trusted_key_that_did_not_sign_is_refused(site: Settings, version: Path,
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
-def test_file_among_the_trusted_keys_that_is_none_is_named(version: Path, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "bad.pem").write_bytes(content)
+def test_file_among_the_trusted_keys_that_is_none_is_passed_over_and_named_once(
+    site: Settings, version: Path, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_bytes(content)
 
-    with pytest.raises(ParleyError, match="not a public key") as caught:
-        verify_version(version, [tmp_path / "bad.pem"])
+    for _ in range(2):
+        verify_version(version, [bad, *trusted_keys(site)])
 
-    assert caught.value.where.endswith("bad.pem")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{bad} is passed over: not a public key on P-256, P-384 or P-521 in PEM"
+    ]
+    with pytest.raises(ParleyError, match="does not trust"):
+        verify_version(version, [bad])
+
+
+def test_no_entry_of_the_folder_of_keys_spoils_the_others(
+    site: Settings, version: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = site.trusted_keys_dir
+    keys.mkdir(exist_ok=True)
+    (keys / "folder.pem").mkdir()
+    (keys / "empty.pem").touch()
+    (keys / "gone.pem").symlink_to("nowhere")
+    write_key(keys / "other.pem", ec.SECP256K1())
+    (keys / "private.pem").write_bytes((site.state_dir / "keys" / "signing.pem").read_bytes())
+
+    assert Trust.of(site).verify(version, "barista_nlu", 1, pinned=True)["version"] == 1
+    assert "private.pem is passed over: a private key" in caplog.text
+    assert len(caplog.records) == 5
+
+
+def test_a_folder_of_keys_that_may_not_be_read_holds_none_and_is_named(
+    site: Settings, version: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listdir = os.listdir
+
+    def closed(path: Path) -> list[str]:
+        if Path(path) == site.trusted_keys_dir.absolute():
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    site.trusted_keys_dir.mkdir(exist_ok=True)
+    monkeypatch.setattr(os, "listdir", closed)
+
+    assert Trust.of(site).key_files() == [site.state_dir / "keys" / "signing.pub.pem"]
+    assert "Permission denied" in caplog.text
 
 
 # --- signatures of the trusted key that say less than everything -------------------------------------------------

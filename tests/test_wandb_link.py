@@ -86,6 +86,7 @@ def test_published_version_is_an_artifact_on_the_run_of_its_training(tmp_path: P
 def test_publishing_a_mirrored_run_links_both_ways(tmp_path: Path, offline: None) -> None:
     run = _trained(tmp_path / "nlu")
     scaler_bundle(run / "bundle", 2)
+    (tmp_path / "repo").mkdir()
     site = Settings(bots_dir=tmp_path / "bots", repo_dir=tmp_path / "repo", state_dir=tmp_path / "var")
 
     with Registry.at(site) as registry:
@@ -105,6 +106,7 @@ def test_publish_goes_through_when_wandb_fails(
     scaler_bundle(tmp_path / "nlu" / "bundle", 2)
     (tmp_path / "nlu" / TRACKING).write_text('{"entity": "cafe", "project": "parley", "id": "x1"}')
     monkeypatch.setitem(sys.modules, "wandb", None)
+    (tmp_path / "repo").mkdir()
     site = Settings(bots_dir=tmp_path / "bots", repo_dir=tmp_path / "repo", state_dir=tmp_path / "var")
 
     with Registry.at(site) as registry:

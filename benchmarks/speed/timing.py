@@ -87,6 +87,7 @@ def served(bundles: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, tuple[s
             repo_dir=folder / "repo", state_dir=folder / "var", bots_dir=folder / "bots",
             trusted_keys_dir=folder / "keys",
         )  # fmt: skip
+        site.repo_dir.mkdir()
         with Registry.at(site) as registry:
             refs = {}
             for precision, bundle in bundles.items():

@@ -15,6 +15,7 @@ from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
 from parley.settings import Settings, settings
+from parley.typed import count
 
 if TYPE_CHECKING:
     from orchestrator.calls import CallEvent
@@ -28,8 +29,8 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--recordings", type=Path, help="manifest (JSON lines); one call a recording")
     parser.add_argument("--speakers", default="", help="with --recordings: only these, separated by commas")
-    parser.add_argument("--limit", type=int, help="with --recordings: at most so many")
-    parser.add_argument("--parallel", type=int, default=1, help="calls at once")
+    parser.add_argument("--limit", type=count, help="with --recordings: at most so many")
+    parser.add_argument("--parallel", type=count, default=1, help="calls at once")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--url", help="default ws://PARLEY_HOST:PARLEY_PORT/twilio")
     parser.add_argument("--caller", default="", help="the caller's number; experiments see a pseudonym of it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from parley.arguments import ArgumentParser
+from parley.typed import count
 
 
 def main(argv: list[str]) -> int:
@@ -13,13 +14,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", required=True, type=Path, help="dataset folder")
     parser.add_argument("--recordings", type=Path, help="manifest (JSON lines) of real recordings")
-    parser.add_argument("--synthetic", type=int, default=4500, help="synthetic utterances (default 4500)")
+    parser.add_argument("--synthetic", type=count, default=4500, help="synthetic utterances (default 4500)")
     parser.add_argument("--others", type=Path, help="sentences that are not the bot's, one a line, lower case")
-    parser.add_argument("--foreign", type=int, default=0, help="synthetic utterances more, by voices with an accent")
+    parser.add_argument("--foreign", type=count, default=0, help="synthetic utterances more, by voices with an accent")
     parser.add_argument("--alone", action="store_true", help="also the words of digits one by one, for strings of them")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=count, default=7)
     parser.add_argument("--licence", default="", help="licence of the recordings; it ends up in the model's manifest")
-    parser.add_argument("--jobs", type=int, default=2, help="synthesisers at once")
+    parser.add_argument("--jobs", type=count, default=2, help="synthesisers at once")
     args = parser.parse_args(argv)
 
     from models.dataset import make_dataset, read_sentences

@@ -27,8 +27,10 @@ def main(argv: list[str]) -> int:
 
     from parley.cli import call
     from parley.cli.site import running_site
+    from registry import belonging
 
     site = settings(port=0)  # any free port: a demonstration must not collide with a site that runs here
+    belonging.repository(site)  # a wrong folder gets nothing written into it
     console = Console(stderr=True, highlight=False)
     files = args.file or synthetic_caller(site.state_dir / "demo")
     with running_site(args.bot, site, console) as app:

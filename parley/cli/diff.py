@@ -9,6 +9,7 @@ from parley.arguments import ArgumentParser
 from parley.files import readable_json
 from parley.settings import settings
 from parley.table import aligned
+from parley.typed import version_number
 
 if TYPE_CHECKING:
     from registry.versions.difference import Change, Data, Difference
@@ -20,8 +21,8 @@ def main(argv: list[str]) -> int:
     """Print what differs."""
     parser = ArgumentParser(prog="parley diff", description=__doc__)
     parser.add_argument("model", help="a model (barista_stt), or a family (stt) where one bot has it")
-    parser.add_argument("before", type=int)
-    parser.add_argument("after", type=int)
+    parser.add_argument("before", type=version_number)
+    parser.add_argument("after", type=version_number)
     parser.add_argument("--bot", help="whose, where several bots have the family")
     parser.add_argument("--json", action="store_true", help="everything, each utterance too, for a machine")
     args = parser.parse_args(argv)
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     from registry.lineage import utterances
     from registry.versions.difference import difference
 
-    with Registry.at(settings()) as registry:
+    with Registry.look(settings()) as registry:
         model = resolve_model(registry, args.model, args.bot)
         with registry.catalogue.read() as c:
             manifests = [manifest_of(c, model, number) for number in (args.before, args.after)]

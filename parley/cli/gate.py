@@ -18,6 +18,7 @@ from rich.console import Console
 from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.settings import settings
+from parley.typed import is_number
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -101,7 +102,7 @@ def _changes(candidate: Sequence[str]) -> dict[str, int]:
     changes = {}
     for part in candidate:
         stage, _, number = part.partition("=")
-        if stage not in FAMILIES or not number.isdigit():
+        if stage not in FAMILIES or not is_number(number):
             raise ParleyError(f"expected stage=version, got {part!r}", where="CANDIDATE", mend="for instance stt=3")
         changes[stage] = int(number)
     return changes

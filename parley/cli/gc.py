@@ -14,6 +14,7 @@ from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
 from parley.table import aligned
+from parley.typed import count, version_number
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
 
     parser = ArgumentParser(prog="parley gc", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="only say what would stay and go")
-    parser.add_argument("--keep", type=int, default=KEEP_RELEASES, metavar="N", help="each bot's last N releases stay")
+    parser.add_argument("--keep", type=count, default=KEEP_RELEASES, metavar="N", help="a bot's last N releases stay")
     parser.add_argument(
         "--older-than", type=float, default=OLDER_THAN_DAYS, metavar="DAYS", help="nothing younger goes"
     )
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> int:
     from registry.home import Registry
     from registry.housekeeping.collect import collect
 
-    with Registry.at(settings()) as registry:
+    opened = Registry.look(settings()) if args.dry_run else Registry.at(settings())
+    with opened as registry:
         if args.version:
             name, number = args.version
             return _one(registry, name, number, args.bot, args.dry_run)
@@ -58,14 +60,13 @@ def _one(registry: Registry, name: str, number: str, bot: str | None, dry_run: b
     from registry.home import resolve_model
     from registry.housekeeping.collect import collect_version, why_needed
 
-    if not number.isdigit():
-        raise ParleyError(f"{number!r} is no version number", where="parley gc --version", mend="parley show MODEL")
+    wanted = version_number(number)
     model = resolve_model(registry, name, bot)
     if dry_run:
-        reasons = why_needed(registry, model, int(number))
+        reasons = why_needed(registry, model, wanted)
         print(f"{model} {number}: {'stays, ' + '; '.join(reasons) if reasons else 'would go'}")
         return 0
-    collect_version(registry, model, int(number))
+    collect_version(registry, model, wanted)
     print(f"{model} {number}: collected; its record stays (parley show {model} {number})")
     return 0
 

@@ -12,6 +12,7 @@ from parley.errors import ParleyError
 from parley.files import readable_json
 from parley.settings import settings
 from parley.table import aligned
+from parley.typed import version_number
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> int:
     """Print the lineage of a version, or the versions that an utterance went into."""
     parser = ArgumentParser(prog="parley lineage", description=__doc__)
     parser.add_argument("model", nargs="?", help="a model, or a family where one bot has it: stt")
-    parser.add_argument("number", nargs="?", type=int, help="the version")
+    parser.add_argument("number", nargs="?", type=version_number, help="the version")
     parser.add_argument("--bot", help="whose family")
     parser.add_argument("--utterances", action="store_true", help="list them: SHA-256, name, split")
     parser.add_argument("--split", help="only this split's: train, dev, valid, test")
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
 
     from registry.home import Registry
 
-    with Registry.at(settings()) as registry:
+    with Registry.look(settings()) as registry:
         if args.utterance is not None:
             return _of_utterance(registry, args.utterance, args.json)
         return _of_version(registry, args)

@@ -7,13 +7,14 @@ from pathlib import Path
 from parley.arguments import ArgumentParser
 from parley.progress import progress
 from parley.settings import settings
+from parley.typed import version_number
 
 
 def main(argv: list[str]) -> int:
     """Verify a version and write it into one file."""
     parser = ArgumentParser(prog="parley pack", description=__doc__)
     parser.add_argument("model", help="a model (barista_stt), or a family (stt) where one bot has it")
-    parser.add_argument("number", type=int)
+    parser.add_argument("number", type=version_number)
     parser.add_argument("file", type=Path)
     parser.add_argument("--bot", help="whose, where several bots have the family")
     args = parser.parse_args(argv)
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> int:
     from registry.housekeeping.archive import pack
     from registry.versions.signing import public_key
 
-    with Registry.at(settings()) as registry, progress("packing") as bar:
+    with Registry.look(settings()) as registry, progress("packing") as bar:
         model = resolve_model(registry, args.model, args.bot)
         path = pack(registry, model, args.number, args.file)
         bar.advance()

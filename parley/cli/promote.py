@@ -8,12 +8,13 @@ from __future__ import annotations
 from parley.arguments import ArgumentParser
 from parley.cli.moved import say
 from parley.settings import settings
+from parley.typed import version_number
 
 
 def main(argv: list[str]) -> int:
     """Move the pointer and say from where to where."""
     parser = ArgumentParser(prog="parley promote", description=__doc__)
-    parser.add_argument("number", type=int, nargs="?", metavar="N", help="default: the candidate")
+    parser.add_argument("number", type=version_number, nargs="?", metavar="N", help="default: the candidate")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
     parser.add_argument("--why", default="", help="for the audit")
     parser.add_argument(

@@ -18,13 +18,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--why", default="", help="kept with the version in the audit")
     args = parser.parse_args(argv)
 
+    bundles = [run / "bundle" if (run / "bundle").is_dir() else run for run in args.run]
+    for bundle in bundles:
+        read_manifest(bundle)  # a wrong path opens nothing
+
     from registry.home import Registry
     from registry.served import ServedView
     from registry.versions.publish import publish
 
-    with Registry.at(settings()) as registry, progress("publishing", 2 * len(args.run)) as bar:
-        for run in args.run:
-            bundle = run / "bundle" if (run / "bundle").is_dir() else run
+    with Registry.at(settings(), new=True) as registry, progress("publishing", 2 * len(args.run)) as bar:
+        for bundle in bundles:
             number = publish(bundle, registry, why=args.why)
             model = read_manifest(bundle).model
             bar.advance()

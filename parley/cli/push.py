@@ -6,6 +6,7 @@ from parley.arguments import ArgumentParser
 from parley.cli.exchange import run_exchange
 from parley.errors import ParleyError
 from parley.settings import settings
+from parley.typed import is_number
 
 
 def main(argv: list[str]) -> int:
@@ -15,7 +16,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--bot", help="whose, where several bots have a family")
     args = parser.parse_args(argv)
     names, numbers = args.version[::2], args.version[1::2]
-    if len(names) != len(numbers) or not all(number.isdigit() for number in numbers):
+    if len(names) != len(numbers) or not all(is_number(number) for number in numbers):
         raise ParleyError("expected pairs of model and number", where="parley push", mend="parley push stt 3 nlu 2")
 
     from registry.home import Registry, resolve_model

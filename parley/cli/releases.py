@@ -13,6 +13,7 @@ from parley.errors import ParleyError
 from parley.files import readable_json
 from parley.settings import settings
 from parley.table import aligned
+from parley.typed import is_number, version_number
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -26,7 +27,8 @@ def main(argv: list[str]) -> int:
 
     from registry.home import Registry, resolve_bot
 
-    with Registry.at(settings()) as registry:
+    opened = Registry.at(settings()) if args.verb == "create" else Registry.look(settings())
+    with opened as registry:
         bot = resolve_bot(registry, args.bot)
         {"list": _list, "show": _show, "create": _create, "history": _history}[args.verb](registry, bot, args)
     return 0
@@ -40,7 +42,7 @@ def _parser() -> ArgumentParser:
     verbs.add_parser("list", parents=[common], help="every release").set_defaults(verb="list")
     show = verbs.add_parser("show", parents=[common], help="one release: its versions by digest, and its verdicts")
     show.set_defaults(verb="show")
-    show.add_argument("number", type=int, metavar="N")
+    show.add_argument("number", type=version_number, metavar="N")
     text = "make the next release: the champion's versions with the named stages replaced"
     create = verbs.add_parser("create", parents=[common], help=text, description=text)
     create.set_defaults(verb="create")
@@ -143,7 +145,7 @@ def _create(registry: Registry, bot: str, args: argparse.Namespace) -> None:
 
 def _stage(word: str) -> tuple[str, int]:
     stage, _, number = word.partition("=")
-    if not number.isascii() or not number.isdigit():
+    if not is_number(number):
         raise ParleyError(f"{word!r} names no version", where="parley releases create", mend="say STAGE=VERSION: stt=3")
     return stage, int(number)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from parley.arguments import ArgumentParser
 from parley.cli.moved import say
 from parley.settings import settings
+from parley.typed import version_number
 
 
 def main(argv: list[str]) -> int:
     """Move the pointer back and say from where to where. Nothing is imported or mended that this does not need."""
     parser = ArgumentParser(prog="parley rollback", description=__doc__)
-    parser.add_argument("--to", type=int, metavar="N", help="a release that was champion; default: the one before")
+    parser.add_argument("--to", type=version_number, metavar="N", help="a former champion; default: the one before")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
     parser.add_argument("--why", default="", help="for the audit")
     args = parser.parse_args(argv)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from parley.arguments import ArgumentParser
 from parley.settings import settings
+from parley.typed import count
 
 
 def main(argv: list[str]) -> int:
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--bot", required=True)
     parser.add_argument("--port", type=int, help="default PARLEY_PORT, 8600")
     parser.add_argument("--engine", choices=("triton", "onnx"), help="default PARLEY_ENGINE, triton")
-    parser.add_argument("--replicas", type=int, default=1, help="processes that take calls")
+    parser.add_argument("--replicas", type=count, default=1, help="processes that take calls")
     args = parser.parse_args(argv)
 
     from parley.cli.site import running_site

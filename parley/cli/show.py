@@ -8,6 +8,7 @@ from parley.arguments import ArgumentParser
 from parley.files import readable_json
 from parley.settings import settings
 from parley.table import aligned
+from parley.typed import version_number
 
 if TYPE_CHECKING:
     from registry.versions.description import Description
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> int:
     """Print a version's record, its card or both as JSON."""
     parser = ArgumentParser(prog="parley show", description=__doc__)
     parser.add_argument("model", help="a model (barista_stt), or a family (stt) where one bot has it")
-    parser.add_argument("number", type=int, nargs="?", help="default: the newest")
+    parser.add_argument("number", type=version_number, nargs="?", help="default: the newest")
     parser.add_argument("--bot", help="whose, where several bots have the family")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--card", action="store_true", help="the model card, as Markdown")
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     from registry.versions.card import model_card
     from registry.versions.description import describe
 
-    with Registry.at(settings()) as registry:
+    with Registry.look(settings()) as registry:
         found = describe(registry, resolve_model(registry, args.model, args.bot), args.number)
     if args.json:
         print(readable_json(found.as_json()))

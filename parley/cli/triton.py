@@ -9,13 +9,14 @@ from parley.errors import ParleyError
 from parley.serving.triton_record import read_record, stop_recorded
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings, settings
+from parley.typed import count
 
 
 def main(argv: list[str]) -> int:
     """Run one of the verbs; status 1 when `status` finds no server."""
     parser = ArgumentParser(prog="parley triton", description=__doc__)
     parser.add_argument("verb", choices=("start", "stop", "restart", "status", "logs"))
-    parser.add_argument("--lines", type=int, default=40, help="logs: how many of the last lines")
+    parser.add_argument("--lines", type=count, default=40, help="logs: how many of the last lines")
     args = parser.parse_args(argv)
     site = settings()
     if args.verb == "logs":

@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     from registry.home import Registry
     from registry.housekeeping.archive import unpack
 
-    with Registry.at(settings()) as registry, progress("unpacking", len(args.file)) as bar:
+    with Registry.at(settings(), new=True) as registry, progress("unpacking", len(args.file)) as bar:
         for file in args.file:
             found = unpack(registry, file, why=args.why)
             bar.advance()

@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
 
+    from registry.catalogue import Catalogue
     from registry.home import Registry
     from registry.versions.model_config import model_directories, version_numbers
     from registry.versions.verification import remnants, verify_repository
@@ -29,8 +30,10 @@ def main(argv: list[str]) -> int:
         raise ParleyError("no such repository", where=str(repo), mend="give the folder that holds the models")
     count = sum(len(version_numbers(directory)) for directory in model_directories(repo))
     problems = checked = 0
-    # Nothing is mended first: mending sets aside what does not verify, and this verb is to say so.
-    with Registry.at(site, mend=False) as registry, progress("verifying", count) as bar:
+    own = repo.resolve() == Path(site.repo_dir).resolve()
+    # Of another site's repository only the keys of this one are asked, which may have no repository yet.
+    opened = Registry.look(site, as_it_is=True) if own else Registry(site, Path(site.repo_dir), Catalogue.look(site))
+    with opened as registry, progress("verifying", count) as bar:
         for found in verify_repository(registry, repo):
             bar.advance()
             checked += 1

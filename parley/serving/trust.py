@@ -9,14 +9,16 @@ why nothing here imports more than the standard library and `parley.signatures` 
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parley.errors import ParleyError
-from parley.signatures import verify_version
+from parley.signatures import pass_over, verify_version
 
 if TYPE_CHECKING:
     from parley.settings import Settings
@@ -59,26 +61,43 @@ class Trust:
                 where=f"{KEYS_VARIABLE}, {PINS_VARIABLE}",
                 mend="start it with `parley serve` or `parley triton start`, or set both for the server",
             )
-        keys = tuple(Path(part) for part in environment[KEYS_VARIABLE].split(os.pathsep) if part)
-        return cls(keys, Path(environment[PINS_VARIABLE]))
+        try:
+            keys = json.loads(environment[KEYS_VARIABLE])
+            return cls(tuple(Path(key) for key in keys), Path(environment[PINS_VARIABLE]))
+        except (ValueError, TypeError):
+            raise ParleyError(
+                "does not list the trusted keys", where=KEYS_VARIABLE, mend='give a JSON list of paths: ["/etc/keys"]'
+            ) from None
 
     def environment(self) -> dict[str, str]:
         """The variables that carry this trust to a server and its stubs: paths, never a secret."""
-        return {KEYS_VARIABLE: os.pathsep.join(str(key) for key in self.keys), PINS_VARIABLE: str(self.pins)}
+        # JSON, because a path may hold whatever else could stand between two.
+        return {KEYS_VARIABLE: json.dumps([str(key) for key in self.keys]), PINS_VARIABLE: str(self.pins)}
 
     def key_files(self) -> list[Path]:
-        """The public keys that exist now."""
+        """The public keys that exist now. A folder that may not be read holds none, which is said once."""
         found: list[Path] = []
         for key in self.keys:
-            found += sorted(key.glob("*.pem")) if key.is_dir() else [key] if key.is_file() else []
+            try:
+                if stat.S_ISDIR(key.stat().st_mode):
+                    found += sorted(key / name for name in os.listdir(key) if name.endswith(".pem"))
+                else:
+                    found.append(key)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                pass_over(key, error)
         return found
 
     def pin(self, model: str, number: int) -> str | None:
         """The manifest digest that the catalogue accepted for this version; None when it never accepted one."""
+        path = self.pins / model / str(number)
         try:
-            return (self.pins / model / str(number)).read_text(encoding="ascii").strip()
+            return path.read_text(encoding="ascii").strip()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except UnicodeDecodeError:
+            raise ParleyError("a damaged pin", where=str(path), mend="restore it from a backup") from None
 
     def verify(self, directory: Path, model: str, number: int, *, pinned: bool) -> dict[str, Any]:
         """Check signature, files and pin of a published version and return its manifest.

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.signatures import verify_version
-from registry import catalogue
+from registry import belonging, catalogue
 from registry import tables as t
 from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED, VersionRow
 from registry.housekeeping.retention import (
@@ -75,6 +75,7 @@ def collect(
         decisions = decide(registry, c, policy)
     if dry_run:
         return decisions
+    belonging.bind(registry)
     final = []
     for decision in decisions:
         if not decision.kept:
@@ -96,6 +97,7 @@ def collect_version(registry: Registry, model: str, number: int, *, who: str = "
     where = f"{model} version {number}"
     if row.state != PUBLISHED:
         raise ParleyError(f"it is {row.state} already", where=where)
+    belonging.bind(registry)
     if reasons := _collect_row(registry, row, ("asked for by hand",), who):
         raise ParleyError(
             f"it is needed: {'; '.join(reasons)}",

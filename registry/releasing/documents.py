@@ -21,6 +21,7 @@ from parley import names
 from parley.bundle import Family
 from parley.errors import ParleyError
 from parley.files import write_atomic
+from parley.typed import LARGEST, is_number
 from registry.versions.layout import LOCKS, file_lock, leftovers
 
 _Document = TypeVar("_Document", bound=BaseModel)
@@ -39,7 +40,7 @@ class StageVersion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     model: str = Field(pattern=f"^{names.MODEL}$")
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=LARGEST)
     digest: str = ""
     """SHA-256 of its manifest.json."""
 
@@ -49,7 +50,7 @@ class Release(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    number: int = Field(ge=1)
+    number: int = Field(ge=1, le=LARGEST)
     bot: str = ""
     stages: dict[Family, StageVersion]
     dialogue_digest: str = ""
@@ -127,7 +128,7 @@ def release_numbers(repo: Path, bot: str) -> list[int]:
     folder = folder_of(repo, bot)
     if not folder.is_dir():
         return []
-    return sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isascii() and path.stem.isdigit())
+    return sorted(int(path.stem) for path in folder.glob("*.json") if is_number(path.stem))
 
 
 def write_release(repo: Path, document: ReleaseDocument) -> Path:

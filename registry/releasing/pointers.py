@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
+from registry import belonging
 from registry import tables as t
 from registry.releasing import releases
 from registry.releasing.documents import Release
@@ -65,6 +66,7 @@ def set_candidate(registry: Registry, bot: str, number: int, verdict_id: int, *,
         ParleyError: there is no such release.
     """
     check_note(who, why)
+    belonging.bind(registry)
     with registry.catalogue.write() as c:
         release = _kept(c, bot, number)
         now = pointers(c, bot)
@@ -83,8 +85,7 @@ def set_candidate(registry: Registry, bot: str, number: int, verdict_id: int, *,
             )
         after = Pointers(now.champion, number, now.previous)
         move = record_move(c, bot, "candidate", after, moved_from=now.candidate, moved_to=number, who=who, why=why)
-    project(registry, bot)
-    return Moved(move)
+    return Moved(move, tuple(_copied(registry, bot)))
 
 
 def promote(
@@ -124,6 +125,7 @@ def promote(
             stale.refuse_stale(release, found)
         warnings = (*map(str, found), *stale.drift(registry, c, release))
     why = stale.accepted(found, why)
+    belonging.bind(registry)
     with kept_loaded(registry, release.refs):
         verify(registry, release.stages.values())
         make_ready(registry, release.refs, engine)
@@ -139,8 +141,7 @@ def promote(
                 c, bot, "promote", Pointers(release.number, candidate, now.champion),
                 moved_from=now.champion, moved_to=release.number, who=who, why=why, forced=force,
             )  # fmt: skip
-    project(registry, bot)
-    return Moved(move, warnings)
+    return Moved(move, (*warnings, *_copied(registry, bot)))
 
 
 def rollback(
@@ -160,6 +161,7 @@ def rollback(
     check_note(who, why)
     with registry.catalogue.read() as c:
         release = _returnable(c, bot, to)
+    belonging.bind(registry)
     with ExitStack() as until_moved:
         warnings = []
         if not answers_now(registry.site, release.refs):
@@ -178,8 +180,17 @@ def rollback(
             c, bot, "rollback", after, moved_from=now.champion, moved_to=release.number, who=who, why=why
         )  # fmt: skip
         warnings += _experiments_that_go_on(c, release)
-    project(registry, bot)
-    return Moved(move, tuple(warnings))
+    return Moved(move, (*warnings, *_copied(registry, bot)))
+
+
+def _copied(registry: Registry, bot: str) -> list[str]:
+    """Write the copy of a move that was made. The move stands without it; the next command that writes makes it up."""
+    try:
+        project(registry, bot)
+    except (OSError, ParleyError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return [f"it moved, but its copy in the repository is not written yet ({reason}); the next command does so"]
+    return []
 
 
 def _try_to_load(registry: Registry, release: Release, engine: Any) -> list[str]:

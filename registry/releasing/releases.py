@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from parley.bundle import FAMILIES, Family, Manifest
 from parley.errors import ParleyError
 from parley.settings import Settings
+from parley.typed import LARGEST, version_number
+from registry import belonging
 from registry import tables as t
 from registry.catalogue import PUBLISHED, manifest_of, version
 from registry.releasing import documents, moves
@@ -78,8 +80,8 @@ def named(c: sa.Connection, bot: str, name: str) -> Release:
     Raises:
         ParleyError: it means none.
     """
-    if name.isdigit():
-        return read_release(c, bot, int(name))
+    if name[:1].isdigit() or name[:1] == "-":
+        return read_release(c, bot, version_number(name))
     if name not in POINTERS:
         mend = f"one of {', '.join(POINTERS)}, or a number; parley releases lists them"
         raise ParleyError(f"expected a release, got {name!r}", where=bot, mend=mend)
@@ -92,10 +94,24 @@ def named(c: sa.Connection, bot: str, name: str) -> Release:
 
 
 def release_of(site: Settings, bot: str, name: str = "champion") -> Release:
-    """`named`, for who needs nothing else of the registry; the bot's seed is taken in on the way.
+    """`named`, for who reads nothing else of the registry. Nothing is changed.
 
     Raises:
         ParleyError: the bot has no such release; says why not.
+    """
+    from registry.home import Registry
+
+    with Registry.look(site) as registry, registry.catalogue.read() as c:
+        if moves.newest_move(c, bot) is None:
+            read_seed(site.bots_dir / bot / SEED)  # says what is wrong with it
+        return named(c, bot, name)
+
+
+def release_to_serve(site: Settings, bot: str) -> Release:
+    """The champion, for who is about to answer calls; the bot's seed is taken in on the way.
+
+    Raises:
+        ParleyError: the bot has none; says why not.
     """
     from registry.home import Registry
     from registry.releasing.seeding import seed_bot
@@ -106,7 +122,7 @@ def release_of(site: Settings, bot: str, name: str = "champion") -> Release:
         if not known:
             seed_bot(registry, bot)
         with registry.catalogue.read() as c:
-            return named(c, bot, name)
+            return champion(c, bot)
 
 
 def dialogue_text(c: sa.Connection, digest: str) -> str:
@@ -147,6 +163,7 @@ def create_release(
 
     moves.check_note(who, why)
     stale.check_reason(bot, stale_ok, why)
+    belonging.bind(registry)
     text = _current_dialogue(registry, bot) if dialogue is None else dialogue
     with registry.catalogue.write() as c:
         number = max([0, *release_numbers(c, bot), *documents.release_numbers(registry.repo, bot)]) + 1
@@ -232,7 +249,7 @@ class Seed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    number: int = Field(ge=1)
+    number: int = Field(ge=1, le=LARGEST)
     stages: dict[Family, StageVersion]
 
 

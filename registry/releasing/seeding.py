@@ -6,20 +6,25 @@ Every command does this when it opens the registry, so that whatever was killed,
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from parley.errors import ParleyError
+from registry import catalogue
 from registry import tables as t
-from registry.catalogue import version
+from registry.catalogue import PUBLISHED, CatalogueUnavailable, version
 from registry.releasing import documents, moves, releases
 from registry.releasing.documents import PointersDocument, Release, ReleaseDocument, digest_of
+from registry.releasing.holds import Ref
 from registry.releasing.moves import Pointers
 
 if TYPE_CHECKING:
     from registry.home import Registry
 
 _WHO, _WHY = "parley", f"the bot's {releases.SEED}"
+_BOT_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _log = logging.getLogger(__name__)
 
 
@@ -31,15 +36,47 @@ def mend(registry: Registry) -> list[str]:
             documents.sweep(registry.repo, bot)
             done += _adopt(registry, bot) + _restore(registry, bot)
             project(registry, bot)
-        except ParleyError as error:
+        except CatalogueUnavailable:
+            raise
+        except (ParleyError, OSError) as error:  # a full disk must not hold up the command that looked
             _log.warning("left alone: %s", error)
     for bot in _unseeded(registry):
         try:
             done += seed_bot(registry, bot)
-        except ParleyError as error:
+        except CatalogueUnavailable:
+            raise
+        except (ParleyError, OSError) as error:
             # Other bots' commands must not fail because this bot's versions are not published here.
             _log.info("%s has no release yet: %s", bot, error)
     return done
+
+
+def expected(registry: Registry, versions: Collection[Ref]) -> list[str]:
+    """The bots whose releases the next command that writes would take up or seed, once these versions are known too."""
+    with registry.catalogue.read() as c:
+        known = {bot: set(releases.release_numbers(c, bot)) for bot in documents.bots_with_documents(registry.repo)}
+        here = {(row.model, row.number) for row in catalogue.versions(c, state=PUBLISHED)} | set(versions)
+    found = {bot for bot, numbers in known.items() if set(documents.release_numbers(registry.repo, bot)) - numbers}
+    for bot in _unseeded(registry):
+        try:
+            seed = releases.read_seed(registry.site.bots_dir / bot / releases.SEED)
+        except ParleyError:
+            continue
+        if {(ref.model, ref.version) for ref in seed.stages.values()} <= here:
+            found.add(bot)
+    return sorted(found)
+
+
+def take_in(registry: Registry, bots: Iterable[str]) -> None:
+    """What `mend` does to the catalogue for these bots; the repository stays as it is."""
+    for bot in bots:
+        try:
+            _adopt(registry, bot)
+            _restore(registry, bot)
+            if bot in _unseeded(registry):
+                seed_bot(registry, bot, write=False)
+        except ParleyError as error:
+            _log.info("%s has no release yet: %s", bot, error)
 
 
 def project(registry: Registry, bot: str) -> None:
@@ -70,16 +107,24 @@ def project(registry: Registry, bot: str) -> None:
         )  # fmt: skip
 
 
-def seed_bot(registry: Registry, bot: str) -> list[str]:
+def seed_bot(registry: Registry, bot: str, *, write: bool = True) -> list[str]:
     """Make what the bot's `release.json` names its release 1 and champion, unless it has one.
+
+    Args:
+        registry: of the site.
+        bot: whose folder; a folder called otherwise than the bot in it (a copy put aside) is no bot's.
+        write: its document too.
 
     Raises:
         ParleyError: the file is no release, or its versions are not published or do not fit together.
     """
-    from parley.bot.load import read_bot_text
+    from parley.bot.load import parse_bot, read_bot_text
 
     folder = registry.site.bots_dir / bot
     wanted, text = releases.read_seed(folder / releases.SEED), read_bot_text(folder / "bot.yaml")
+    named = parse_bot(text, str(folder / "bot.yaml")).name
+    if named != bot:
+        raise ParleyError(f"the folder of {named} is called {bot}", where=str(folder), mend=f"call it {named}")
     with registry.catalogue.write() as c:
         if moves.newest_move(c, bot) is not None:
             return []
@@ -95,11 +140,13 @@ def seed_bot(registry: Registry, bot: str) -> list[str]:
             _check_same(releases.read_release(c, bot, wanted.number), release)
         else:
             releases.check_release(c, registry.repo, release, text)
-            documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
+            if write:
+                documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
             releases.insert_release(c, release, text)
         after = Pointers(champion=wanted.number)
         moves.record_move(c, bot, "first", after, moved_from=None, moved_to=wanted.number, who=_WHO, why=_WHY)
-    project(registry, bot)
+    if write:
+        project(registry, bot)
     return [f"{release} answers its calls"]
 
 
@@ -157,7 +204,8 @@ def _restore(registry: Registry, bot: str) -> list[str]:
 
 
 def _unseeded(registry: Registry) -> list[str]:
-    """Bots with a seed that have no pointer yet."""
+    """Bots with a seed that have no pointer yet. Cheap: a folder whose name is no bot's (`barista.bak`) is none."""
     seeds = {path.parent.name for path in registry.site.bots_dir.glob(f"*/{releases.SEED}")}
+    seeds = {name for name in seeds if _BOT_FOLDER.fullmatch(name)}
     with registry.catalogue.read() as c:
         return sorted(seeds - moves.bots_with_pointers(c))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from parley.bundle import Manifest
 from parley.errors import ParleyError
 from parley.settings import Settings
-from parley.signatures import key_id, load_public_key, verify_version
+from parley.signatures import key_id, load_public_key, pass_over, verify_version
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import COLLECTED, VersionRow
@@ -83,7 +83,12 @@ def key_names(site: Settings) -> dict[str, str]:
     own = public_key(site).absolute()
     found = {}
     for path in trusted_keys(site):
-        found[trusted_id(path)] = "this site's own key" if path.absolute() == own else path.name
+        try:
+            key = trusted_id(path)
+        except (ParleyError, OSError) as error:
+            pass_over(path, error)
+            continue
+        found[key] = "this site's own key" if path.absolute() == own else path.name
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 STAGING = ".staging-"
 """A version in the making; under the model's lock it is a killed publisher's remnant."""
 REFUSED = ".refused-"
-"""`.refused-<n>-<time>`: a version the catalogue did not know and that did not verify, set aside for a person."""
+"""`.refused-<n>-<time>`: a version the catalogue did not know, proven to be altered, set aside for a person."""
 LOCKS = ".locks"
 _REFUSED_NUMBER = re.compile(re.escape(REFUSED) + r"([1-9][0-9]*)-.*")
 
@@ -39,12 +39,23 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
-def refused_numbers(directory: Path) -> list[int]:
-    """Numbers of the versions of a model that were set aside; they are not given away again."""
+def refused(directory: Path) -> list[Path]:
+    """The versions of a model that were set aside, by number, the oldest first."""
     if not directory.is_dir():
         return []
-    found = (_REFUSED_NUMBER.fullmatch(path.name) for path in directory.iterdir())
-    return sorted(int(match[1]) for match in found if match)
+    found = (path for path in directory.iterdir() if refused_number(path) is not None)
+    return sorted(found, key=lambda path: (refused_number(path) or 0, path.name))
+
+
+def refused_number(path: Path) -> int | None:
+    """The number of a version that was set aside."""
+    match = _REFUSED_NUMBER.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def refused_numbers(directory: Path) -> list[int]:
+    """Numbers of the versions of a model that were set aside; they are not given away again."""
+    return sorted(refused_number(path) or 0 for path in refused(directory))
 
 
 def leftovers(directory: Path) -> list[Path]:

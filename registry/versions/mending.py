@@ -1,7 +1,9 @@
 """Mending what a killed command left: afterwards repository, catalogue and pins say the same about a model.
 
 A version directory without a row was renamed into its place and not recorded (or came with a clone of the repository):
-it is verified and taken in, or set aside. A row without a pin gets its pin. What was being staged is swept away.
+it is verified and taken in. One that is proven to be altered is set aside, where `put_back` finds it; one that cannot
+be verified here (a key is missing, a file is not there yet) stays as it is: nothing serves it, and nobody judges it.
+A row without a pin gets its pin. What was being staged is swept away.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from parley.bundle import SIGNATURE, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
-from parley.signatures import signed_by, verify_version
+from parley.signatures import Altered, signed_by, verify_version
 from registry import catalogue
+from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.versions.layout import REFUSED, leftovers, model_lock, refused_numbers
+from registry.versions.layout import REFUSED, leftovers, model_lock, refused, refused_number, refused_numbers
 from registry.versions.model_config import (
     check_same_contract,
     version_numbers,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from registry.home import Registry
 
 LOG = logging.getLogger(__name__)
+_PUT_BACK = "put back"
 
 
 def unsettled_models(registry: Registry) -> list[str]:
@@ -52,45 +58,57 @@ def unsettled_models(registry: Registry) -> list[str]:
 def mend_model(registry: Registry, model: str) -> list[str]:
     """Make repository, catalogue and pins agree about one model. Does nothing while somebody publishes it.
 
+    What the disk refuses is said, and left to the next command: it must not hold this one up.
+
     Returns:
         What was mended, in words.
 
     Raises:
-        ParleyError: the disk or the database refuses.
+        CatalogueUnavailable: the database refuses.
     """
     try:
         with model_lock(registry.repo, model, wait=False) as held:
             return mend_locked(registry, model) if held else []
     except OSError as error:
-        raise ParleyError(
-            f"cannot mend: {error.strerror or error}",
-            where=str(error.filename or registry.repo / model),
-            mend="check space and permissions of the repository",
-        ) from error
+        where = error.filename or registry.repo / model
+        LOG.warning("%s is not mended yet: %s (%s)", model, error.strerror or error, where)
+        return []
 
 
 def mend_locked(registry: Registry, model: str) -> list[str]:
     """`mend_model` for who holds the model's lock.
 
     Raises:
-        ParleyError: the database refuses.
+        CatalogueUnavailable: the database refuses.
         OSError: the disk refuses.
     """
     directory = registry.repo / model
     done = [words for folder in _folders(registry, directory) for words in _sweep(folder)]
     with registry.catalogue.read() as c:
         rows = {row.number: row for row in catalogue.versions(c, model=model)}
+    unclear: dict[int, Exception] = {}
     for number in version_numbers(directory):
         row = rows.get(number)
-        if row is None:
-            done.append(_adopt(registry, directory, number))
-        elif row.state == PUBLISHED and read_pin(registry.site, model, number) is None:
-            done += _pin(registry, directory, row)
+        try:
+            if row is None:
+                done.append(_adopt(registry, directory, number))
+            elif row.state == PUBLISHED and read_pin(registry.site, model, number) is None:
+                done.append(_pin(registry, directory, row))
+        except catalogue.CatalogueUnavailable:
+            raise
+        except (ParleyError, ValidationError) as error:
+            unclear[number] = error
     for number in version_numbers(directory)[-1:]:
         if _stale_config(directory, {number}):
             write_model_config(read_manifest(directory / str(number)), directory)
     for words in done:
         LOG.info("mended: %s", words)  # ordinary: a fresh checkout's versions are taken in by the first command
+    if unclear:
+        first = next(iter(unclear))
+        LOG.warning(
+            "%s %s cannot be taken in and stays as it is: %s",
+            model, catalogue.spans(sorted(unclear)), unclear[first],
+        )  # fmt: skip
     return done
 
 
@@ -142,24 +160,66 @@ def _sweep(directory: Path) -> list[str]:
     return swept
 
 
-def _adopt(registry: Registry, directory: Path, number: int) -> str:
-    """Take a version into the catalogue that is there and not known, or set it aside."""
+@dataclass(frozen=True)
+class Verified:
+    """A version that was just verified."""
+
+    directory: Path
+    """Its own folder."""
+    number: int
+    manifest: Manifest
+    key_id: str
+
+
+def unknown_versions(registry: Registry) -> list[tuple[Path, list[int]]]:
+    """The versions of each model's folder that the catalogue does not know. Names are compared."""
+    with registry.catalogue.read() as c:
+        known = catalogue.numbers(c)
+    unknown = [
+        (directory, sorted(set(version_numbers(directory)) - known.get(directory.name, set())))
+        for directory in _directories(registry.repo)
+    ]
+    return [(directory, numbers) for directory, numbers in unknown if numbers]
+
+
+def verified(registry: Registry, directory: Path, number: int) -> Verified:
+    """A version of a model's folder, verified.
+
+    Raises:
+        Altered: its content is proven not to be what was signed.
+        ParleyError: it is not what this site accepts, or that cannot be told.
+        ValidationError: its manifest is none.
+        OSError: it cannot be read.
+    """
     version, model = directory / str(number), directory.name
+    pin = read_pin(registry.site, model, number)
+    found = verify_version(version, trusted_keys(registry.site), model=model, number=number, pin=pin)
+    return Verified(version, number, Manifest.model_validate(found), signed_by(version / SIGNATURE))
+
+
+def record(c: sa.Connection, found: Verified) -> VersionRow:
+    """Take a verified version into the catalogue.
+
+    Raises:
+        ParleyError: its tensors are not those of its model's others, or its number or dataset is another's.
+    """
+    check_contract(c, found.manifest)
+    return catalogue.record_version(c, found.directory, found.manifest, who=_who(), key_id=found.key_id, what="adopt")
+
+
+def _adopt(registry: Registry, directory: Path, number: int) -> str:
+    """Take a version into the catalogue that is there and not known; set it aside where it is proven to be altered."""
+    model = directory.name
     try:
-        pin = read_pin(registry.site, model, number)
-        found = verify_version(version, trusted_keys(registry.site), model=model, number=number, pin=pin)
-        manifest = Manifest.model_validate(found)
-        with registry.catalogue.write() as c:
-            check_contract(c, manifest)
-            row = catalogue.record_version(
-                c, version, manifest, who=_who(), key_id=signed_by(version / SIGNATURE), what="adopt"
-            )
-        write_pin(registry.site, model, number, row.digest)
-        return f"took {model} version {number} into the catalogue"
-    except catalogue.CatalogueUnavailable:
-        raise
-    except (ParleyError, ValueError) as error:  # ValueError: pydantic refuses the manifest
-        return _set_aside(registry, version, error)
+        found = verified(registry, directory, number)
+    except Altered as error:
+        if _was_put_back(registry, model, number):
+            raise
+        return _set_aside(registry, directory / str(number), error)
+    with registry.catalogue.write() as c:
+        row = record(c, found)
+    write_pin(registry.site, model, number, row.digest)
+    return f"took {model} version {number} into the catalogue"
 
 
 def check_contract(c: sa.Connection, manifest: Manifest) -> None:
@@ -175,25 +235,69 @@ def check_contract(c: sa.Connection, manifest: Manifest) -> None:
         check_same_contract([catalogue.manifest_of(c, manifest.model, others[-1]), manifest])
 
 
-def _set_aside(registry: Registry, version: Path, error: Exception) -> str:
-    aside = version.with_name(f"{REFUSED}{version.name}-{time.time_ns()}")
+def _set_aside(registry: Registry, version: Path, error: ParleyError) -> str:
+    model, number = version.parent.name, version.name
+    aside = version.with_name(f"{REFUSED}{number}-{time.time_ns()}")
     version.rename(aside)
     fsync_dir(version.parent)
-    subject = f"{version.parent.name} {version.name}"
     with registry.catalogue.write() as c:
-        catalogue.audit(c, _who(), "refuse", subject, str(error)[:500], {"moved_to": aside.name})
-    words = f"set {subject} aside as {aside.name}: {error}"
-    LOG.warning("%s", words)
+        catalogue.audit(c, _who(), "refuse", f"{model} {number}", str(error)[:500], {"moved_to": aside.name})
+    words = f"set {model} {number} aside as {aside.name}: {error}"
+    LOG.warning("%s; `parley catalogue restore %s %s` puts it back", words, model, number)
     return words
 
 
-def _pin(registry: Registry, directory: Path, row: VersionRow) -> list[str]:
+def set_aside(repo: Path, model: str | None = None, number: int | None = None) -> list[tuple[str, int, Path]]:
+    """What was set aside: model, number and folder, the newest of a number last."""
+    found = []
+    for directory in _directories(repo):
+        for path in refused(directory):
+            found.append((directory.name, refused_number(path) or 0, path))
+    return sorted(each for each in found if model in (None, each[0]) and number in (None, each[1]))
+
+
+def put_back(registry: Registry, model: str, number: int) -> str:
+    """Give a version that was set aside its place again, and take it in where it verifies.
+
+    One that does not verify is not served by anybody, but it is not set aside again either.
+
+    Returns:
+        What became of it, in words.
+
+    Raises:
+        ParleyError: nothing of this number was set aside, or another version has its place.
+        OSError: the disk refuses.
+    """
+    directory = registry.repo / model
+    place, kept = directory / str(number), set_aside(registry.repo, model, number)
+    if not kept:
+        raise ParleyError("nothing was set aside", where=f"{model} {number}", mend="parley catalogue restore lists all")
+    with model_lock(registry.repo, model):
+        if place.exists():
+            raise ParleyError("another version has its place", where=str(place), mend=f"see both; it is {kept[-1][2]}")
+        kept[-1][2].rename(place)
+        fsync_dir(directory)
+        with registry.catalogue.write() as c:
+            catalogue.audit(c, _who(), _PUT_BACK, f"{model} {number}", "", {"from": kept[-1][2].name})
+        try:
+            return _adopt(registry, directory, number)
+        except catalogue.CatalogueUnavailable:
+            raise
+        except (ParleyError, ValidationError) as error:
+            return f"{model} {number} is back; nothing serves it, for it does not verify: {error}"
+
+
+def _was_put_back(registry: Registry, model: str, number: int) -> bool:
+    """Whether a person has put this version back after it was set aside: it is theirs to judge."""
+    audits = t.registry_audit.c
+    query = sa.select(audits.what).where(audits.subject == f"{model} {number}", audits.what.in_(("refuse", _PUT_BACK)))
+    with registry.catalogue.read() as c:
+        return c.scalar(query.order_by(audits.id.desc()).limit(1)) == _PUT_BACK
+
+
+def _pin(registry: Registry, directory: Path, row: VersionRow) -> str:
     """Write a missing pin, when the files are still those that the catalogue took in."""
     version = directory / str(row.number)
-    try:
-        verify_version(version, trusted_keys(registry.site), model=row.model, number=row.number, pin=row.digest)
-    except ParleyError as error:
-        LOG.warning("%s version %s stays without a pin: %s", row.model, row.number, error)
-        return []
+    verify_version(version, trusted_keys(registry.site), model=row.model, number=row.number, pin=row.digest)
     write_pin(registry.site, row.model, row.number, row.digest)
-    return [f"pinned {row.model} version {row.number}"]
+    return f"pinned {row.model} version {row.number}"

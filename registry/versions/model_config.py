@@ -19,6 +19,7 @@ from typing import Literal
 from parley.bundle import Manifest, TensorSpec
 from parley.errors import ParleyError
 from parley.files import write_atomic
+from parley.typed import is_number
 
 Target = Literal["cpu", "gpu_onnxruntime", "gpu_tensorrt"]
 GPU_TARGETS: tuple[Target, ...] = ("gpu_onnxruntime", "gpu_tensorrt")
@@ -42,15 +43,11 @@ def model_directories(repo: Path) -> list[Path]:
 
 
 def version_numbers(model_directory: Path) -> list[int]:
-    """Numbers of a model's version directories, ascending. Triton ignores every other name, and so does this."""
+    """Numbers of a model's version directories, ascending. Every other name is no version."""
     if not model_directory.is_dir():
         return []
     with os.scandir(model_directory) as entries:  # knows what a folder is without asking for each
-        return sorted(
-            int(entry.name)
-            for entry in entries
-            if entry.name.isascii() and entry.name.isdigit() and not entry.name.startswith("0") and entry.is_dir()
-        )
+        return sorted(int(entry.name) for entry in entries if is_number(entry.name) and entry.is_dir())
 
 
 def check_same_contract(manifests: Iterable[Manifest]) -> None:

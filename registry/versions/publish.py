@@ -26,7 +26,7 @@ from parley.bundle import UTTERANCES, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.utterances import read_utterances
-from registry import catalogue
+from registry import belonging, catalogue
 from registry.versions.inspection import inspecting
 from registry.versions.layout import STAGING, model_lock
 from registry.versions.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
@@ -178,6 +178,7 @@ def put_in_place(
         ParleyError: the database refuses; the version is gone again then.
         OSError: the disk refuses.
     """
+    belonging.bind(registry)
     model, number = staged.manifest.model, int(staged.manifest.version or 0)
     version = staged.directory.with_name(str(number))
     with staged_pin(registry.site, model, number, staged.digest) as pin:

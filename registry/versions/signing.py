@@ -23,6 +23,7 @@ from parley.folder import SIGNATURE, list_files
 from parley.serving.trust import Trust
 from parley.settings import Settings
 from parley.signatures import key_id
+from parley.typed import is_number
 from registry.versions.layout import file_lock
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -146,7 +147,7 @@ def read_pin(site: Settings, model: str, number: int) -> str | None:
 def pinned_numbers(site: Settings, model: str) -> list[int]:
     """Every version number of a model that was ever accepted here."""
     folder = pins(site) / model
-    return sorted(int(name) for name in os.listdir(folder) if name.isdigit()) if folder.is_dir() else []
+    return sorted(int(name) for name in os.listdir(folder) if is_number(name)) if folder.is_dir() else []
 
 
 def pins(site: Settings) -> Path:

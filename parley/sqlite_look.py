@@ -1,0 +1,110 @@
+"""Opening a SQLite file so that nothing on the disk changes, whoever reads it and wherever it lies.
+
+SQLite itself writes when it only reads: it makes the journal and its index beside a file in WAL mode. Here the index is
+mapped read-only where somebody has the file open (or died with it), and where nobody has, the file alone is read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+_ATTEMPTS, _BETWEEN_S = 40, 0.05
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # where SQLite's readers lock a file: https://sqlite.org/lockingv3.html
+
+
+class _Looking(sqlite3.Connection):
+    """A connection that holds a handle until it is closed."""
+
+    held = -1
+
+    def close(self) -> None:
+        """Close it, and let go of the handle."""
+        super().close()
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
+
+
+def open_to_look(path: Path) -> sqlite3.Connection:
+    """A connection that sees what is committed and leaves folder and files as they are.
+
+    Raises:
+        sqlite3.OperationalError: the file is not there, may not be read, or needs a writer first.
+    """
+    why = ""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _open(path)
+        except _Meanwhile as busy:
+            why = str(busy)
+        if attempt:
+            time.sleep(_BETWEEN_S)
+    raise sqlite3.OperationalError(why)
+
+
+class _Meanwhile(Exception):
+    """Somebody opens or closes the file just now, or it looks so."""
+
+    def __init__(self, what: str = "it is opened and closed all the time") -> None:
+        super().__init__(what)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    journal, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if journal.exists() and index.exists():
+        try:
+            found = _connect(path, "readonly_shm=1")
+            found.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return found
+        except sqlite3.OperationalError:
+            if journal.exists() and index.exists():
+                raise
+            raise _Meanwhile from None
+    if _size(journal):
+        # Its last user is just folding it in. If not: a copy without its index, which nobody may read around.
+        raise _Meanwhile("it lies beside a journal without an index, which a command that writes has to take up first")
+    handle = _keep_unchanged(path)
+    if journal.exists() and index.exists():
+        os.close(handle)
+        raise _Meanwhile
+    found = _connect(path, "immutable=1")
+    found.held = handle
+    return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _connect(path: Path, how: str) -> _Looking:
+    uri = f"file:{quote(os.fsencode(path))}?mode=ro&{how}"
+    return sqlite3.connect(uri, uri=True, timeout=1.0, check_same_thread=False, factory=_Looking)
+
+
+def _keep_unchanged(path: Path) -> int:
+    """A handle with a reader's lock: while it is held, whoever closes the file leaves its journal beside it.
+
+    A lock of the open file, not of the process: SQLite's own handles in this process come and go.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise sqlite3.OperationalError(str(error.strerror)) from None
+    lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
+    try:
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, lock)
+    except OSError as error:
+        os.close(handle)
+        if error.errno in (11, 13):  # EAGAIN, EACCES: the last writer is closing it
+            raise _Meanwhile from None
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file system without locks
+    return handle
