@@ -53,7 +53,9 @@ def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
     from orchestrator.api import create_api
     from orchestrator.desk import Desk
     from orchestrator.logs import log_to
+    from orchestrator.metered import bound_websockets
 
+    bound_websockets()
     site = Settings(**settings)
     log_to(site.state_dir / "logs")
     return create_api(partial(Desk, bot_name, site, replicas=replicas))
