@@ -1,6 +1,6 @@
 """Websocket connections that send no more than a call needs: what is done before Parley sees a message.
 
-Ray Serve makes uvicorn's servers with uvicorn's defaults: messages of 16 MiB, inflated before anybody looks at them, and
+Ray Serve makes uvicorn's servers with uvicorn's defaults: messages of 16 MiB, inflated before they are looked at, and
 a quarter of a megabyte of small ones in one go, for which everybody waits. Ray also takes in all that is sent, without
 end, so that reading slowly holds nobody up. A connection that sends far more than any call is cut here.
 """

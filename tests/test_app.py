@@ -315,7 +315,8 @@ def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site:
         readiness = httpx.get(f"{app.http}/readyz", timeout=10)
 
         async def fill() -> int:
-            async with websockets.connect(app.address), websockets.connect(app.address):
+            async with websockets.connect(app.address) as first, websockets.connect(app.address):
+                assert first.response is not None and "Sec-WebSocket-Extensions" not in first.response.headers
                 with pytest.raises(websockets.InvalidStatus) as refused:
                     await websockets.connect(app.address)
                 return int(refused.value.response.status_code)
