@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,10 @@ def _unheard(new: list[Problem], known: list[Problem]) -> list[Problem]:
     paths = [problem.path for problem in known]
 
     def near(path: Path_) -> bool:
-        return any(path[: len(other)] == other or other[: len(path)] == path for other in paths if other)
+        # A whole section is around too much to be explained by one of its entries.
+        return any(
+            path[: len(other)] == other or (len(path) > 1 and other[: len(path)] == path) for other in paths if other
+        )
 
     return [problem for problem in new if not problem.path or not near(problem.path)]
 
@@ -237,23 +241,23 @@ def _stand_in(data: dict[str, Any], path: Path_) -> bool:
     """Put something of the right type where something of a wrong one stood; whether there is anything to put there."""
     section = str(path[0]) if path else ""
     if len(path) == 1:
+        data.pop(section, None)
         if section in _STAND_INS:
-            data[section] = _STAND_INS[section]
-        else:
-            data.pop(section, None)
-        return section not in ("dialogue", "")
+            data[section] = deepcopy(_STAND_INS[section])
+        return section != "dialogue"
     parent: Any = data
     for step in path[:-1]:
+        if not (isinstance(parent, dict) and step in parent or isinstance(parent, list) and isinstance(step, int)):
+            return bool(path)  # what it stood in has been replaced already
         parent = parent[step]
     key: Any = path[-1]
-    if isinstance(parent, list):
+    if isinstance(parent, list) and isinstance(key, int):
         parent[key] = "x"
-    elif section in _ENTRIES and len(path) <= 3:
-        entry = data[section]
-        name = path[1]
-        entry.pop(name, None)
-        if isinstance(name, str) and name.isidentifier():
-            entry[name] = _ENTRIES[section]
+    elif section in _ENTRIES and len(path) <= 3 and isinstance(data[section], dict):
+        name = str(path[1])
+        data[section].pop(name, None)
+        if name.isidentifier() and name.isascii():
+            data[section][name] = deepcopy(_ENTRIES[section])
     elif isinstance(parent, dict):
         parent.pop(key, None)
-    return True
+    return bool(path)

@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("parley.cli.demo", "serve the starter versions and call them with a recording"),
     "serve": ("parley.cli.serve", "answer calls: Triton, Ray Serve, the telephone wires"),
     "call": ("parley.cli.call", "call a serving Parley with recordings"),
+    "check": ("parley.cli.check", "say everything that is wrong with a bot file, and what of it is not trained yet"),
     "dataset": ("parley.cli.dataset", "make a speech dataset for a bot"),
     "train": ("models.{family}.train", "train a family: stt, nlu, nlg, tts"),
     "export": ("models.{family}.export", "export a run to a bundle"),

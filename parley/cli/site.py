@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.app import RunningApp, refuse_strangers, start_app
+from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
 from registry.home import Registry
-from registry.releasing import releases
+from registry.releasing import moves, releases, stale
 from registry.releasing.readiness import verify
 from registry.releasing.releases import Release
+from registry.releasing.seeding import seed_bot
 from registry.served import Keeper, ServedView
 
 _READY_WITHIN_S = 90.0
@@ -34,6 +37,8 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
     with ExitStack() as until_end:
         registry = until_end.enter_context(Registry.at(site))
         release = check_release(registry, bot)
+        for note in notes_on(registry, release):
+            console.print(f"[yellow]note[/] {escape(note)}")
         if site.engine == "triton":
             until_end.enter_context(served_models(registry, release, console))
         began = time.monotonic()
@@ -89,8 +94,13 @@ def check_release(registry: Registry, bot: str) -> Release:
 
     Raises:
         ParleyError: the bot has no release, a stage has no version, or a version's file is missing, altered or added;
-            names it.
+            names it. Where there is no release, says why: what is wrong in the bot's file, or what is not published.
     """
+    with registry.catalogue.read() as c:
+        known = moves.newest_move(c, bot) is not None
+    if not known:
+        load_bot(bot, registry.site)
+        seed_bot(registry, bot)
     with registry.catalogue.read() as c:
         release = releases.champion(c, bot)
     lacking = [family for family in FAMILIES if family not in release.stages]
@@ -102,6 +112,13 @@ def check_release(registry: Registry, bot: str) -> Release:
         )
     verify(registry, release.stages.values())
     return release
+
+
+def notes_on(registry: Registry, release: Release) -> list[str]:
+    """What callers will not hear although the bot's file, or the release's own, says it; in words."""
+    with registry.catalogue.read() as c:
+        text = releases.dialogue_text(c, release.dialogue_digest)
+        return [*stale.drift(registry, c, release), *map(str, stale.stale_versions(registry, c, release, text))]
 
 
 async def _ready(app: RunningApp) -> None:
