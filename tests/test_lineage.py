@@ -110,7 +110,7 @@ def test_a_recording_is_known_by_what_the_dataset_stored_of_it(tmp_path: Path) -
     wav = tmp_path / "caller.wav"
     soundfile.write(wav, noise, SAMPLE_RATE, subtype="PCM_16")
     manifest = tmp_path / "recordings.jsonl"
-    entry = {"audio": "caller.wav", "speaker": "s1", "text": "hello", "intent": "greet", "slots": {}}
+    entry = {"audio": "caller.wav", "speaker": "s1", "text": "hello", "intent": "help", "slots": {}}
     manifest.write_text(json.dumps(entry) + "\n")
     made = make_dataset(load_bot("barista"), tmp_path / "data", recordings=manifest, synthetic=0, seed=1)
     (row,) = load_dataset(made.path).rows
