@@ -25,7 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.ports import free_ports, is_loopback
 from parley.settings import Settings
@@ -108,8 +107,8 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
         ParleyError: strangers could open calls, no such bot or release, the port is in use, or Ray did not start.
     """
     refuse_strangers(settings)
-    bot = load_bot(bot_name, settings)
-    release_to_serve(settings, bot.name)
+    # A release answers with its own bot.yaml: one that is being edited, or broken, does not stop a restart.
+    release_to_serve(settings, bot_name)
     (port,) = free_ports(settings.host, [settings.port], where="PARLEY_PORT")
     # A replica runs in a folder of Ray's.
     folders = {name: getattr(settings, name).absolute() for name in _FOLDERS}

@@ -246,6 +246,7 @@ def _stand_in(data: dict[str, Any], path: Path_) -> bool:
             data[section] = deepcopy(_STAND_INS[section])
         return section != "dialogue"
     parent: Any = data
+    step: Any
     for step in path[:-1]:
         if not (isinstance(parent, dict) and step in parent or isinstance(parent, list) and isinstance(step, int)):
             return bool(path)  # what it stood in has been replaced already
