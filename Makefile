@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint setup setup-dev system system-dev starters clean
 
-# Debian packages: the synthesisers, and the libpython that Triton's Python backend links.
+# Debian packages: the synthesisers, and the compiler that builds Triton's backend.
 system:
 	@bash deploy/system-packages.sh
 

@@ -2,7 +2,7 @@
 # Install the Debian packages Parley needs, or say which are missing when we may not install them.
 # Arguments are packages to install besides: what only the tests need.
 set -euo pipefail
-packages=(espeak-ng flite libpython3.11 "$@")
+packages=(espeak-ng flite gcc libc6-dev "$@")
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")

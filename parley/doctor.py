@@ -44,7 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check; the machine is healthy when no finding is `missing`. Starts nothing and changes nothing."""
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _python,
-        _libpython,
+        _compiler,
         _synthesisers,
         _tritonserver,
         _packages,
@@ -73,19 +73,13 @@ def _python(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _libpython(settings: Settings) -> Iterator[Finding]:
-    from parley.serving.triton_install import PYTHON, find_libpython
-
-    name = f"libpython{PYTHON}.so"
-    found = find_libpython()
-    if found is not None:
-        yield Finding(name, "ok", str(found))
+def _compiler(settings: Settings) -> Iterator[Finding]:
+    path = shutil.which("gcc")
+    if path:
+        yield Finding("gcc", "ok", path)
     else:
         yield Finding(
-            name,
-            _if_triton(settings),
-            "not found; Triton's Python backend needs it",
-            f"apt-get install libpython{PYTHON}",
+            "gcc", _if_triton(settings), "not found; it builds Triton's backend", "apt-get install gcc libc6-dev"
         )
 
 
@@ -105,18 +99,17 @@ def _synthesisers(settings: Settings) -> Iterator[Finding]:
 
 
 def _tritonserver(settings: Settings) -> Iterator[Finding]:
-    from parley.serving.triton_install import check_stub, find_libpython, find_triton, server_environment
+    from parley.serving.triton_install import find_triton
 
     try:
-        install = find_triton()
-        check_stub(install, server_environment(install, find_libpython()))
+        find_triton()
     except ParleyError as error:
         yield Finding("tritonserver", _if_triton(settings), error.what, error.mend)
         return
     yield Finding(
         "tritonserver",
         "ok",
-        f"nvidia-pytriton {importlib.metadata.version('nvidia-pytriton')}, its stub can start",
+        f"nvidia-pytriton {importlib.metadata.version('nvidia-pytriton')}",
     )
 
 

@@ -4,8 +4,8 @@
 
 `model.sig` is an OpenSSF model signature (OMS 1.0): a Sigstore bundle v0.3 whose DSSE envelope holds an in-toto
 statement with the SHA-256 of every file, signed with an elliptic curve key. The registry makes it with the
-`model_signing` library; this module verifies it with the standard library and `cryptography` alone, because each of
-Triton's stubs imports it.
+`model_signing` library; this module verifies it with the standard library and `cryptography` alone, because it is
+imported anew for each version that Triton's backend opens.
 
 It is stricter than the library: nothing may be ignored, no link may stand for a file, no file may be unsigned, and the
 encodings that came before OMS 1.0 are refused.

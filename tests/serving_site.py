@@ -10,7 +10,6 @@ import numpy as np
 from serving_models import scaler_bundle
 
 from parley.serving.triton_engine import TritonEngine
-from parley.serving.triton_record import process_started
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
 from registry.home import Registry
@@ -65,10 +64,10 @@ def engine_of(server: TritonServer, *, channels: int = 1) -> TritonEngine:
     return TritonEngine(server.grpc_address, control_key=server.control_key, channels=channels)
 
 
-def stubs_of(pid: int) -> set[int]:
-    """Process numbers of the server's Python stubs."""
+def children_of(pid: int) -> set[int]:
+    """Process numbers of a server's children, those that ended and were not waited for too."""
     processes = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return {each for each in processes if process_started(each) and f"PPid:\t{pid}\n" in _status(each)}
+    return {each for each in processes if f"PPid:\t{pid}\n" in _status(each)}
 
 
 def _status(pid: int) -> str:

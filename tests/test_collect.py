@@ -146,7 +146,6 @@ def _loaded(registry: Registry) -> None:
     assert started is not None
     record = ServerRecord(
         pid=os.getpid(), started=started, owner_pid=0, owner_started=0, grpc="", http="", metrics="", control_key="k",
-        shm_prefix="",
     )  # fmt: skip
     write_record(registry.site.state_dir, record)
 

@@ -23,7 +23,6 @@ def record_of(pid: int, started: int) -> ServerRecord:
         http="127.0.0.1:8",
         metrics="127.0.0.1:9",
         control_key="key",
-        shm_prefix="parley-test-",
     )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,40 +13,9 @@ from serving_site import MODEL, open_site
 from parley import doctor
 from parley.errors import ParleyError
 from parley.serving import triton_install, triton_server
-from parley.serving.triton_install import (
-    TritonInstall,
-    check_stub,
-    find_triton,
-    lay_out_backends,
-    server_environment,
-    view_of,
-)
+from parley.serving.triton_install import COMPILE, SOURCES, find_triton, lay_out_backends, server_environment, view_of
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.served import ServedView
-
-
-@pytest.fixture
-def foreign_install() -> TritonInstall:
-    """The real wheel with the stub of a Python whose library this machine does not have."""
-    install = find_triton()
-    stub = install.stub.parent.parent / "3.8" / install.stub.name
-    if triton_install.ctypes.util.find_library("python3.8"):
-        pytest.skip("this machine has libpython3.8")
-    return replace(install, stub=stub)
-
-
-def test_missing_libpython_is_named_with_its_package(foreign_install: TritonInstall) -> None:
-    with pytest.raises(ParleyError, match=r"libpython3\.8\.so\.1\.0 is missing") as caught:
-        check_stub(foreign_install, server_environment(foreign_install, None))
-
-    assert "apt-get install libpython3" in caught.value.mend
-
-
-def test_stub_of_this_python_can_start() -> None:
-    install = find_triton()
-
-    check_stub(install, server_environment(install, triton_install.find_libpython()))
 
 
 def test_missing_wheel_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,40 +30,69 @@ def test_missing_wheel_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_server_environment_holds_no_keys_of_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARLEY_PSEUDONYM_KEY", "secret")
 
-    environment = server_environment(find_triton(), None)
+    environment = server_environment(find_triton())
 
     assert "secret" not in environment.values()
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
-def test_backends_are_copies_without_anything_that_python_would_run_instead(tmp_path: Path) -> None:
-    install = find_triton()
-    lay_out_backends(install, tmp_path)
-    ours = tmp_path / "parley" / "model.py"
-    text = ours.read_text()
-    (ours.parent / "__pycache__").mkdir()
-    (ours.parent / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"planted")
-    (ours.parent / "numpy.py").write_text("planted")
-    ours.write_text("planted")
+def test_the_backend_compiles_without_a_warning(tmp_path: Path) -> None:
+    strict = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
 
-    lay_out_backends(install, tmp_path)
+    done = subprocess.run(
+        [*COMPILE, *strict, "-o", tmp_path / "backend.so", *SOURCES.glob("*.c")], capture_output=True, text=True
+    )
 
-    assert [path.name for path in ours.parent.iterdir()] == ["model.py"] and ours.read_text() == text
-    assert {path.name for path in (tmp_path / "python").iterdir()} >= {install.stub.name, "libtriton_python.so"}
-    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.triton
-def test_stub_that_cannot_start_fails_with_its_reason_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign_install: TritonInstall
+def test_the_backend_is_compiled_once_and_again_after_anything_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_site(tmp_path, versions=1) as registry:
-        ServedView(registry).prepare()
-    monkeypatch.setattr(triton_server, "find_triton", lambda: foreign_install)
-    monkeypatch.setattr(triton_server, "check_stub", lambda *_: None)  # so that the server itself meets the problem
-    server = TritonServer(view_of(registry.site.state_dir), registry.site.state_dir, deadline_s=5)
+    compiled: list[Path] = []
 
-    with pytest.raises(ParleyError, match=r"libpython3\.8\.so\.1\.0 is missing"):
+    def compile_(sources: list[Path], library: Path) -> None:
+        compiled.append(library)
+        library.write_bytes(b"the backend")
+
+    monkeypatch.setattr(triton_install, "_compile", compile_)
+    library = lay_out_backends(tmp_path / "backends") / "parley" / "libtriton_parley.so"
+    lay_out_backends(tmp_path / "backends")
+    assert compiled == [library]
+
+    library.write_bytes(b"planted")
+    (library.parent / "libplanted.so").write_bytes(b"planted")
+    lay_out_backends(tmp_path / "backends")
+    monkeypatch.setattr(triton_install, "COMPILE", (*COMPILE, "-g"))
+    lay_out_backends(tmp_path / "backends")
+
+    assert len(compiled) == 3
+    assert list(library.parent.iterdir()) == [library] and library.read_bytes() == b"the backend"
+
+
+def test_a_machine_without_a_compiler_is_told_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(ParleyError, match="no C compiler") as caught:
+        lay_out_backends(tmp_path / "backends")
+
+    assert caught.value.mend == "apt-get install gcc libc6-dev"
+
+
+def test_a_server_that_cannot_start_fails_with_its_reason_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = tmp_path / "tritonserver"
+    binary.write_text(
+        "#!/bin/sh\necho 'x: error while loading shared libraries: libz.so.1: cannot open' >&2\nexit 127\n"
+    )
+    binary.chmod(0o755)
+    install = replace(find_triton(), binary=binary)
+    monkeypatch.setattr(triton_server, "find_triton", lambda: install)
+    monkeypatch.setattr(triton_server, "lay_out_backends", lambda directory: directory)
+    server = TritonServer(view_of(tmp_path / "var"), tmp_path / "var", deadline_s=5)
+
+    with pytest.raises(ParleyError, match=r"libz\.so\.1 is missing"):
         server.start()
 
     assert server.pid is None
@@ -133,11 +132,12 @@ def test_doctor_finds_what_is_here_and_what_is_not(tmp_path: Path, monkeypatch: 
     assert not doctor.healthy(list(found.values()))
 
 
-def test_doctor_asks_for_libpython_only_where_triton_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_install, "find_libpython", lambda: None)
-    name = f"libpython{triton_install.PYTHON}.so"
+def test_doctor_asks_for_a_compiler_only_where_triton_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert findings(Settings())[name].status == "missing"
-    assert findings(Settings())[name].mend == f"apt-get install libpython{triton_install.PYTHON}"
-    assert findings(Settings(engine="onnx"))[name].status == "warning"
-    assert findings(Settings(triton_grpc="gpu-node:8001"))[name].status == "warning"
+    assert findings(Settings())["gcc"].status == "missing"
+    assert findings(Settings())["gcc"].mend == "apt-get install gcc libc6-dev"
+    assert findings(Settings(engine="onnx"))["gcc"].status == "warning"
+    assert findings(Settings(triton_grpc="gpu-node:8001"))["gcc"].status == "warning"

@@ -578,7 +578,7 @@ def test_pin_whose_writer_is_taken_for_dead_is_written_again(site: Settings, mon
 
 
 def test_checking_imports_neither_the_library_nor_pydantic() -> None:
-    """Every stub of the server imports it."""
+    """It is imported anew for each version that a server opens."""
     code = (
         "import sys, parley.signatures; print([m for m in ('model_signing', 'pydantic', 'numpy') if m in sys.modules])"
     )

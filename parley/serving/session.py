@@ -1,4 +1,4 @@
-"""Opening a verified version with ONNX Runtime: the same way in Triton's stubs and in this process."""
+"""Opening a verified version with ONNX Runtime in this process; Triton's backend does the same in C."""
 
 from __future__ import annotations
 

@@ -171,8 +171,7 @@ def open_control(settings: Settings) -> Control | None:
 def refused_versions(text: str) -> dict[int, str]:
     """Which versions a refused load was about, and why, from Triton's answer."""
     return {
-        int(number): " ".join(reason.partition("At:")[0].removeprefix("Internal: TritonModelException: ").split())
-        for number, reason in _REFUSED.findall(text)
+        int(number): " ".join(reason.removeprefix("Internal: ").split()) for number, reason in _REFUSED.findall(text)
     }
 
 

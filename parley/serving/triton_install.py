@@ -1,14 +1,12 @@
-"""Where the tritonserver of the `nvidia-pytriton` wheel is, and the environment in which it can serve Python models.
+"""Where the tritonserver of the `nvidia-pytriton` wheel is, and the backend with which it serves versions.
 
-The wheel lays the parts out for its own front end; a plain `tritonserver` needs the Python stub beside the Python
-backend, the wheel's libraries and `libpython3.x.so` on the library path, and this environment's packages on Python's
-path.
+The backend is our own, in C (`triton_backend/`): it runs the ONNX Runtime of the `onnxruntime` wheel inside the server.
+It is compiled when a server starts for the first time, into the site's state folder.
 """
 
 from __future__ import annotations
 
-import ctypes.util
-import filecmp
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -24,9 +22,8 @@ from parley.serving.trust import Trust
 
 BACKEND = "parley"
 """The backend that versions' configurations name."""
-BACKEND_FILE = Path(__file__).parent / "triton_backend" / "model.py"
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-_STUB = "triton_python_backend_stub"
+SOURCES = Path(__file__).parent / "triton_backend"
+COMPILE = ("gcc", "-std=gnu11", "-O1", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
 def view_of(state_dir: Path) -> Path:
@@ -36,78 +33,65 @@ def view_of(state_dir: Path) -> Path:
 
 @dataclass(frozen=True)
 class TritonInstall:
-    """Paths inside the installed wheel."""
+    """Where the parts of this environment are."""
 
     binary: Path
-    backends: Path
-    stub: Path
     libraries: Path
+    onnxruntime: Path
+    python: Path
+    """Runs `parley.serving.handover` for the backend."""
 
 
 def find_triton() -> TritonInstall:
-    """The parts of the installed wheel.
+    """The parts of the installed wheels.
 
     Raises:
-        ParleyError: the wheel is not installed, or has no stub for this Python.
+        ParleyError: a wheel is not installed, or lacks a part.
     """
-    # find_spec of the top package imports nothing of it.
-    spec = importlib.util.find_spec("pytriton")
-    if spec is None or not spec.submodule_search_locations:
+    package = _package("pytriton")
+    if package is None:
         raise ParleyError(
             "there is no tritonserver in this environment",
             where="nvidia-pytriton",
             mend="on Linux x86-64: pip install nvidia-pytriton==0.7.0; elsewhere: PARLEY_ENGINE=onnx",
         )
-    package = Path(next(iter(spec.submodule_search_locations)))
-    server = package / "tritonserver"
+    runtimes = sorted(((_package("onnxruntime") or Path()) / "capi").glob("libonnxruntime.so.*"))
     install = TritonInstall(
-        binary=server / "bin" / "tritonserver",
-        backends=server / "backends",
-        stub=server / "python_backend_stubs" / PYTHON / _STUB,
+        binary=package / "tritonserver" / "bin" / "tritonserver",
         libraries=package.parent / "nvidia_pytriton.libs",
+        onnxruntime=runtimes[-1] if runtimes else Path("libonnxruntime.so"),
+        python=Path(sys.executable),
     )
-    for part in (install.binary, install.backends / "python", install.libraries):
+    for part, wheel in (
+        (install.binary, "nvidia-pytriton"),
+        (install.libraries, "nvidia-pytriton"),
+        (install.onnxruntime, "onnxruntime-gpu"),
+    ):
         if not part.exists():
-            raise ParleyError(
-                "missing from the wheel",
-                where=str(part),
-                mend="pip install --force-reinstall nvidia-pytriton",
-            )
-    if not install.stub.is_file():
-        raise ParleyError(f"the wheel has no stub for Python {PYTHON}", where=str(install.stub), mend="use Python 3.11")
+            raise ParleyError("missing from the wheel", where=str(part), mend=f"pip install --force-reinstall {wheel}")
     return install
 
 
-def find_libpython() -> Path | None:
-    """`libpython3.x.so` of this Python's version: a full path, a bare name when the system's loader knows it, None if
-    absent."""
-    name = f"libpython{PYTHON}.so.1.0"
-    folders = [sysconfig.get_config_var("LIBDIR") or "", str(Path(sys.base_prefix) / "lib")]
-    folders += os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    for folder in folders:
-        if folder and (Path(folder) / name).is_file():
-            return Path(folder) / name
-    found = ctypes.util.find_library(f"python{PYTHON}")
-    return Path(found) if found else None
+def _package(name: str) -> Path | None:
+    # find_spec of a top package imports nothing of it.
+    spec = importlib.util.find_spec(name)
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
-def server_environment(install: TritonInstall, libpython: Path | None, trust: Trust | None = None) -> dict[str, str]:
-    """Environment of the server and its stubs: library path, this environment's Python and Parley, one thread, what
-    the site trusts (None: nothing, so that no version would open), and none of its secrets."""
+def server_environment(install: TritonInstall, trust: Trust | None = None) -> dict[str, str]:
+    """Environment of the server and of the checks it starts: libraries, this environment's Python and Parley, one
+    thread, what the site trusts (None: nothing, so that no version would open), and none of its secrets."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "PYTHON"))}
     libraries = [str(install.libraries)]
-    if libpython is not None and libpython.is_absolute():
-        libraries.append(str(libpython.parent))
     if inherited := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(inherited)
-    # The stub reads no .pth files, so an editable install must be named.
     own = Path(next(iter(parley.__path__))).parent
-    packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(own)))
+    packages = dict.fromkeys((str(own), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
     trusted = trust.environment() if trust else {}
     return kept | {
         "LD_LIBRARY_PATH": ":".join(libraries),
-        # The stub embeds Python and looks for its home beside the first `python3` on PATH.
-        "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
+        "PARLEY_PYTHON": str(install.python),
+        "PARLEY_ONNXRUNTIME": str(install.onnxruntime),
         "PYTHONPATH": ":".join(packages),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
@@ -117,60 +101,47 @@ def server_environment(install: TritonInstall, libpython: Path | None, trust: Tr
     }
 
 
-def check_stub(install: TritonInstall, environment: dict[str, str]) -> None:
-    """Ask the loader whether the Python stub can start, since a server whose stub cannot start waits for ever.
-
-    Raises:
-        ParleyError: names the library that is missing and the package that brings it.
-    """
-    # ld.so lists the libraries instead of running the program; this is all that `ldd` does.
-    listing = subprocess.run(
-        [install.stub],
-        env=environment | {"LD_TRACE_LOADED_OBJECTS": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    missing = [line.split()[0] for line in listing.stdout.splitlines() if "not found" in line]
-    for name in missing:
-        raise missing_library(name)
-
-
 def missing_library(name: str) -> ParleyError:
     """The error for a shared library that the loader does not find."""
-    package = f"libpython{PYTHON}" if name.startswith("libpython") else "the package that holds it"
     return ParleyError(
-        f"{name} is missing, so Triton's Python backend cannot start",
+        f"{name} is missing, so tritonserver cannot start",
         where="tritonserver",
-        mend=f"apt-get install {package}",
+        mend="apt-get install the package that holds it",
     )
 
 
-def lay_out_backends(install: TritonInstall, directory: Path) -> Path:
-    """Build the folder that `--backend-directory` wants: the wheel's Python backend with this Python's stub beside it,
-    and the backend `parley`, which is Python code that runs in such stubs.
+def lay_out_backends(directory: Path) -> Path:
+    """Make the folder that `--backend-directory` wants: our backend, and nothing else.
 
-    Copies, since Triton refuses libraries that links take out of the backend directory. Whatever else lies there is
-    removed, compiled files too: Python would run those in place of the source.
+    It is compiled where it is not what this source became last time; that takes a quarter of a second.
+
+    Raises:
+        ParleyError: there is no compiler, or it refuses the source.
     """
-    python = [part for part in (install.backends / "python").iterdir() if part.is_file()]
-    for name, parts in (("python", [*python, install.stub]), (BACKEND, [BACKEND_FILE])):
-        _mirror(parts, directory / name)
+    library = directory / BACKEND / f"libtriton_{BACKEND}.so"
+    stamp = directory / "compiled.sha256"
+    sources = sorted(SOURCES.glob("*.[ch]"))
+    source = b"".join([repr(COMPILE).encode(), *(path.read_bytes() for path in sources)])
+    if stamp.is_file() and stamp.read_text(encoding="ascii") == _digest(source, library):
+        return directory
+    shutil.rmtree(directory, ignore_errors=True)
+    library.parent.mkdir(parents=True)
+    _compile([path for path in sources if path.suffix == ".c"], library)
+    stamp.write_text(_digest(source, library), encoding="ascii")
     return directory
 
 
-def _mirror(parts: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {part.name for part in parts}
-    for stale in folder.iterdir():
-        if stale.is_dir() and not stale.is_symlink():
-            shutil.rmtree(stale)
-        elif stale.is_symlink() or stale.name not in names:
-            stale.unlink()
-    for part in parts:
-        copy = folder / part.name
-        if not copy.is_file() or not filecmp.cmp(part, copy, shallow=False):
-            fresh = folder / f".{part.name}"
-            shutil.copy2(part, fresh)
-            fresh.replace(copy)  # a file that some process still runs cannot be written to, but it can be replaced
+def _digest(source: bytes, library: Path) -> str:
+    compiled = library.read_bytes() if library.is_file() else b""
+    return hashlib.sha256(hashlib.sha256(source).digest() + compiled).hexdigest()
+
+
+def _compile(sources: list[Path], library: Path) -> None:
+    mend = "apt-get install gcc libc6-dev"
+    try:
+        done = subprocess.run([*COMPILE, "-o", library, *sources], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise ParleyError("there is no C compiler to build Triton's backend with", where="gcc", mend=mend) from None
+    if done.returncode != 0:
+        reason = " ".join(done.stderr.decode("utf-8", errors="replace").split())[:300]
+        raise ParleyError(f"Triton's backend does not compile: {reason}", where=str(SOURCES), mend=mend)

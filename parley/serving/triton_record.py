@@ -30,7 +30,6 @@ class ServerRecord(BaseModel):
     http: str
     metrics: str
     control_key: str = Field(repr=False)
-    shm_prefix: str
 
     @property
     def alive(self) -> bool:
@@ -93,18 +92,11 @@ def stop_recorded(state_dir: Path, *, grace_s: float = 10.0) -> bool:
     while record.alive and time.monotonic() < end:
         time.sleep(0.05)
     sweep_group(record.pid)
-    sweep_shared_memory(record.shm_prefix)
     clear_record(state_dir, record.pid)
     return True
 
 
 def sweep_group(pid: int) -> None:
-    """End what is left of a server's process group (its stubs, or itself when it does not stop)."""
+    """End what is left of a server's process group (its checks, or itself when it does not stop)."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def sweep_shared_memory(prefix: str) -> None:
-    """Remove the shared memory of a server that was killed; Triton leaves it behind."""
-    for path in Path("/dev/shm").glob(f"{prefix}*"):
-        path.unlink(missing_ok=True)

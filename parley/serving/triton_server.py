@@ -29,8 +29,6 @@ from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
 from parley.serving.triton_control import CONTROL_HEADER, HttpControl, refused_versions
 from parley.serving.triton_install import (
-    check_stub,
-    find_libpython,
     find_triton,
     lay_out_backends,
     server_environment,
@@ -91,7 +89,6 @@ class TritonServer:
         self._config_name = config_name
         self._deadline_s = deadline_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._shm_prefix = ""
         self._detached = False
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -161,12 +158,9 @@ class TritonServer:
             self._stopping.clear()
             self._detached = detached
             install = find_triton()
-            libpython = find_libpython()
-            environment = server_environment(install, libpython, self._trust)
-            check_stub(install, environment)
-            backends = lay_out_backends(install, self.state_dir / "triton" / "backends")
+            environment = server_environment(install, self._trust)
+            backends = lay_out_backends(self.state_dir / "triton" / "backends")
             self._ports = free_ports(self._host, self._ports, where="tritonserver")
-            self._shm_prefix = f"parley-{secrets.token_hex(6)}-"
             command = [str(install.binary), *self._arguments(backends)]
             for start in range(1, _STARTS + 1):
                 if self._comes_up(command, environment, last=start == _STARTS):
@@ -176,7 +170,7 @@ class TritonServer:
                 atexit.register(self.stop)
 
     def stop(self) -> None:
-        """Stop the server and its stubs, and the supervisor. Safe to call twice."""
+        """Stop the server and the supervisor. Safe to call twice."""
         self._stopping.set()
         with self._lock:
             self._end_process(grace_s=10.0)
@@ -250,7 +244,6 @@ class TritonServer:
             "--disable-auto-complete-config",
             "--strict-readiness=false",
             f"--backend-directory={backends}",
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--grpc-address={self._host}",
             f"--grpc-port={grpc}",
             f"--http-address={self._host}",
@@ -270,11 +263,8 @@ class TritonServer:
         return arguments + ([f"--model-config-name={self._config_name}"] if self._config_name else [])
 
     def _comes_up(self, command: list[str], environment: dict[str, str], *, last: bool) -> bool:
-        """Launch the server and load its models. False when it aborted, unless this is the `last` time: then it raises.
-
-        A Python stub that does not get to run for a second while it starts, as on a crowded machine, takes the server
-        with it: Triton 2.51 gives it up, frees the shared memory that the stub then reads, and locks a mutex there.
-        """
+        """Launch the server and load its models. False when it crashed, unless this is the `last` time: then it
+        raises."""
         self._launch(command, environment)
         try:
             self._wait_live()
@@ -291,7 +281,7 @@ class TritonServer:
         triton_log.rotate(self.log_path)
         with self.log_path.open("ab") as log:
             self._log_from = log.tell()
-            # A session of its own makes a process group of server and stubs, which is what `stop` ends.
+            # A session of its own makes a process group of the server and its checks, which is what `stop` ends.
             self._process = subprocess.Popen(
                 command,
                 env=environment,
@@ -310,7 +300,6 @@ class TritonServer:
             http=self.http_address,
             metrics=self.metrics_address,
             control_key=self.control_key,
-            shm_prefix=self._shm_prefix,
         )
         triton_record.write_record(self.state_dir, record)
 
@@ -386,5 +375,4 @@ class TritonServer:
                 process.wait(grace_s)
         triton_record.sweep_group(process.pid)
         process.wait()
-        triton_record.sweep_shared_memory(self._shm_prefix)
         triton_record.clear_record(self.state_dir, process.pid)

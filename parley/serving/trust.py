@@ -3,8 +3,9 @@
     trust = Trust.of(settings())
     manifest = trust.verify(Path("triton_repo/barista_nlu/1"), "barista_nlu", 1, pinned=True)
 
-Both engines check a version with this before they open it; Triton's stubs do so in a process of their own, which is
-why nothing here imports more than the standard library and `parley.signatures` does.
+Both engines check a version with this before they open it; Triton's backend has it done in a process of its own
+(`parley.serving.handover`), which is why nothing here imports more than the standard library and
+`parley.signatures` does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from parley.settings import Settings
 
 KEYS_VARIABLE, PINS_VARIABLE = "PARLEY_TRUSTED_KEYS", "PARLEY_PINS"
-"""How the server's environment tells its stubs where to look."""
+"""How the server's environment tells the checks where to look."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Trust:
             ) from None
 
     def environment(self) -> dict[str, str]:
-        """The variables that carry this trust to a server and its stubs: paths, never a secret."""
+        """The variables that carry this trust to a server and its checks: paths, never a secret."""
         # JSON, because a path may hold whatever else could stand between two.
         return {KEYS_VARIABLE: json.dumps([str(key) for key in self.keys]), PINS_VARIABLE: str(self.pins)}
 
