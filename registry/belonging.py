@@ -24,7 +24,7 @@ from parley.errors import ParleyError
 from parley.files import write_atomic
 from parley.settings import Settings
 from registry import tables as t
-from registry.catalogue import Catalogue, OldTables, audit
+from registry.catalogue import PUBLISHED, Catalogue, OldTables, audit, versions
 from registry.versions.layout import LOCKS, file_lock
 
 if TYPE_CHECKING:
@@ -132,12 +132,26 @@ def bind(registry: Registry) -> None:
         with file_lock(registry.repo / LOCKS / "site.lock"):
             check(registry.site)  # again: another site may have been first
             before = _read(there)
+            if before is None:
+                _check_versions(registry)
             if before is not None and _in_catalogue(registry.site) is None:
                 _log.warning("the state of this site was lost; its repository is still %s", registry.repo)
             _write(registry, before or _fresh(registry))
     except OSError as error:
         # A pointer must move although the repository is full; the next command binds them.
         _log.warning("site and repository are not bound to each other yet: %s", error)
+
+
+def _check_versions(registry: Registry) -> None:
+    """A site that was never bound has published before: some of its versions must be here."""
+    with registry.catalogue.read() as c:
+        known = versions(c, state=PUBLISHED)
+    if known and not any((registry.repo / row.model / str(row.number)).is_dir() for row in known):
+        raise ParleyError(
+            f"none of this site's {len(known)} versions is in this repository",
+            where=str(registry.repo.absolute()),
+            mend="name the right one: PARLEY_REPO_DIR; `parley catalogue adopt-repository` makes this one the site's",
+        )
 
 
 def adopt(registry: Registry) -> Binding | None:
@@ -151,9 +165,10 @@ def adopt(registry: Registry) -> Binding | None:
         OSError: the disk refuses.
     """
     with file_lock(registry.repo / LOCKS / "site.lock"):
-        theirs = _read(registry.repo / IN_REPOSITORY)
-        ours = _read(_in_state(registry.site)) or _in_catalogue(registry.site)
+        theirs = _readable(registry.repo / IN_REPOSITORY)
+        ours = _readable(_in_state(registry.site)) or _in_catalogue(registry.site)
         names = {"site": ours.site} if ours else {}
+        names |= {"repository": theirs.repository} if theirs else {}
         _write(registry, _fresh(registry).model_copy(update=names), replace=True)
     return theirs
 
@@ -192,6 +207,13 @@ def _in_catalogue(site: Settings) -> Binding | None:
         rows = t.registry_audit
         detail = c.scalar(sa.select(rows.c.detail).where(rows.c.what == _WHAT).order_by(rows.c.id.desc()).limit(1))
     return None if detail is None else Binding.model_validate(detail)
+
+
+def _readable(path: Path) -> Binding | None:
+    try:
+        return _read(path)
+    except ParleyError:
+        return None
 
 
 def _read(path: Path) -> Binding | None:

@@ -365,6 +365,31 @@ def test_nothing_is_mended_where_nothing_is_wrong(registry: Registry, monkeypatc
         assert again.mend() == []
 
 
+def test_a_folder_beside_the_bots_is_no_bot(registry: Registry) -> None:
+    """A copy that somebody puts aside, and takes away again, leaves no champion behind."""
+    add_versions(registry)
+    bots = registry.site.bots_dir
+    for copy in ("barista.bak", "barista2", "Barista copy"):
+        shutil.copytree(bots / "barista", bots / copy)
+        with Registry.at(registry.site):
+            pass
+        shutil.rmtree(bots / copy)
+    assert resolve_bot(registry) == "barista"
+    with registry.catalogue.read() as c:
+        assert set(c.scalars(sa.select(t.pointer_moves.c.bot))) == {"barista"}
+
+
+def test_a_bot_whose_folder_went_is_not_in_the_way(registry: Registry) -> None:
+    """Such a champion an older Parley may have made."""
+    add_versions(registry)
+    registry.mend()
+    with registry.catalogue.write() as c:
+        for table in (t.releases, t.release_stages, t.pointer_moves):
+            for row in c.execute(sa.select(table)).mappings().all():
+                c.execute(table.insert().values({**row, "bot": "barista.bak", **({"id": 99} if "id" in row else {})}))
+    assert resolve_bot(registry) == "barista"
+
+
 # The command line
 
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from postgresql import PostgreSQL
 
-from parley.database import DatabaseUnavailable, answering, connect, refuse_changes, writing
+from parley.database import DatabaseUnavailable, answering, connect, migrate, refuse_changes, writing
 from parley.errors import ParleyError
 
 GENEROUS_S = 30.0
@@ -177,3 +177,18 @@ def test_an_address_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ParleyError) as error:
         connect(url, 1.0)
     assert "postgresql" in error.value.mend or "sqlite" in error.value.mend
+
+
+@pytest.mark.parametrize("mark", ["ae1027a6acf", "0002", "9999"])
+def test_another_programs_database_is_refused_and_says_whose(database_url: str, mark: str) -> None:
+    engine, _ = connect(database_url, GENEROUS_S)
+    with writing(engine).begin() as connection:
+        for statement in (
+            "CREATE TABLE alembic_version (version_num VARCHAR(32))",
+            f"INSERT INTO alembic_version VALUES ('{mark}')",
+            "CREATE TABLE dag_run (id INTEGER)",
+        ):
+            connection.exec_driver_sql(statement)
+    with pytest.raises(ParleyError, match="another program's.*dag_run"):
+        migrate(engine)
+    assert sorted(sa.inspect(engine).get_table_names()) == ["alembic_version", "dag_run"]

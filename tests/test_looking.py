@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from parley.bundle import FAMILIES
 from parley.cli.main import run
 from parley.errors import ParleyError
 from parley.settings import Settings
+from parley.sqlite_look import open_to_look
 from registry.home import Registry
 from registry.releasing.pointers import promote
 from registry.releasing.releases import create_release, release_of
@@ -139,3 +142,106 @@ def test_no_verb_that_reads_changes_anything(
     with suppress(ParleyError):
         release_of(site, "barista")
     assert snapshot(tmp_path / "site", here) == before
+
+
+@contextmanager
+def nobody(site: Path) -> Iterator[Callable[[str], subprocess.CompletedProcess[str]]]:
+    """Runs commands as a user to whom nothing belongs, on a site that nobody may write; undoes both."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may become somebody else")
+
+    def command(line: str) -> subprocess.CompletedProcess[str]:
+        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "parley.cli.main"]
+        return subprocess.run([*words, *line.split()], capture_output=True, text=True, timeout=120, cwd=ROOT)
+
+    for path in (site, *site.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    opened = [parent for parent in site.parents if not parent.stat().st_mode & 0o001]
+    for parent in opened:
+        parent.chmod(parent.stat().st_mode | 0o001)
+    try:
+        yield command
+    finally:
+        for parent in opened:
+            parent.chmod(parent.stat().st_mode & ~0o001)
+        for path in (site, *site.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+@pytest.mark.parametrize("kind", [as_it_is, with_leftovers])
+def test_another_user_reads_a_site_that_may_not_be_written(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Callable[[Settings], Settings]
+) -> None:
+    site = kind(copied(made, tmp_path))
+    name(site, monkeypatch)
+    with nobody(tmp_path / "site") as parley:
+        before = snapshot(tmp_path / "site")
+        shown, listed, refused = parley("show stt 2"), parley("releases"), parley("releases create")
+        assert snapshot(tmp_path / "site") == before
+    assert shown.returncode == listed.returncode == 0, shown.stderr + listed.stderr
+    assert "verified     yes" in shown.stdout and "champion" in listed.stdout
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+
+
+def test_a_reader_sees_what_is_committed_while_others_write_and_close(tmp_path: Path) -> None:
+    """Every writer's last connection folds its journal into the file; a reader must never see half of that."""
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE t (a, b)")
+        made.executemany("INSERT INTO t VALUES (?, ?)", [(0, 0)] * 500)
+    made.close()
+    code = (
+        "import sqlite3, sys\nfor _ in range(100):\n c = sqlite3.connect(sys.argv[1], timeout=30)\n"
+        " c.execute('UPDATE t SET a = a + 1, b = b + 1'); c.commit(); c.close()"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path)]) for _ in range(2)]
+    reads = 0
+    while any(writer.poll() is None for writer in writers) or not reads:
+        looking = open_to_look(path)
+        assert looking.execute("SELECT count(*), sum(a - b), max(a) - min(a) FROM t").fetchone() == (500, 0, 0)
+        looking.close()
+        reads += 1
+    assert [writer.returncode for writer in writers] == [0, 0]
+    looking = open_to_look(path)
+    assert looking.execute("SELECT max(a) FROM t").fetchone() == (200,)
+    with pytest.raises(sqlite3.OperationalError):
+        looking.execute("UPDATE t SET a = 0")
+    looking.close()
+
+
+def test_a_checkout_shows_its_starters_before_anything_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
+) -> None:
+    name(nobodys(copied(made, tmp_path)), monkeypatch)
+
+    assert run(["releases"]) == 0
+    assert capsys.readouterr().out.startswith("1  stt=1 nlu=1 nlg=1 tts=1")
+    assert run(["releases", "create", "stt=2"]) == 0, "the first command that writes makes it so"
+    assert "release 2 of barista: stt=2" in capsys.readouterr().out
+
+
+def test_a_catalogue_of_an_older_parley_is_left_to_a_writer(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = copied(made, tmp_path)
+    with sqlite3.connect(site.state_dir / "parley.db") as opened:
+        opened.execute("UPDATE alembic_version SET version_num = '0001'")
+    opened.close()
+    name(site, monkeypatch)
+    with pytest.raises(ParleyError, match="parley catalogue upgrade"):
+        run(["show", "stt"])
+
+
+@pytest.mark.parametrize("line", ["show stt N", "diff stt 1 N", "lineage stt N", "pack stt N x.tar", "pull stt N",
+                                  "push stt N", "gc --version stt N", "gate N", "gate stt=N", "releases show N",
+                                  "releases create stt=N", "promote N", "rollback --to N", "catalogue restore x N",
+                                  "experiment start x --stage stt --control N --treatment 2"])  # fmt: skip
+def test_a_number_that_is_none_is_one_line_for_every_verb(
+    made: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    site = Settings(bots_dir=made / "bots", repo_dir=made / "repo", state_dir=made / "var", engine="onnx")
+    name(site, monkeypatch)
+    for number in ("99999999999999999999", "³", "٣", "1e3", " 3"):
+        with pytest.raises(ParleyError):
+            run([number if word == "N" else word.replace("=N", f"={number}") for word in line.split()])

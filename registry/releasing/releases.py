@@ -208,6 +208,11 @@ def check_release(
     manifests = {str(stage): manifest_of(c, ref.model, ref.version) for stage, ref in release.stages.items()}
     check_fit(manifests)
     folders = {str(stage): repo / ref.model / str(ref.version) for stage, ref in release.stages.items()}
+    for stage, folder in folders.items():
+        if not folder.is_dir():
+            raise ParleyError(
+                f"the files of the {stage} are gone", where=str(folder), mend="restore them from a backup, or pull them"
+            )
     check_dialogue(parse_bot(dialogue, f"{release}, bot.yaml", taken_in=taken_in), manifests, folders)
     return manifests
 
