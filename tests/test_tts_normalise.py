@@ -143,7 +143,7 @@ UNITS = [
     ("3x4", "three by four"),
 ]
 LEFT_ALONE = [
-    ("Henry VIII", "henry V I I I"),
+    ("Henry VIII", "henry the eighth"),
     ("I am MIX", "i am M I X"),
     ("It is 5. He left", "it is five. he left"),
     ("no one", "no one"),

@@ -70,6 +70,8 @@ class TtsClient:
         self._piece_frames: int = constants["piece_frames"]
         self._lexicon = Lexicon.load(bundle_dir / "lexicon.json", use_flite=use_flite)
         self._engine, self._model, self._version = engine, model, version
+        self.spelled = 0
+        """Parts of texts that no rule could read, said letter by letter, figure by figure or by name, so far."""
 
     async def synthesise(self, text: str, *, rate: float = 1.0) -> AsyncGenerator[AudioPiece, None]:
         """Speak ``text`` at ``rate`` times the voice's speed (0.5 to 2).
@@ -100,7 +102,9 @@ class TtsClient:
         """The text's phones, in as few parts as the graph's longest input allows."""
         parts: list[PhoneSequence] = []
         held: list[Token] = []
-        for sentence in _sentences(tokenise(text)):
+        tokens = tokenise(text)
+        self.spelled += sum(len(token.spelled) for token in tokens)
+        for sentence in _sentences(tokens):
             if held and len(self._lexicon.sequence([*held, *sentence]).ids) > _MAX_PHONES:
                 parts += self._fitting(held)
                 held = []

@@ -1,10 +1,10 @@
-"""Figures in words: numbers, ordinals, years, prices, times, dates. `num2words` counts; what it says is said here.
+"""Figures in words: numbers, ordinals, years, times, dates. `num2words` counts; what it says is said here.
 
 Every function takes figures as they are written (ASCII) and gives words parted by spaces, without hyphens or commas of
 `num2words`. A lone ``,`` among them is a short pause: a telephone number is read in groups.
 
->>> money("$", "4.50")
-'four dollars and fifty cents'
+>>> cardinal("4.50")
+'four point five zero'
 >>> clock("9", "05")
 'nine oh five'
 """
@@ -19,15 +19,20 @@ MONTHS: tuple[str, ...] = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-CURRENCIES: dict[str, tuple[str, str, str, str]] = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-}
-"""One and many of the unit, one and many of its hundredth."""
-MAGNITUDES = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
+MONTHS_SHORT = frozenset(month[:3] for month in MONTHS)
+ENGLISH_NUMBER = r"(?:(?:\d{1,3}(?:,\d{3})+|\d\d?(?:,\d\d)+,\d{3}|\d{1,3}(?:'\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
+"""Thousands parted by commas (or by two and three, as in India) or by apostrophes, a point before places."""
+NUMBER = (
+    r"(?:\d{1,3}(?:[. ']\d{3})+,\d{1,2}|\d{1,3}(?:\.\d{3}){2,}|\d{1,3}(?: \d{3})+|\d+,\d{1,2}(?![\d,])|"
+    rf"{ENGLISH_NUMBER})"
+)
+"""A number beside a unit or a currency, where a comma with one or two places is the Continent's point."""
+MAGNITUDES = {
+    "k": "thousand", "m": "million", "mn": "million", "mm": "million", "bn": "billion", "b": "billion",
+    "tn": "trillion", "t": "trillion",
+}  # fmt: skip
 _DENOMINATORS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
-_LONGEST_CARDINAL = 15
+LONGEST_CARDINAL = 15
 """Beyond trillions nobody follows a cardinal; digits are what a person would read out."""
 
 
@@ -58,10 +63,23 @@ def grouped(written: str) -> str:
     return " , ".join(digits(g) for g in groups)
 
 
+def plain(written: str) -> str:
+    """A number without what parts its thousands, with a point before its places.
+
+    >>> plain("1.234,5"), plain("1,234.50"), plain("1'000"), plain("1.000.000")
+    ('1234.5', '1234.50', '1000', '1000000')
+    """
+    bare = re.sub(r"['\s]", "", written)
+    if re.fullmatch(r"[\d.]*,\d{1,2}", bare):
+        return bare.replace(".", "").replace(",", ".")
+    bare = bare.replace(",", "")
+    return bare.replace(".", "") if bare.count(".") > 1 else bare
+
+
 def cardinal(written: str) -> str:
     """A number with commas or a decimal point; the places after the point one by one, as written."""
-    whole, point, places = written.replace(",", "").partition(".")
-    if len(whole) > _LONGEST_CARDINAL:
+    whole, point, places = plain(written).partition(".")
+    if len(whole) > LONGEST_CARDINAL:
         said = digits(whole)
     else:
         said = _plain(num2words(int(whole))) if whole else ""
@@ -70,7 +88,7 @@ def cardinal(written: str) -> str:
 
 def ordinal(written: str) -> str:
     """``3`` as "third"."""
-    return _plain(num2words(int(written), to="ordinal"))
+    return _plain(num2words(int(plain(written)), to="ordinal"))
 
 
 def year(written: str) -> str:
@@ -82,23 +100,6 @@ def decade(written: str) -> str:
     """``1990`` or ``90`` as "nineteen nineties", "nineties"."""
     said = year(written) if len(written) == 4 else cardinal(written)
     return f"{said[:-1]}ies" if said.endswith("y") else f"{said}s"
-
-
-def money(sign: str, amount: str, magnitude: str = "") -> str:
-    """A price: units and hundredths; with a magnitude ("million") the number as it is."""
-    one, many, cent, cents = CURRENCIES[sign]
-    if magnitude:
-        return f"{cardinal(amount)} {magnitude} {many}"
-    whole, _, places = amount.replace(",", "").partition(".")
-    if len(places) > 2 or len(whole) > _LONGEST_CARDINAL:
-        return f"{cardinal(amount)} {many}"
-    small = int(places.ljust(2, "0") or 0)
-    units = int(whole or 0)
-    large_words = f"{cardinal(whole or '0')} {one if units == 1 else many}"
-    small_words = f"{cardinal(str(small))} {cent if small == 1 else cents}"
-    if not small:
-        return large_words
-    return f"{large_words} and {small_words}" if units else small_words
 
 
 def clock(hour: str, minute: str, *, half_day: bool = False) -> str:
@@ -119,7 +120,20 @@ def date(month: int, day: int, in_year: str = "") -> str:
     return f"{said} , {year(in_year)}" if in_year else said
 
 
+def power(sign: str, exponent: str) -> str:
+    """``2`` as "squared", ``-3`` as "to the minus three", ``5`` as "to the fifth"."""
+    if sign == "-":
+        return f"to the minus {cardinal(exponent)}"
+    if sign == "+":
+        return f"to the plus {cardinal(exponent)}"
+    return {"2": "squared", "3": "cubed"}.get(exponent) or f"to the {ordinal(exponent)}"
+
+
+def _part(below: str) -> str:
+    return ordinal(below).removeprefix("one ")
+
+
 def fraction(above: str, below: str) -> str:
     """``3/4`` as "three quarters"."""
-    one, many = _DENOMINATORS.get(int(below)) or (ordinal(below), ordinal(below) + "s")
+    one, many = _DENOMINATORS.get(int(below)) or (_part(below), _part(below) + "s")
     return f"{cardinal(above)} {one if int(above) == 1 else many}"

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from models.tts.money import CURRENCY
 from models.tts.normalise import read
-from models.tts.written import Written, fold, fold_each, is_address
+from models.tts.written import Written, fold_text, is_address
 from parley.errors import ParleyError
 from parley.files import write_json
 
@@ -47,11 +48,24 @@ MAX_WORD_LETTERS = 40
 
 _PAUSE_AFTER = {",": ",", ";": ",", ":": ",", ")": ",", "-": ",", ".": ".", "!": ".", "?": "?"}
 _MOST_ASKED = 4096
-_WORD = re.compile(r"(?:[$£€]\s+(?=\d))?\S+")
-_GLUED = re.compile(r"(?<=[A-Za-z])[.?!,;:](?=[A-Za-z]{2})")
-_SIGNED = re.compile(r"-[$£€]?\d|\.\d")
-"""A minus or a decimal point that belongs to the number."""
-_MARKS = "\"'()[]{}*_<>.,;:!?-/~|\\"
+_NUMBER = r"[-+(]*\d[\d.,']*(?:k|m|bn)?"
+_WORD = re.compile(
+    # An amount and its currency, a number in groups of thousands, feet and inches, a date with blanks are one word.
+    rf"{CURRENCY}\s+(?=[-+]?\.?\d)\S+"
+    rf"|\d{{1,3}}(?:\s\d{{3}}){{1,5}}\s?{CURRENCY}(?![A-Za-z])\S*"
+    rf"|{_NUMBER}\s+{CURRENCY}(?![A-Za-z]|\s?\d)\S*"
+    r"|\d{1,3}(?:\s000){1,5}(?![\w-]|\s\d)\S*"
+    r"|\d+'\s+\d+\"\S*"
+    r"|\d\d?\.\s\d\d?\.\s\d{4}\b\S*"
+    r"|\S+"
+)
+_GLUED = re.compile(r"(?<=[A-Za-z])(?:[?!,;:](?=[A-Za-z]{2})|\.(?=[A-Z]?[a-z]))")
+_MARKS = "\"'()[]{}.,;:!?-"
+_BELONGS = re.compile(
+    r"-(?:[^\s\w]?\d|\.\d|[A-Z]{0,3}[$£€¥]\s?\d)|\.\d|->|\(\d+\)\d|'\d0s"  # at a word's beginning
+)
+_OWN_END = re.compile(r"\d+(?:'\s?\d+)?(?:\"|'')|\d+'")
+"""Feet and inches; a word's last marks that are no quotes."""
 BREATH = ","
 """A short pause inside a spoken word: between the groups of a telephone number."""
 
@@ -61,13 +75,16 @@ class Token:
     """A written word, the words that say it, and the pause after it (``""`` for none).
 
     ``text`` is the stretch of the reply from character ``start`` on, without the marks around it. ``spoken`` holds
-    lower-case words, letters to be spelled as capitals, and :data:`BREATH` where the voice pauses inside.
+    lower-case words, letters to be spelled as capitals, and :data:`BREATH` where the voice pauses inside. ``spelled``:
+    its parts that no rule knew, said letter by letter, figure by figure, by name, or by the sound of another script's
+    letters.
     """
 
     text: str
     spoken: tuple[str, ...]
     pause: str
     start: int = 0
+    spelled: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -77,40 +94,54 @@ class Token:
 
 def tokenise(text: str) -> list[Token]:
     """Written words with what is said for each and the pauses between them; nothing sayable gives an empty list."""
-    stretches = [stretch for match in _WORD.finditer(text) for stretch in _unglued(match)]
-    readings = read([Written(body, tail) for body, tail, _, _ in stretches])
+    folded = fold_text(text)
+    stretches = [stretch for match in _WORD.finditer(folded.text) for stretch in _unglued(match.group(), match.start())]
+    readings = read([written for written, _ in stretches])
     tokens: list[Token] = []
-    for (_, tail, start, end), reading in zip(stretches, readings, strict=True):
+    for (written, first), reading in zip(stretches, readings, strict=True):
         spoken = _cut(reading.spoken)
-        pause = _pause(tail[1:] if reading.owns_dot else tail)
         if spoken:
-            tokens.append(Token(text[start:end], spoken, pause, start))
-        elif pause and tokens and not tokens[-1].pause:
-            tokens[-1] = replace(tokens[-1], pause=pause)
+            if tokens and not tokens[-1].pause:
+                tokens[-1] = replace(tokens[-1], pause=_pause(written.head.rstrip("\"'([{")))
+            start, end = folded.was(first, first + len(written.body))
+            foreign = not folded.foreign.isdisjoint(range(start, end))
+            spelled = reading.spelled or ((text[start:end],) if foreign else ())
+            pause = _pause(written.tail[1:] if reading.owns_dot else written.tail)
+            tokens.append(Token(text[start:end], spoken, pause, start, spelled))
+        elif tokens and not tokens[-1].pause:
+            tokens[-1] = replace(tokens[-1], pause=_pause(written.head + written.body + written.tail))
     if tokens and tokens[-1].pause not in (".", "?"):
         tokens[-1] = replace(tokens[-1], pause=".")
     return _letter_a(tokens)
 
 
-def _unglued(match: re.Match[str]) -> Iterator[tuple[str, str, int, int]]:
-    """The written words of a stretch without blanks: folded body, marks after it, where the body starts and ends."""
-    raw = match.group()
-    cuts = [0, *(m.end() for m in _GLUED.finditer(fold_each(raw))), len(raw)]
-    if is_address(fold(raw.strip(_MARKS))):
-        cuts = [0, len(raw)]
+def _unglued(stretch: str, at: int) -> Iterator[tuple[Written, int]]:
+    """The written words of a stretch, and where each one's body starts; ``at``: where the stretch does."""
+    cuts = [0, *(m.end() for m in _GLUED.finditer(stretch)), len(stretch)]
+    if is_address(stretch.strip(_MARKS)) or re.fullmatch(r"(?:[A-Za-z]\.)+\W*", stretch):
+        cuts = [0, len(stretch)]
     for begin, end in zip(cuts, cuts[1:], strict=False):
-        piece = fold_each(raw[begin:end])
-        body = piece.strip(_MARKS + " ")
-        first = piece.find(body) if body else 0
-        if piece[:first] in ("-", "(-", ".", "(.") and _SIGNED.match(piece[first - 1] + body):
-            first, body = first - 1, piece[first - 1] + body
-        at = match.start() + begin + first
-        yield (
-            fold(raw[begin + first : begin + first + len(body)]).strip(),
-            piece[first + len(body) :],
-            at,
-            at + len(body),
-        )
+        piece = stretch[begin:end]
+        first, last = _body(piece)
+        yield Written(piece[first:last].strip(), piece[last:], piece[:first]), at + begin + first
+
+
+def _body(piece: str) -> tuple[int, int]:
+    """Where the body of a piece starts and ends among the marks around it. A minus, a decimal point, a bracket that is
+    closed inside, and the marks of feet and inches belong to it; a dash by itself is a word."""
+    first, last = 0, len(piece)
+    while first < last and piece[first] in _MARKS and not _BELONGS.match(piece, first):
+        first += 1
+    while last > first and piece[last - 1] in _MARKS:
+        ended = piece[first:last]
+        if piece[last - 1] in "\"'" and _OWN_END.fullmatch(ended) and not piece[:first].endswith(piece[last - 1]):
+            break
+        if piece[last - 1] == ")" and ended.count("(") == ended.count(")"):
+            break
+        last -= 1
+    if first == last and piece and not piece.strip("-"):
+        return 0, len(piece)
+    return first, last
 
 
 def _pause(tail: str) -> str:
