@@ -14,6 +14,7 @@ brought down to the line's noise, unless there is more than that: then somebody 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import log10
 
 import numpy as np
@@ -45,9 +46,14 @@ class SentAudio:
     """What the bot sent, by the sample of the inbound clock at which it is played; silence elsewhere.
 
     Marks do not move it: an echo must keep its delay, and the delay is looked for anyway.
+
+    Args:
+        passed: samples' worth of time since the last of the inbound clock. When nothing comes in, what is sent is
+            played all the same; what comes in later belongs to that time or after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, passed: Callable[[], int] = lambda: 0) -> None:
+        self._passed = passed
         self._audio = np.zeros(0)
         self._first = 0
         self.now = 0
@@ -57,7 +63,7 @@ class SentAudio:
 
     def play(self, pcm: Pcm) -> None:
         """A piece was sent: it is played when those before it are over."""
-        start = max(self.until, self.now)
+        start = max(self.until, self.now + self._passed())
         self._forget(self.now - _KEPT)
         gap = np.zeros(start - self._first - len(self._audio))
         self._audio = np.concatenate([self._audio, gap, pcm])
@@ -65,8 +71,9 @@ class SentAudio:
 
     def clear(self) -> None:
         """What is not played yet never is."""
-        self._audio = self._audio[: max(0, self.now - self._first)]
-        self.until = min(self.until, self.now)
+        now = self.now + self._passed()
+        self._audio = self._audio[: max(0, now - self._first)]
+        self.until = min(self.until, now)
 
     def between(self, start: int, end: int) -> _Floats:
         """Samples ``start`` to ``end`` of the clock."""
@@ -197,8 +204,8 @@ class EchoGuard:
     _BANDS = slice(10, 140)  # 250 to 3500 Hz, in 13 bands of 10 bins
     _RAMP = np.minimum(1.0, np.arange(1, FRAME_SAMPLES + 1) / 40)
 
-    def __init__(self) -> None:
-        self.sent = SentAudio()
+    def __init__(self, sent: SentAudio | None = None) -> None:
+        self.sent = sent or SentAudio()
         self.revealed = False
         """Whether the last audio showed that what came just before it was the bot's own voice."""
         self._recent: deque[Pcm] = deque(maxlen=_HEARD_FRAMES)

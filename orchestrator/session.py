@@ -20,7 +20,7 @@ from contextlib import suppress
 import numpy as np
 
 from orchestrator.dialogue import State
-from orchestrator.echo import EchoGuard
+from orchestrator.echo import EchoGuard, SentAudio
 from orchestrator.exchange import Answering
 from orchestrator.farewell import CLOSE_WITHIN_S, hang_up, say_last
 from orchestrator.hearing import Ear, Heard, HoldOver
@@ -139,7 +139,7 @@ class CallSession:
         self._taker = TurnTaker(services.params.turn)
         trace = start.parameters.get(TRACE_PARAMETER) == "1"
         self._greets = not (trace and start.parameters.get(SKIP_GREETING_PARAMETER) == "1")
-        self._echo = EchoGuard()
+        self._echo = EchoGuard(SentAudio(self._missing))
         self._speaker = Speaker(line, start.stream_sid, self._clock, self._elapsed, sent=self._echo.sent, trace=trace)
         self._assignment = assignment
         self._script = assignment.script
@@ -223,8 +223,7 @@ class CallSession:
                     await self._take(message)
                 except WireError as error:
                     self._budget.broken()
-                    count = self._budget.broken_messages
-                    _log.warning("broken message", extra={"reason": str(error)[:200], "count": count})
+                    _log.warning("broken message", extra={"reason": str(error)[:200]})
                 # Where messages wait already, receiving one does not let others run.
                 await asyncio.sleep(0)
             if self._budget.spent:
@@ -264,10 +263,13 @@ class CallSession:
     async def _starve(self) -> None:
         """No audio comes. Its time passes all the same; if it comes after all, it is heard then, and counted once."""
         await self._hear(self._inbound.flush())
-        missing = round((self._clock.now() - self._audio_at) * SAMPLE_RATE)
         for event in self._taker.cut():
             self._post(event)
-        self._wait(missing)
+        self._wait(self._missing())
+
+    def _missing(self) -> int:
+        """Samples' worth of time since audio came last."""
+        return round((self._clock.now() - self._audio_at) * SAMPLE_RATE)
 
     async def _hear(self, mulaw: bytes) -> None:
         """Listen to whole frames; less waits for more. Other calls get their turn in between."""

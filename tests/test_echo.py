@@ -185,3 +185,36 @@ def test_what_is_taken_back_or_long_over_is_not_expected_on_the_line() -> None:
     assert sent.between(0, 1000).tolist() == [0.0] * 1000
     assert sent.between(79_999, 80_011).tolist() == [0.0] + [3.0] * 10 + [0.0]
     assert sent.until == 80_010
+
+
+def test_what_is_sent_while_nothing_comes_in_is_played_at_its_time() -> None:
+    passed = 8000
+    sent = SentAudio(lambda: passed)
+    sent.now = 4000
+
+    sent.play(np.full(800, 7, dtype=np.int16))
+    passed = 8400
+    sent.clear()
+
+    assert sent.until == 12_400
+    assert not sent.between(0, 12_000).any() and (sent.between(12_000, 12_400) == 7).all()
+
+
+def test_the_echo_of_an_answer_that_began_in_a_stall_is_known() -> None:
+    """The gateway goes on playing, and its line returning, while none of it is sent."""
+
+    async def caller(gateway: EchoingGateway) -> None:
+        await greeted(gateway, NOISE_60_DBFS)
+        await gateway.say(300)
+        while len(gateway.traces("turn")) < 2:
+            gateway.line.clock.advance(0.02)
+            gateway.line_of(np.zeros(FRAME_SAMPLES, dtype=np.int16))
+            gateway.skip(1)
+            await gateway.others()
+        await gateway.frames(noise(3.5, NOISE_60_DBFS))
+        gateway.hang_up()
+
+    gateway, _ = call(caller, echo_db=-20, delay_ms=160)
+
+    assert [reply["act"] for reply in gateway.traces("reply")] == ["greet", "ask.size"]
+    assert not gateway.traces("interrupted")

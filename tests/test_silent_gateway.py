@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from call_fakes import FakeClock, FakeGateway, fake_services, script_of, tone
+from call_fakes import FakeClock, FakeGateway, babble, fake_services, script_of, tone
 from hypothesis import given
 from hypothesis import strategies as st
 from test_session import run
@@ -29,7 +29,8 @@ async def answered_within(gateway: FakeGateway, seconds: float, turns: int) -> f
 
 
 def test_a_turn_ends_by_the_wall_clock_when_no_more_audio_comes() -> None:
-    services, _ = fake_services()
+    services, models = fake_services()
+    models.voice = babble(2.0)
     waits: list[float] = []
 
     async def caller(gateway: FakeGateway) -> None:
@@ -59,7 +60,8 @@ def test_an_unfinished_sentence_is_answered_too_when_no_more_audio_comes() -> No
 @pytest.mark.parametrize("how", ["late", "lost"])
 def test_audio_that_comes_after_the_turn_was_ended_is_counted_once(how: str) -> None:
     """Late: all that was held back comes at once. Lost: the timestamps go on where they would be."""
-    services, _ = fake_services()
+    services, models = fake_services()
+    models.voice = babble(2.0)
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
@@ -86,7 +88,8 @@ def test_audio_that_comes_after_the_turn_was_ended_is_counted_once(how: str) -> 
 
 
 def test_a_sentence_that_a_stall_cut_in_two_is_answered_as_one() -> None:
-    services, _ = fake_services()
+    services, models = fake_services()
+    models.voice = babble(2.0)
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
@@ -182,13 +185,15 @@ def test_a_caller_who_speaks_or_presses_keys_is_not_asked_whether_he_is_there() 
 
 def test_a_bot_that_speaks_while_no_audio_comes_has_finished_when_its_audio_has() -> None:
     """Its end is by the wall clock: what is said afterwards interrupts nobody, and waits for nothing."""
-    services, _ = fake_services()
+    services, models = fake_services()
+    models.voice = babble(2.0)
 
     async def caller(gateway: FakeGateway) -> None:
         while len(gateway.traces("turn")) < 1:
             await gateway.line.changed()
         await gateway.silence(0.3)
         await gateway.nothing(len(gateway.media()) / SAMPLE_RATE)
+        gateway.skip(len(gateway.media()) // FRAME_SAMPLES)
         await gateway.say(300, 0.2)
         await gateway.silence(0.6)
         while len(gateway.traces("turn")) < 2:
