@@ -190,7 +190,7 @@ def test_resume_with_other_parameters_is_refused(run: Path) -> None:
 
 def test_the_bundle_is_whole_and_agrees_with_torch(run: Path) -> None:
     manifest = verify_files(run / "bundle")
-    assert set(manifest.files) == {"model.onnx", "tokenizer.json", "labels.json", "utterances.tsv"}
+    assert set(manifest.files) == {"model.onnx", "tokenizer.json", "labels.json", "bot.json", "utterances.tsv"}
     assert manifest.parity["inputs_checked"] > 60
     assert manifest.parity["decisions_equal"]
     assert max(manifest.parity["max_abs_error"].values()) <= 1e-4

@@ -90,9 +90,10 @@ def _acceptable(bundle: Path) -> Manifest:
     """
     manifest = read_manifest(bundle)
     where = str(bundle)
-    if not (names.is_model(manifest.model) and names.is_bot(manifest.bot)):
-        wrong = manifest.bot if names.is_model(manifest.model) else manifest.model
-        raise ParleyError(f"{wrong!r} is no name: {names.BOT_RULE}", where=where, mend="rename the bot and train again")
+    if not names.is_model(manifest.model):
+        raise ParleyError(f"{manifest.model!r} is no model name", where=where, mend=names.BOT_RULE)
+    if not names.is_bot(manifest.bot):
+        raise ParleyError(f"{manifest.bot!r} is no bot's name", where=where, mend=names.BOT_RULE)
     if "model.onnx" not in manifest.files:
         raise ParleyError("the bundle has no model.onnx", where=where, mend="export the run again")
     check_listing(bundle, manifest)
