@@ -1,4 +1,5 @@
-"""The folder a site's Triton server is started on: a link per version that is served, a configuration per model.
+"""The folder a site's Triton server is started on: a folder of links per version that is served, a configuration per
+model.
 
 It knows no catalogue and no server: `registry.served` decides what belongs into it.
 """
@@ -14,12 +15,16 @@ from pathlib import Path
 
 from parley.bundle import read_manifest
 from parley.files import write_json
+from parley.folder import MANIFEST
 from parley.serving.triton_install import view_of
 from parley.typed import is_number
 from registry.versions.model_config import version_numbers, write_model_config
 
 Ref = tuple[str, int]
 """A model and the number of its version."""
+SERVED = (MANIFEST, "model.onnx", "model.plan")
+"""The files of a version that a server may see. Triton runs a backend's library that it finds beside them, before
+anybody checks the version: what else lies in the repository stays out of the view."""
 
 
 class ViewFolder:
@@ -57,16 +62,21 @@ class ViewFolder:
 
     def link(self, model: str, number: int) -> None:
         """Put a version in. The caller has verified it."""
-        path, target = self.directory / model / str(number), self._repo / model / str(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_symlink() and path.readlink() != target:  # the repository moved
+        path, version = self.directory / model / str(number), self._repo / model / str(number)
+        wanted = {name: version / name for name in SERVED if (version / name).exists()}
+        if path.is_symlink():  # of a view as it was made before
             path.unlink()
-        if not path.is_symlink():
-            path.symlink_to(target, target_is_directory=True)
+        path.mkdir(parents=True, exist_ok=True)
+        for entry in path.iterdir():
+            if not entry.is_symlink() or wanted.get(entry.name) != entry.readlink():  # planted, or the repository moved
+                _remove(entry)
+        for name, target in wanted.items():
+            if not (path / name).is_symlink():
+                (path / name).symlink_to(target)
 
     def unlink(self, model: str, number: int) -> None:
         """Take a version out; its files in the repository stay."""
-        (self.directory / model / str(number)).unlink(missing_ok=True)
+        _remove(self.directory / model / str(number))
 
     def configure(self, model: str) -> None:
         """Write the model's configuration from its newest version here, where the text differs; a model without
@@ -83,10 +93,8 @@ class ViewFolder:
         for directory in [path for path in self.directory.iterdir() if path.is_dir()]:
             for entry in directory.iterdir():
                 is_wanted = is_number(entry.name) and (directory.name, int(entry.name)) in wanted
-                if entry.is_symlink() and not is_wanted:
-                    entry.unlink()
-                elif entry.is_dir() and not entry.is_symlink() and entry.name != "configs":
-                    shutil.rmtree(entry)
+                if entry.is_symlink() or (entry.is_dir() and entry.name != "configs" and not is_wanted):
+                    _remove(entry)
         for model, number in sorted(wanted):
             self.link(model, number)
         for directory in [path for path in self.directory.iterdir() if path.is_dir()]:
@@ -103,3 +111,10 @@ class ViewFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return None if bots is None else frozenset(bots)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)

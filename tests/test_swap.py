@@ -8,6 +8,7 @@ import os
 import py_compile
 import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -319,6 +320,16 @@ def planted_compiled_code(version: Path, registry: Registry, folder: Path) -> No
     (version / "model.py").unlink()
 
 
+def planted_library(version: Path, registry: Registry, folder: Path) -> None:
+    """Triton runs a backend's library that it finds beside a version, instead of its own."""
+    code = folder / "planted.c"
+    code.write_text(
+        "#include <stdio.h>\n__attribute__((constructor)) static void run(void)\n"
+        f'{{ fclose(fopen("{folder / "ran"}", "w")); }}\n'
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", version / "libtriton_parley.so", code], check=True)
+
+
 def signature_of_another_model(version: Path, registry: Registry, folder: Path) -> None:
     (version / "model.sig").unlink()
     shutil.copy(registry.repo / MODEL / "1" / "model.sig", version / "model.sig")
@@ -362,6 +373,7 @@ TRICKS: dict[Trick, str] = {
     added_file: r"notes\.txt: file is not signed",
     planted_code: r"model\.py: file is not signed",
     planted_compiled_code: r"model\.cpython-311\.pyc: file is not signed",
+    planted_library: r"libtriton_parley\.so: file is not signed",
     signature_of_another_model: "is altered",
     an_older_version_put_back: "is barista_nlu version 1, not barista_nlu version 2",
     another_sites_version_of_that_number: "not the version this site accepted",
@@ -378,7 +390,7 @@ async def test_both_engines_refuse_what_is_not_what_was_published_while_the_rest
     keep(registry, 1)
     with serving(registry) as server:
         view = ServedView(registry)
-        (view.folder.directory / MODEL / "2").unlink()
+        view.folder.unlink(MODEL, 2)
         HttpControl(server.http_address, server.control_key).load(MODEL)
         trick(registry.repo / MODEL / "2", registry, tmp_path)
         async with engine_of(server) as engine, OnnxEngine(registry.repo, Trust.of(registry.site)) as in_process:

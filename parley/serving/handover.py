@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 from parley.errors import ParleyError
+from parley.folder import MANIFEST
 from parley.serving.trust import Trust
 from parley.signatures import read_verified
 
@@ -27,13 +28,14 @@ def handover(directory: Path, model: str, number: int, trust: Trust) -> bytes:
     """What the backend reads.
 
     Args:
-        directory: the version as Triton sees it, a link into the repository.
+        directory: the version as Triton sees it, where links lead into the repository.
 
     Raises:
         ParleyError: the version is not what this site published or imported; names the file.
         OSError: a file cannot be read.
     """
-    directory = directory.resolve()
+    seen = directory / MANIFEST
+    directory = seen.readlink().parent if seen.is_symlink() else directory
     manifest = trust.verify(directory, model, number, pinned=True)
     lines = [f"input {spec['dtype']} {spec['name']}" for spec in manifest["inputs"]]
     lines += [f"output {spec['dtype']} {spec['name']}" for spec in manifest["outputs"]]

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from parley.errors import ParleyError
+from parley.folder import MANIFEST
 from parley.ports import free_ports
 from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
@@ -336,7 +337,7 @@ class TritonServer:
         """Load a model without the versions that do not start; None when it answers, else the reason in one line."""
         if self._leave_out is not None:
             for path in (self.repo / name).iterdir():
-                if path.name.isdigit() and not path.exists():  # Triton would not even look at the others
+                if path.name.isdigit() and not (path / MANIFEST).exists():  # Triton would not even look at the others
                     self._leave_out(name, int(path.name), "its folder is gone")
                     self.refused[f"{name} version {path.name}"] = "its folder is gone"
         while True:
