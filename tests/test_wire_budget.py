@@ -147,6 +147,20 @@ def test_messages_that_wait_already_let_others_run_in_between() -> None:
     assert max(earlier - later for earlier, later in zip(served, served[1:], strict=False)) <= 22
 
 
+def test_a_megabyte_of_silence_in_one_message_is_a_broken_message_and_no_more() -> None:
+    services, _ = fake_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        gateway.put(media(9999, b"\xff" * 1_000_000))
+        await gateway.turn(300, 2)
+        gateway.hang_up()
+
+    gateway, reason = run(services, caller)
+
+    assert gateway.traces("reply")[-1]["act"] == "ask.size" and reason == "caller_hung_up"
+
+
 def test_the_last_words_are_not_a_way_around_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = 0
 

@@ -13,6 +13,7 @@ Carriers do send bursts: what was queued before the call was answered, jitter, a
 from __future__ import annotations
 
 from orchestrator.wall_clock import Clock
+from orchestrator.wires import MAX_MESSAGE_BYTES
 from parley.audio import SAMPLE_RATE
 
 AUDIO_AHEAD_S = 5.0
@@ -81,7 +82,7 @@ class Budget:
 
     def message(self, size: int) -> bool:
         """Whether another message, of so many bytes, may be read."""
-        cost = 1 + size // BYTES_A_MESSAGE
+        cost = 1 + min(size, MAX_MESSAGE_BYTES) // BYTES_A_MESSAGE  # a longer one is refused unread
         if self._messages.level + cost <= MESSAGES_AT_ONCE:
             self._messages.add(cost)
             return True
