@@ -134,6 +134,9 @@ def bind(registry: Registry) -> None:
             before = _read(there)
             if before is None:
                 _check_versions(registry)
+                if strange := _strange_models(registry):
+                    _log.info("not bound: %s holds versions of %s that are not known here", registry.repo, strange)
+                    return
             if before is not None and _in_catalogue(registry.site) is None:
                 _log.warning("the state of this site was lost; its repository is still %s", registry.repo)
             _write(registry, before or _fresh(registry))
@@ -152,6 +155,13 @@ def _check_versions(registry: Registry) -> None:
             where=str(registry.repo.absolute()),
             mend="name the right one: PARLEY_REPO_DIR; `parley catalogue adopt-repository` makes this one the site's",
         )
+
+
+def _strange_models(registry: Registry) -> str:
+    """Models with versions that this site does not know: they may be those of another site, which was never bound."""
+    from registry.versions.mending import unknown_versions
+
+    return ", ".join(directory.name for directory, _ in unknown_versions(registry))
 
 
 def adopt(registry: Registry) -> Binding | None:

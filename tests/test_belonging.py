@@ -123,6 +123,24 @@ def test_a_site_of_an_older_parley_is_not_bound_to_a_repository_without_its_vers
         belonging.bind(registry)
 
 
+def test_a_mistyped_state_folder_does_not_take_an_unbound_repository_from_its_site(tmp_path: Path) -> None:
+    """The repository is an older Parley's: neither side knows the other, and the keys are in the other state folder."""
+    site = make_site(tmp_path)
+    write_seed(site, dict.fromkeys(FAMILIES, 1))
+    with Registry.at(site) as registry:
+        add_versions(registry)
+    before = snapshot(site.repo_dir)
+
+    with Registry.at(other_state(site)) as wrong:
+        belonging.bind(wrong)
+        with wrong.catalogue.read() as c:
+            assert versions(c) == []
+
+    assert {path for path in snapshot(site.repo_dir) if ".locks" not in path} == set(before)
+    with Registry.at(site) as registry:
+        create_release(registry, "barista", {}, who="ada")
+
+
 def test_a_damaged_identity_is_named(tmp_path: Path) -> None:
     site = own(make_site(tmp_path))
     (site.repo_dir / belonging.IN_REPOSITORY).write_text("{}")

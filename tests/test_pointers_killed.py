@@ -13,6 +13,7 @@ from release_site import add_versions, make_site, write_seed
 
 from parley.bundle import FAMILIES
 from parley.settings import Settings
+from registry import belonging
 from registry import tables as t
 from registry.home import Registry
 from registry.releasing import documents
@@ -34,6 +35,7 @@ def site(tmp_path: Path, database_url: str) -> Settings:
         add_versions(registry, 2)
         write_seed(made, dict.fromkeys(FAMILIES, 1))
         seed(registry)
+        belonging.bind(registry)  # once, not in each of the steps that are killed
     return made
 
 

@@ -133,19 +133,22 @@ def finish(registry: Registry) -> list[str]:
         query = sa.select(t.versions.c.model, t.versions.c.number).where(t.versions.c.state == COLLECTED)
         gone = {(model, number) for model, number in c.execute(query)}
     for row in half:
-        with model_lock(registry.repo, row.model, wait=False) as held:
-            if held and _state(registry, row) == COLLECTING:
-                try:
+        try:
+            with model_lock(registry.repo, row.model, wait=False) as held:
+                if held and _state(registry, row) == COLLECTING:
                     _remove(registry, row)
                     done.append(f"collected {row.model} version {row.number}")
-                except OSError as error:
-                    LOG.warning("%s version %d cannot be removed yet: %s", row.model, row.number, error)
+        except OSError as error:
+            LOG.warning("%s version %d cannot be removed yet: %s", row.model, row.number, error)
     for model in sorted({model for model, _ in gone}):
         for number in version_numbers(registry.repo / model):
             if (model, number) in gone:
                 with registry.catalogue.read() as c:
                     row = catalogue.version(c, model, number)
-                done += _restore(registry, row)
+                try:
+                    done += _restore(registry, row)
+                except OSError as error:
+                    LOG.warning("%s version %d is not published again yet: %s", model, number, error)
     return done
 
 
@@ -226,7 +229,9 @@ def _restore(registry: Registry, row: VersionRow) -> list[str]:
         try:
             verify_version(version, trusted_keys(registry.site), model=row.model, number=row.number, pin=row.digest)
         except ParleyError as error:
-            LOG.warning("%s version %d was collected, and these files are not it: %s", row.model, row.number, error)
+            LOG.warning(
+                "%s version %d was collected, and these files stay as they are: %s", row.model, row.number, error
+            )
             return []
         with registry.catalogue.write() as c:
             catalogue.set_state(c, row.model, row.number, PUBLISHED)

@@ -50,7 +50,7 @@ def unsettled_models(registry: Registry) -> list[str]:
         rows = known.get(directory.name, set())
         pinned = set(pinned_numbers(registry.site, directory.name))
         swept = not any(leftovers(folder) for folder in _folders(registry, directory))
-        if not swept or numbers - rows or numbers - pinned or _stale_config(directory, numbers):
+        if not swept or numbers - rows or numbers - pinned or _stale_config(directory, numbers & rows):
             found.append(directory.name)
     return found
 
@@ -98,7 +98,8 @@ def mend_locked(registry: Registry, model: str) -> list[str]:
             raise
         except (ParleyError, ValidationError) as error:
             unclear[number] = error
-    for number in version_numbers(directory)[-1:]:
+    # What nobody has verified has no say in how the model is served.
+    for number in [number for number in version_numbers(directory) if number not in unclear][-1:]:
         if _stale_config(directory, {number}):
             write_model_config(read_manifest(directory / str(number)), directory)
     for words in done:
