@@ -203,8 +203,7 @@ class CallSession:
             while isinstance(leaf, BaseExceptionGroup):
                 leaf = leaf.exceptions[0]
             over = leaf if isinstance(leaf, CallOver) else None
-        if over is None:  # the tasks end only by raising
-            raise RuntimeError("the call's tasks ended")
+        assert over is not None, "the call's tasks end only by raising"
         if over.reason in ("wire_error", "flooded"):
             await self._say_last(self._script.prompts.apology())
         return over.reason
@@ -251,12 +250,13 @@ class CallSession:
     async def _watch(self) -> None:
         """The wall clock beside the samples: what must go on when none come."""
         params = self._services.params
+        starved_s = max(params.starved_s, params.turn.end_of_turn_ms / 1000)
         while True:
             quiet_s = self._clock.now() - self._audio_at
-            await self._clock.sleep(max(WATCH_S, params.starved_s - quiet_s))
+            await self._clock.sleep(max(WATCH_S, starved_s - quiet_s))
             if self._clock.now() - self._message_at >= params.stall_timeout_s:
                 raise CallOver("stalled")
-            if self._clock.now() - self._audio_at >= params.starved_s:
+            if self._clock.now() - self._audio_at >= starved_s:
                 async with self._listening:
                     await self._starve()
 

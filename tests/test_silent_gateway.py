@@ -45,6 +45,21 @@ def test_a_turn_ends_by_the_wall_clock_when_no_more_audio_comes() -> None:
     assert 0.9 <= waits[0] <= 2.0
 
 
+def test_a_pause_that_ends_no_turn_does_not_do_so_by_the_wall_clock() -> None:
+    services, _ = fake_services(turn=TurnParams(end_of_turn_ms=2500))
+    waits: list[float] = []
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        await gateway.say(300)
+        waits.append(await answered_within(gateway, 4.0, 2))
+        gateway.hang_up()
+
+    run(services, caller)
+
+    assert 2.4 <= waits[0] <= 3.5
+
+
 def test_an_unfinished_sentence_is_answered_too_when_no_more_audio_comes() -> None:
     services, _ = fake_services()
 

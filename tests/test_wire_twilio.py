@@ -220,6 +220,16 @@ def test_what_is_no_number_from_nought_up_is_refused(number: object) -> None:
             parse(media_message(**{name: number}))
 
 
+def test_only_a_time_may_have_a_fraction() -> None:
+    assert isinstance(parse(media_message(timestamp="20.75")), Media)
+    for fields in ({"chunk": 1.5}, {"chunk": "1.5"}):
+        with pytest.raises(WireError, match="whole number"):
+            parse(media_message(**fields))
+    for rate in (8000.4, "8000.4"):
+        with pytest.raises(WireError, match="whole number"):
+            parse(start_message(sampleRate=rate))
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
 def test_numbers_that_json_should_not_hold_are_refused(number: str) -> None:
     with pytest.raises(WireError):

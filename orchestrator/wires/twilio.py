@@ -30,7 +30,7 @@ CALLER_PARAMETER = "caller"
 
 _MAX_DEPTH_HINT = "send flat JSON objects"
 _MAX_NUMBER = 10**20
-_WHOLE = re.compile(r"\s*([0-9]{1,20})(?:\.[0-9]{0,20})?\s*")
+_WHOLE = re.compile(r"\s*([0-9]{1,20})(?:\.([0-9]{0,20}))?\s*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_NAME = 256
 """Longest name of a stream, a call, an account; Twilio's have 34 characters."""
@@ -199,18 +199,22 @@ def _valid(text: str) -> str:
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
-def _count(fields: dict[str, Any], name: str, where: str) -> int | None:
+def _count(fields: dict[str, Any], name: str, where: str, *, fraction: bool = False) -> int | None:
     """A whole number, 0 or more, written as a number or, as Twilio does, as a text. None when it is left out or null.
 
-    ``20.0`` is whole; of a time like ``20.5`` the rest is cut off.
+    ``20.0`` is whole.
+
+    Args:
+        fraction: whether one is cut off instead of refused: of a time in milliseconds.
     """
     value = fields.get(name)
     if value is None or value == "":
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER
+    if number and (fraction or value == int(value)):
         return int(value)
     found = _WHOLE.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
+    if found is None or not (fraction or not (found[2] or "").strip("0")):
         raise WireError("expected a whole number, 0 or more", where=f"{where}.{name}" if where else name)
     return int(found[1])
 
@@ -266,7 +270,7 @@ def _read_media(fields: dict[str, Any]) -> Media:
         stream_sid=_text(fields, "streamSid", "", ""),
         payload=_decoded(payload),
         chunk=_count(media, "chunk", "media"),
-        timestamp_ms=_count(media, "timestamp", "media"),
+        timestamp_ms=_count(media, "timestamp", "media", fraction=True),
         sequence=_count(fields, "sequenceNumber", ""),
         track=_text(media, "track", "media", "inbound") or "inbound",
     )
