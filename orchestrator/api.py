@@ -99,13 +99,15 @@ def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
             "max_calls": desk.settings.max_calls,
             "admission": desk.admission.figures(time.monotonic()),
             "warm": desk.warm,
+            "standing_in_for": desk.standing_in_for,
             "fallbacks": {f"{stage}.{reason}": n for (stage, reason), n in desk.services.fallbacks.items()},
             "torch_loaded": "torch" in sys.modules,
         }
 
     @api.get("/readyz")
     async def readyz() -> JSONResponse:
-        """Whether the four versions of the release answer."""
+        """Whether the four versions of the release answer: each is asked. ``standing_in_for``: those that this process
+        answers in Triton's place."""
         stages = await desk.readiness()
         ready = desk.warm and all(stages.values())
         now = desk.standing
@@ -115,6 +117,7 @@ def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
             "pointer": now.seq,
             "stages": stages,
             "warm": desk.warm,
+            "standing_in_for": desk.standing_in_for,
         }
         return JSONResponse(body, status_code=200 if ready else 503)
 

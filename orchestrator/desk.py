@@ -6,33 +6,27 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from experiments.assignment import StageAssignment, assign_call
 from experiments.callers import check_region
 from experiments.pseudonyms import pseudonym_key, unit_of_call
 from experiments.store import ExperimentStore
 from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
-from orchestrator.dialogue import Act
-from orchestrator.hearing import FEED_SAMPLES
-from orchestrator.prompts import PROMPT_ACTS, PromptWord
+from orchestrator.rehearsal import Proof, synthetic_turn
 from orchestrator.services import CallAssignment, CallParams, Services
-from orchestrator.stages import ClientPool, Stages
+from orchestrator.stages import ClientPool
 from orchestrator.standing import Standing, StandingReader
 from orchestrator.turn import TurnParams
 from orchestrator.waiting import Place, WaitingRoom
-from parley.audio import SAMPLE_RATE, Pcm
-from parley.bundle import FAMILIES
-from parley.errors import ParleyError
 from parley.following import Follower
 from parley.ports import is_loopback
 from parley.serving.choice import open_engine
-from parley.serving.engine import DEFAULT_TIMEOUT_S, Engine, EngineError, EngineUnavailable
+from parley.serving.engine import Engine
+from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.stand_in import StandIn
 from parley.serving.trust import Trust
 from parley.settings import Settings
 from registry.catalogue import Catalogue
@@ -48,45 +42,6 @@ WARM_UP_WITHIN_S = 20.0
 WARM_UP_AGAIN_S = 2.0
 WAKE_EVERY_S = 0.05
 """How often the event loop's lag is measured."""
-
-
-class LateEngine:
-    """The site's engine, opened when it is first needed and looked for again while there is none.
-
-    A replica must be able to answer, with an apology, when Triton is not there yet.
-    """
-
-    def __init__(self, find: Callable[[], Engine]) -> None:
-        self._find = find
-        self._engine: Engine | None = None
-
-    def _now(self) -> Engine:
-        if self._engine is None:
-            try:
-                self._engine = self._find()
-            except EngineError:
-                raise
-            except ParleyError as error:
-                raise EngineUnavailable(error.what, where=error.where, mend=error.mend) from None
-        return self._engine
-
-    async def infer(
-        self, model: str, version: int, inputs: Mapping[str, np.ndarray], *, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> dict[str, np.ndarray]:
-        """See `parley.serving.engine.Engine`."""
-        return await self._now().infer(model, version, inputs, timeout_s=timeout_s)
-
-    async def ready(self, model: str, version: int) -> bool:
-        """See `parley.serving.engine.Engine`."""
-        try:
-            return await self._now().ready(model, version)
-        except EngineError:
-            return False
-
-    async def close(self) -> None:
-        """See `parley.serving.engine.Engine`."""
-        if self._engine is not None:
-            await self._engine.close()
 
 
 class Desk:
@@ -120,7 +75,7 @@ class Desk:
         """Whether a synthetic turn has run through all four stages, of any release."""
         self.waiting = WaitingRoom()
         """Connections whose call has not started."""
-        self.engine = engine or LateEngine(lambda: open_engine(settings))
+        self.engine = engine or _engine_of(settings)
         self.admission = Admission(
             settings.max_calls,
             request_budget_s(settings.answer_within_ms, settings.end_of_turn_ms),
@@ -136,6 +91,7 @@ class Desk:
         self._follower: Follower[Standing] = Follower(
             reader.version, reader.read, reader.read(), f"standing of {bot_name}", FOLLOW_S, on_change=self._moved
         )
+        self._proof = Proof(pool)
         self.leases = CallLeases(self._catalogue, f"replica {uuid.uuid4().hex[:12]}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
@@ -211,11 +167,13 @@ class Desk:
         self.calls -= place.started
 
     async def readiness(self) -> dict[str, bool]:
-        """Stage to whether the release's version answers now."""
-        stages = {str(stage): ref for stage, ref in self.standing.release.stages.items()}
-        known = [stage for stage in FAMILIES if stage in stages]
-        answers = await asyncio.gather(*(self.engine.ready(stages[s].model, stages[s].version) for s in known))
-        return dict.fromkeys(FAMILIES, False) | dict(zip(known, answers, strict=True))
+        """Stage to whether the release's version answers now, proved by asking it."""
+        return await self._proof.stages(self.standing)
+
+    @property
+    def standing_in_for(self) -> list[str]:
+        """Versions that this process answers now because the server does not."""
+        return self.engine.away if isinstance(self.engine, StandIn) else []
 
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
         standing = self.standing
@@ -260,7 +218,7 @@ class Desk:
                 continue
             began = time.monotonic()
             try:
-                await self._synthetic_turn(standing)
+                await synthetic_turn(standing, self.services.pool)
             except Exception as error:
                 if said != standing.release.number:
                     said = standing.release.number
@@ -272,31 +230,12 @@ class Desk:
             tried.set()
             _log.info("warm", extra={"release": warm, "took_ms": round((time.monotonic() - began) * 1000)})
 
-    async def _synthetic_turn(self, standing: Standing) -> None:
-        script, pool = standing.script, self.services.pool
-        versions = {str(stage): ref for stage, ref in standing.release.stages.items()}
-        stages = Stages(script.bot, pool, versions, script.prompts, timeout_s=60.0)
-        clients = {stage: await asyncio.to_thread(stages.client, stage) for stage in FAMILIES}
-        for act in PROMPT_ACTS:
-            for text in dict.fromkeys([script.prompts.texts[act], await stages.phrase(Act(act))]):
-                await self._render(standing, clients["tts"], text)
-        prompt = script.prompts.find(script.prompts.texts["greet"])
-        stream = clients["stt"].new_stream()
-        pcm = prompt.pcm if prompt is not None else np.zeros(SAMPLE_RATE, dtype=np.int16)
-        for at in range(0, min(len(pcm), 2 * SAMPLE_RATE), FEED_SAMPLES):
-            await stream.accept(pcm[at : at + FEED_SAMPLES])
-        await stream.finish()
-        await clients["nlu"].parse(next(iter(script.bot.intents)))
 
-    async def _render(self, standing: Standing, tts: Any, text: str) -> None:
-        """Say a prompt and keep it."""
-        audio: list[Pcm] = []
-        words: list[PromptWord] = []
-        async for piece in tts.synthesise(text):
-            audio.append(piece.pcm)
-            words += [PromptWord(word.word, word.start_s, word.end_s) for word in piece.words]
-        voice = standing.release.stages["tts"]
-        standing.script.prompts.keep(text, (voice.model, voice.version), np.concatenate(audio), words)
+def _engine_of(settings: Settings) -> Engine:
+    """The site's engine. In Triton's place, while it is not there or does not answer, this process answers."""
+    if settings.engine == "onnx":
+        return open_engine(settings)
+    return StandIn(lambda: open_engine(settings), OnnxEngine(settings.repo_dir, Trust.of(settings)))
 
 
 def _refs(stages: Iterable[StageAssignment]) -> list[tuple[str, int]]:
