@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from orchestrator.hearing import Ear, HoldOver
 from orchestrator.services import CallParams
 from orchestrator.speaker import Speaker
 from orchestrator.stages import ClientPool, Stages
-from orchestrator.turn import TurnEvent, TurnParams, TurnTaker
+from orchestrator.turn import BargeIn, TurnEvent, TurnParams, TurnTaker
 from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
 from parley.bot import load_bot
@@ -82,6 +82,28 @@ class Turn:
     """From the end of the turn to the transcript."""
 
 
+class TalkingBot(Protocol):
+    """A bot that speaks while a recording is heard."""
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the caller hears it now."""
+        ...
+
+    @property
+    def own_voice(self) -> bool:
+        """Whether what came before the last frame turned out to be its own voice."""
+        ...
+
+    def line(self, frame: Pcm) -> Pcm:
+        """What the call hears of the caller's next frame, int16 ``[160]``."""
+        ...
+
+    def interrupt(self) -> None:
+        """The caller has spoken over it for long enough."""
+        ...
+
+
 class Listener:
     """The ear of a call (turn taking, STT, NLU of one release) without a wire."""
 
@@ -93,19 +115,23 @@ class Listener:
         """Understand int16 samples ``[n]`` of one recording."""
         return await self.understand(await self.listen(pcm))
 
-    async def listen(self, pcm: Pcm) -> list[Turn]:
-        """The turns of one recording, int16 ``[n]``: everything before the NLU."""
+    async def listen(self, pcm: Pcm, bot: TalkingBot | None = None) -> list[Turn]:
+        """The turns of one recording, int16 ``[n]``, perhaps said over a bot: everything before the NLU."""
         taker = TurnTaker(self._params.turn)
         ear = Ear(self.stages, Speaker(_NoLine(), ""), self._params)
         turns: list[Turn] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
             frame = audio[start : start + FRAME_SAMPLES]
-            events: list[TurnEvent | HoldOver] = [*taker.push(frame, bot_speaking=False)]
+            frame = bot.line(frame) if bot else frame
+            speaking, own = (bot.speaking, bot.own_voice) if bot else (False, False)
+            events: list[TurnEvent | HoldOver] = [*taker.push(frame, bot_speaking=speaking, own_voice=own)]
             ear.note(frame, taker.samples)
             if (expired := ear.hold_expired(taker)) is not None:
                 events.append(expired)
             for event in events:
+                if bot and isinstance(event, BargeIn):
+                    bot.interrupt()
                 heard = await ear.take(event)
                 if heard is None or not heard.accepted:
                     continue

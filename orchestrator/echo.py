@@ -33,10 +33,16 @@ PROOF_DB = 2.5
 """The second look: how much less a filter that learned on the first stretch must leave of the second. By chance: 1."""
 OVER_DB, _OVER_TOTAL_DB = 1.0, 3.0
 """More than twice what may be left, in the mean of the bands, or by so much more in all: somebody speaks."""
+_DOUBT_DB, _SURER = 3.0, 0.98
+"""So much more at first, when the filter has seen little, and how fast that falls off, a frame."""
 _OVER_FRAMES = 8
 """For how long that holds: words have soft parts."""
-_HEARD_FRAMES, _FEWEST_FRAMES, _SEARCH_FRAMES = 20, 12, 3
-"""Frames that are compared, at most and at least, and how often."""
+_HEARD_FRAMES, _FEWEST_FRAMES = 20, 12
+"""Frames that are compared, at most and at least."""
+_SEARCH_FRAMES, _TRIES, _LATER_FRAMES = 3, 8, 12
+"""How often, so often in one stretch of sound, and how often from then on: a search takes as long as ten frames."""
+_SINCE = ms_to_samples(300)
+"""For how long after the bot's last word an echo is looked for: what little can be compared is no proof."""
 _KEPT = LATEST + ms_to_samples(1000)
 _QUIETEST = 12.0
 """RMS below which nothing is looked for: voice activity hears nothing there either."""
@@ -95,6 +101,7 @@ _HERTZ = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
 _TELEPHONE = ((_HERTZ > 250) & (_HERTZ < 3600)).astype(np.float64)
 _WHITEN = 0.7
 """Between plain correlation (0) and phase alone (1): noise fills the bins that speech leaves empty."""
+_FEWEST_LAGS = ms_to_samples(80)
 _SMOOTH = 12
 """Lags over which a peak is summed: an echo through a line is not one sample wide."""
 
@@ -108,16 +115,20 @@ def likeness(heard: _Floats, sent: _Floats) -> _Floats:
     """How much ``heard`` ``[n]`` resembles ``sent`` ``[n + lags]`` from each sample on, ``[lags]``; 3 is chance.
 
     Correlation of whitened waves (GCC-PHAT, Knapp & Carter 1976, with an exponent), squared, relative to the energy of
-    the stretch it was found in and to that of all others.
+    the stretch it was found in and to the rest of them. Nothing is alike where too little was sent to compare with.
     """
     count, lags = len(heard), len(sent) - len(heard)
     white = _whitened(sent)
     power = np.fft.irfft(np.conj(_whitened(heard)) * white, _FFT)[:lags] ** 2
     energy = np.cumsum(np.fft.irfft(white, _FFT)[: lags + count] ** 2)
     energy = energy[count:] - energy[:-count]
-    power /= np.maximum(energy, 0.2 * energy.max() + 1e-9)
+    told = energy > 0.2 * energy.max()
+    if np.count_nonzero(told) < _FEWEST_LAGS:
+        return np.zeros(lags)
+    power = np.where(told, power / (energy + 1e-9), 0.0)
+    others = np.sort(power[told])[: -np.count_nonzero(told) // 20]
     sums = np.cumsum(np.concatenate([np.zeros(_SMOOTH // 2 + 1), power, np.zeros(_SMOOTH // 2)]))
-    return np.asarray((sums[_SMOOTH:] - sums[:-_SMOOTH])[:lags] / (power.mean() * _SMOOTH**0.5 + 1e-12))
+    return np.asarray((sums[_SMOOTH:] - sums[:-_SMOOTH])[:lags] / (others.mean() * 1.3 * _SMOOTH**0.5 + 1e-12))
 
 
 def find_delay(heard: _Floats, sent: SentAudio, end: int) -> tuple[int, float]:
@@ -209,10 +220,12 @@ class EchoGuard:
         self.revealed = False
         """Whether the last audio showed that what came just before it was the bot's own voice."""
         self._recent: deque[Pcm] = deque(maxlen=_HEARD_FRAMES)
+        self._rests: deque[float] = deque(maxlen=_HEARD_FRAMES)
         self._level = self._quiet = -1.0
         self._canceller: Canceller | None = None
         self._smooth = self._floor = np.zeros(Canceller.BINS)
-        self._gain, self._score, self._over = 1.0, 0.0, 0
+        self._tries = self._over = 0
+        self._gain, self._score, self._doubt = 1.0, 0.0, 0.0
 
     @property
     def proven(self) -> bool:
@@ -228,14 +241,17 @@ class EchoGuard:
         start, wave = self.sent.now, frame.astype(np.float64)
         self.sent.now += FRAME_SAMPLES
         self._recent.append(frame)
-        self._follow_quiet(float(wave @ wave) / FRAME_SAMPLES)
-        if start - self.sent.until > _KEPT:
-            return frame
-        if start // FRAME_SAMPLES % _SEARCH_FRAMES == 0 and (self._canceller is None or self._over):
+        energy = float(wave @ wave)
+        self._follow_quiet(energy / FRAME_SAMPLES)
+        self._rests.append(energy)
+        every = FRAME_SAMPLES * (_SEARCH_FRAMES if self._tries < _TRIES else _LATER_FRAMES)
+        if start - self.sent.until < _SINCE and start % every == 0 and (self._canceller is None or self._over):
             self._search()
         if self._canceller is None or not self._canceller.reaches(start):
             return frame
-        return self._spared(self._canceller.step(wave, start), self._canceller)
+        left = self._canceller.step(wave, start)
+        self._rests[-1] = float(left @ left)
+        return self._spared(left, self._canceller)
 
     def _follow_quiet(self, level: float) -> None:
         """The power of the line's noise: the least of late, which rises by 2 dB a second."""
@@ -253,30 +269,33 @@ class EchoGuard:
         heard = np.concatenate(list(self._recent)[-count:]).astype(np.float64)
         levels = np.sqrt((heard.reshape(2, -1) ** 2).mean(axis=1))
         begin = self.sent.now - len(heard)
-        if (
-            levels.min() < max(_QUIETEST, 2 * self._quiet**0.5)
-            or not self.sent.between(begin - LATEST, self.sent.now).any()
-        ):
+        if levels.min() < max(_QUIETEST, 2 * self._quiet**0.5):
+            self._tries = 0
             return
+        if not self.sent.between(begin - LATEST, self.sent.now).any():
+            return
+        self._tries += 1
         delay, alike = find_delay(heard, self.sent, self.sent.now)
         if alike > ALIKE and (known is None or abs(delay - known.delay) > 2 * _SMOOTH):
             self._learn(heard, begin, delay, alike)
 
     def _learn(self, heard: _Floats, begin: int, delay: int, alike: float) -> None:
-        """Take to an echo of this delay, if it is one beyond doubt or a new filter can say what it will be."""
+        """Take to an echo of this delay, if it is one beyond doubt or a new filter leaves less than there is now."""
         sent = self.sent.between(begin - delay, begin - delay + len(heard))
         new = Canceller(self.sent, delay, min(1.0, float(heard @ heard) / (float(sent @ sent) + 1e-9)))
         frames = list(zip(heard.reshape(-1, FRAME_SAMPLES), range(begin, self.sent.now, FRAME_SAMPLES), strict=True))
-        left = np.concatenate([new.step(*frame) for frame in frames])[len(heard) // 2 :]
-        second = heard[len(heard) // 2 :]
-        if alike < SAME and float(left @ left) * 10 ** (PROOF_DB / 10) > float(second @ second):
+        rests = [new.step(*frame) for frame in frames]
+        half = len(frames) // 2
+        before, now = sum(list(self._rests)[-half:]), sum(float(rest @ rest) for rest in rests[-half:])
+        beyond_doubt = alike > SAME and self._canceller is None
+        if not beyond_doubt and now * 10 ** (PROOF_DB / 10) > before:
             return
         for frame in frames:
             new.step(*frame)
         if self._canceller is None:
             self._floor = np.full(Canceller.BINS, self._quiet * FRAME_SAMPLES)
             self._smooth = self._floor.copy()
-        self._canceller, self.revealed = new, True
+        self._canceller, self._doubt, self._tries, self.revealed = new, _DOUBT_DB, 0, True
 
     def _spared(self, left: _Floats, canceller: Canceller) -> Pcm:
         """The frame as it is where somebody speaks in it; brought down to the line's noise where it is echo."""
@@ -287,7 +306,8 @@ class EchoGuard:
         bands = float(np.mean(np.clip(10 * np.log10((seen + 1) / (expected + 1)), -6, 15)))
         whole = 10 * log10((float(seen.sum()) + 1) / (float(expected.sum()) + 1)) - _OVER_TOTAL_DB
         self._score += 0.5 * (max(bands, whole) - self._score)
-        self._over = _OVER_FRAMES if self._score > OVER_DB else max(0, self._over - 1)
+        self._doubt *= _SURER
+        self._over = _OVER_FRAMES if self._score > OVER_DB + self._doubt else max(0, self._over - 1)
         gain = 1.0 if self._over else min(1.0, (self._quiet / (float(left @ left) / FRAME_SAMPLES + 1e-3)) ** 0.5)
         ramp = self._gain + (gain - self._gain) * self._RAMP
         self._gain = gain
