@@ -134,7 +134,14 @@ async def alone(listener: Listener, said: Pcm, quick: bool) -> list[dict[str, An
     lines = list(product(paths, LEVELS_DB, (False, True)))
     with progress("nobody speaks", len(lines)) as bar:
         for path, db, guarded in lines:
-            row = {"path": path, "echo_db": db, "guarded": guarded, "calls": 0, "interrupted": 0, "with_words": 0}
+            row: dict[str, Any] = {
+                "path": path,
+                "echo_db": db,
+                "guarded": guarded,
+                "calls": 0,
+                "interrupted": 0,
+                "with_words": 0,
+            }
             for delay, noise in product(DELAYS_MS, NOISES_DBFS):
                 bot = Bot(said, Echo(path, db, delay, noise), guarded=guarded)
                 turns = await listener.listen(np.zeros(len(said) + int(_AFTER_S * SAMPLE_RATE), np.int16), bot)
@@ -160,21 +167,19 @@ async def over(listener: Listener, said: Pcm, rows: Sequence[dict[str, Any]], fo
     found = []
     with progress("callers", len(CALLER_DB) * len(rows)) as bar:
         for db in CALLER_DB:
-            results: dict[str, list[tuple[Bot, bool]]] = {}
+            results: dict[tuple[int | None, bool], list[tuple[Bot, bool]]] = {}
             for row in rows:
                 pcm = caller(row, folder, said, db)
                 for echo_db, guarded in ((None, False), *((level, True) for level in OVER_DB), (-20, False)):
                     bot = Bot(said, Echo("room", echo_db, 160), guarded=guarded)
                     heard = await listener.understand(await listener.listen(pcm, bot))
                     right = heard.intent == row["intent"] and heard.slots == row["slots"]
-                    results.setdefault(f"{echo_db} {guarded}", []).append((bot, right))
+                    results.setdefault((echo_db, guarded), []).append((bot, right))
                 bar.advance()
-            plain = results["None False"]
-            for name, calls in results.items():
-                echo_db, guarded = name.split()
-                found.append(
-                    {"caller_db": db, "echo_db": echo_db, "guarded": guarded == "True", **_beside(calls, plain)}
-                )
+            plain = results[None, False]
+            for (level, with_guard), calls in results.items():
+                line = {"caller_db": db, "echo_db": level, "guarded": with_guard}
+                found.append({**line, **_beside(calls, plain)})
     return found
 
 
