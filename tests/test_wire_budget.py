@@ -169,6 +169,7 @@ def test_the_last_words_are_not_a_way_around_the_budget(monkeypatch: pytest.Monk
         parsed += 1
         return parse(message)
 
+    monkeypatch.setattr(session_module, "DROP_PAUSE_S", 0.0)
     monkeypatch.setattr(farewell_module, "parse", count)
     monkeypatch.setattr(farewell_module, "_PAUSE_S", 0.0)
     _, reason = flood([json.dumps({"event": "news", "n": n}) for n in range(4000)])
