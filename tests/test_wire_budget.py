@@ -54,7 +54,7 @@ def flood(messages: list[str]) -> tuple[FakeGateway, str]:
         while not gateway.line.inbound.empty() and gateway.line.closed is None:
             await asyncio.sleep(0)
             gateway.line.clock.advance(0.001 if gateway.line.inbound.qsize() < 5 else 0)
-        gateway.hang_up()
+        gateway.line.inbound.put_nowait(None)
 
     return run(services, caller, parameters={})
 
