@@ -56,6 +56,7 @@ BARE = {
     "km/h": "kilometers per hour", "rx": "R X", "phd": "P H D", "iphone": "I phone", "ipad": "I pad", "ios": "I O S",
     "esim": "E sim", "ebook": "E book", "youtube": "you tube", "whatsapp": "whats app", "paypal": "pay pal",
     "gmail": "G mail", "c++": "C plus plus", "mp3": "M P three", "mp4": "M P four", "gmbh": "G M B H",
+    "wwii": "world war two", "wwi": "world war one",
 }  # fmt: skip
 """Without a dot too."""
 

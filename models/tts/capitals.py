@@ -41,7 +41,11 @@ def is_spelled(word: str, place: Place) -> bool:
 
 def roman(place: Place) -> str:
     """A Roman numeral as a number, where what stands before it is counted so; empty otherwise."""
-    body, before = place.body, place.beside(-1)
+    body, owner, _ = place.body.partition("'s")
+    if owner:
+        said = roman(place.instead(body))
+        return f"{said}'s" if said else ""
+    before = place.beside(-1)
     if not _ROMAN.fullmatch(body) or place.index == 0 or place.words[place.index - 1].tail:
         return ""
     counted = before.capitalize() in table.COUNTED_IN_ROMAN and (before[:1].isupper() or len(body) > 1)

@@ -10,6 +10,7 @@ from models.tts.written import Place
 
 _DATE = re.compile(r"(\d{4})([-/.])(\d\d?)\2(\d\d?)|(\d\d?)(?:([/.-])(\d\d?)\6|\.\s(\d\d?)\.\s)(\d{4}|\d\d)")
 _NAMED = re.compile(r"(\d\d?)[-.]([A-Za-z]{3,9})[-.]?(\d{4}|\d\d)?")
+_MONTH_OF = re.compile(r"((?:19|20)\d\d)-(0[1-9]|1[0-2])|(0?[1-9]|1[0-2])/((?:19|20)\d\d)")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d(?::\d\d)?)(?:[.,]\d+)?([Zz]|[+-]\d\d(?::?\d\d)?)?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?\s?([ap])?(?:(?<=[ap])\.?m)?", re.IGNORECASE)
 _HOUR = re.compile(r"(\d{1,2})(?:\.(\d\d))?([ap])\.?m", re.IGNORECASE)
@@ -43,6 +44,10 @@ def read_date(place: Place, body: str) -> str:
     named = _NAMED.fullmatch(body)
     if named:
         return _named(*named.groups())
+    month_of = _MONTH_OF.fullmatch(body)
+    if month_of:
+        month, in_year = month_of.group(2) or month_of.group(3), month_of.group(1) or month_of.group(4)
+        return f"{say.MONTHS[int(month) - 1].lower()} {say.year(in_year)}"
     found = _DATE.fullmatch(body)
     if not found:
         return ""
@@ -90,7 +95,8 @@ def read_day_or_year(place: Place, number: str) -> str:
     """A number beside a month, or four figures where a year is meant."""
     before, following = place.beside(-1), place.beside(1)
     if len(number) <= 2 and 1 <= int(number) <= 31:
-        if before in _MONTHS or re.fullmatch(r"\d\d?", before) and place.beside(-2) in _MONTHS and _after_a_dash(place):
+        to_a_day = before in ("-", "to") and place.beside(-2).isdigit() and place.beside(-3) in _MONTHS
+        if before in _MONTHS or to_a_day:
             return say.ordinal(number)
         if following in _MONTHS and not place.tail:
             return f"{'' if before.lower() == 'the' else 'the '}{say.ordinal(number)} of"
@@ -102,7 +108,3 @@ def read_day_or_year(place: Place, number: str) -> str:
     if before.lower() in table.YEAR_WORDS and (recent or alone):
         return say.year(number)
     return say.year(number) if before.lower() in table.NEAR_YEAR_WORDS and recent and alone else ""
-
-
-def _after_a_dash(place: Place) -> bool:
-    return place.index > 0 and place.words[place.index - 1].tail == "-"

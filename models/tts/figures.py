@@ -71,10 +71,14 @@ def _mixed(place: Place, body: str) -> str:
     if written and not unit:
         return ""
     part = f"{say.fraction(above, below)} {unit}".strip()
-    joined = part.replace("one ", "a ", 1)
+    joined = _after_and(part)
     if whole:
         return f"{say.cardinal(whole)} and {joined}"
     return f"and {joined}" if place.beside(-1).isdigit() and not place.words[place.index - 1].tail else part
+
+
+def _after_and(part: str) -> str:
+    return re.sub("^one ", "an " if part.startswith("one eight") else "a ", part)
 
 
 def _fraction(place: Place, body: str) -> str:
@@ -88,7 +92,7 @@ def _fraction(place: Place, body: str) -> str:
     if below in (2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 100) and 0 < above < below and not dated:
         said = say.fraction(str(above), str(below))
         whole = place.beside(-1).isdigit() and not place.words[place.index - 1].tail
-        return f"and {said.replace('one ', 'a ', 1)}" if whole else said
+        return f"and {_after_and(said)}" if whole else said
     if 1 <= above <= 12 and 1 <= below <= 31:
         return say.date(above, below)
     return f"{say.cardinal(str(above))} over {say.cardinal(str(below))}"

@@ -64,7 +64,7 @@ _MARKS = "\"'()[]{}.,;:!?-"
 _BELONGS = re.compile(
     r"-(?:[^\s\w]?\d|\.\d|[A-Z]{0,3}[$£€¥]\s?\d)|\.\d|->|\(\d+\)\d|'\d0s"  # at a word's beginning
 )
-_OWN_END = re.compile(r"\d+(?:'\s?\d+)?(?:\"|'')|\d+'")
+_OWN_END = re.compile(r"\d+(?:'\s?\d+)?(?:\"|'')")
 """Feet and inches; a word's last marks that are no quotes."""
 BREATH = ","
 """A short pause inside a spoken word: between the groups of a telephone number."""
@@ -95,7 +95,7 @@ class Token:
 def tokenise(text: str) -> list[Token]:
     """Written words with what is said for each and the pauses between them; nothing sayable gives an empty list."""
     folded = fold_text(text)
-    stretches = [stretch for match in _WORD.finditer(folded.text) for stretch in _unglued(match.group(), match.start())]
+    stretches = [stretch for match in _WORD.finditer(folded.text) for stretch in _unglued(match, folded.text)]
     readings = read([written for written, _ in stretches])
     tokens: list[Token] = []
     for (written, first), reading in zip(stretches, readings, strict=True):
@@ -115,26 +115,28 @@ def tokenise(text: str) -> list[Token]:
     return _letter_a(tokens)
 
 
-def _unglued(stretch: str, at: int) -> Iterator[tuple[Written, int]]:
-    """The written words of a stretch, and where each one's body starts; ``at``: where the stretch does."""
+def _unglued(match: re.Match[str], text: str) -> Iterator[tuple[Written, int]]:
+    """The written words of a stretch of the text, and where each one's body starts."""
+    stretch, at = match.group(), match.start()
+    quoted = text.count('"', 0, at) % 2 == 1
     cuts = [0, *(m.end() for m in _GLUED.finditer(stretch)), len(stretch)]
     if is_address(stretch.strip(_MARKS)) or re.fullmatch(r"(?:[A-Za-z]\.)+\W*", stretch):
         cuts = [0, len(stretch)]
     for begin, end in zip(cuts, cuts[1:], strict=False):
         piece = stretch[begin:end]
-        first, last = _body(piece)
+        first, last = _body(piece, quoted=quoted)
         yield Written(piece[first:last].strip(), piece[last:], piece[:first]), at + begin + first
 
 
-def _body(piece: str) -> tuple[int, int]:
+def _body(piece: str, *, quoted: bool) -> tuple[int, int]:
     """Where the body of a piece starts and ends among the marks around it. A minus, a decimal point, a bracket that is
-    closed inside, and the marks of feet and inches belong to it; a dash by itself is a word."""
+    closed inside, and the marks of feet and inches where no quote is open belong to it; a dash by itself is a word."""
     first, last = 0, len(piece)
     while first < last and piece[first] in _MARKS and not _BELONGS.match(piece, first):
         first += 1
     while last > first and piece[last - 1] in _MARKS:
         ended = piece[first:last]
-        if piece[last - 1] in "\"'" and _OWN_END.fullmatch(ended) and not piece[:first].endswith(piece[last - 1]):
+        if piece[last - 1] in "\"'" and _OWN_END.fullmatch(ended) and not quoted and '"' not in piece[:first]:
             break
         if piece[last - 1] == ")" and ended.count("(") == ended.count(")"):
             break
