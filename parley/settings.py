@@ -26,7 +26,7 @@ _told: set[str] = set()
 class Settings(BaseModel):
     """Everything a site may choose; each field is the variable ``PARLEY_<FIELD>``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     bots_dir: Path = Path("bots")
     """Folder of the bots, one folder each with a ``bot.yaml``."""

@@ -16,6 +16,7 @@ from parley.errors import ParleyError
 LARGEST = 2**31 - 1
 """What an INTEGER of every database holds."""
 _NUMBER = re.compile(r"0|[1-9][0-9]*")
+_SPAN, _LONGEST_DAYS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?"), 100_000
 
 
 def is_number(text: str, least: int = 1) -> bool:
@@ -39,6 +40,19 @@ def count(text: str) -> int:
         ParleyError: it is no count.
     """
     return _number(text, 0, "a count")
+
+
+def days(text: str) -> float:
+    """A span in days, parts of them too.
+
+    Raises:
+        ParleyError: it is none, or longer than a calendar.
+    """
+    if _SPAN.fullmatch(text) is None or float(text) > _LONGEST_DAYS:
+        raise ParleyError(
+            f"{text[:40]!r} is no number of days", mend=f"give one from 0 to {_LONGEST_DAYS}, like 30 or 0.5"
+        )
+    return float(text)
 
 
 def _number(text: str, least: int, what: str) -> int:

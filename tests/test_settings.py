@@ -11,7 +11,7 @@ from parley import settings as settings_module
 from parley.errors import ParleyError
 from parley.serving.trust import Trust
 from parley.settings import Settings, database_url, settings
-from parley.typed import count, is_number, version_number
+from parley.typed import count, days, is_number, version_number
 from registry.catalogue import Catalogue, versions
 
 
@@ -88,3 +88,16 @@ def test_what_is_no_number_of_a_version_is_refused_everywhere(text: str) -> None
 
 def test_numbers_and_counts() -> None:
     assert (version_number("1"), version_number("2147483647"), count("0")) == (1, 2147483647, 0)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e300", "-1", "٣", " 1", "", "1_0"])
+def test_what_is_no_number_of_days_is_refused(text: str) -> None:
+    assert (days("0"), days("30"), days("0.5")) == (0.0, 30.0, 0.5)
+    with pytest.raises(ParleyError, match="days"):
+        days(text)
+
+
+def test_an_endless_time_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARLEY_MAX_CALL_S", "inf")
+    with pytest.raises(ParleyError, match="PARLEY_MAX_CALL_S"):
+        settings()

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parley.arguments import ArgumentParser
-from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
 from parley.table import aligned
-from parley.typed import count, version_number
+from parley.typed import count, days, version_number
 
 if TYPE_CHECKING:
     from registry.home import Registry
@@ -28,14 +27,10 @@ def main(argv: list[str]) -> int:
     parser = ArgumentParser(prog="parley gc", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="only say what would stay and go")
     parser.add_argument("--keep", type=count, default=KEEP_RELEASES, metavar="N", help="a bot's last N releases stay")
-    parser.add_argument(
-        "--older-than", type=float, default=OLDER_THAN_DAYS, metavar="DAYS", help="nothing younger goes"
-    )
+    parser.add_argument("--older-than", type=days, default=OLDER_THAN_DAYS, metavar="DAYS", help="nothing younger goes")
     parser.add_argument("--version", nargs=2, metavar=("MODEL", "N"), help="only this version, whatever its age")
     parser.add_argument("--bot", help="whose, where several bots have the family of --version")
     args = parser.parse_args(argv)
-    if args.keep < 0 or args.older_than < 0:
-        raise ParleyError("less than nothing cannot be kept", where="parley gc", mend="give numbers from 0")
 
     from registry.home import Registry
     from registry.housekeeping.collect import collect
