@@ -75,8 +75,6 @@ class RestDoor:
             await refusal(error)(scope, receive, send)
             return
         most = MAX_IDS_BYTES if scope["path"].rstrip("/").endswith("/assign") else MAX_CHANGE_BYTES
-        # The connection is not used again: what is left of such a body would have to be read for that.
-        closing = {"Connection": "close"}
         declared = _header(scope, b"content-length") or "0"
         try:
             if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > most:
@@ -84,10 +82,11 @@ class RestDoor:
             async with asyncio.timeout(self._read_within_s):
                 body = await _read(receive, most)
         except _TooLong:
-            answer = problem(413, "body too large", f"send at most {most} bytes", kind="too-large", headers=closing)
+            # The server drops what still comes. Closing now would take the answer from a client that is still sending.
+            answer = problem(413, "body too large", f"send at most {most} bytes", kind="too-large")
         except TimeoutError:
             limit = f"send it within {self._read_within_s:g} s"
-            answer = problem(408, "the body did not come", limit, kind="too-slow", headers=closing)
+            answer = problem(408, "the body did not come", limit, kind="too-slow", headers={"Connection": "close"})
         else:
             if body is not None:
                 await self._app(scope, _replay(body, receive), send)

