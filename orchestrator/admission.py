@@ -39,12 +39,13 @@ LEAST_BUDGET_S = 0.02
 WINDOW_S = 1.0
 """The strain is that of this last stretch."""
 WORSE_SHARE = 0.25
-PROBATION_S = 4.0
-"""The limit grows when there was no strain for as long: a caller spoke and was answered meanwhile."""
-CALM = 0.5
+PROBATION_S = 8.0
+"""The limit grows when there was no strain for as long. Callers who came together speak together and are answered
+together: less than a whole turn would show the quiet half of it only."""
+CALM = 0.4
 """Less strain than this shows that more would fit."""
-GROWTH = 0.05
-"""A second, as a share of the limit."""
+GROWTH, RECOVERY = 0.02, 0.1
+"""A second, as a share of the limit: beyond what was ever tried here, and up to what a fresh replica takes."""
 DECREASE = 0.8
 DECREASE_EVERY_S = 2.0
 LEAST = 2
@@ -115,7 +116,8 @@ class Admission:
                 self._limit = max(self._least, DECREASE * min(self._limit, max(calls, self._least)))
         elif now - self._strained >= PROBATION_S and (self._limit < self._first or calls >= self.limit):
             # A limit that nobody uses tells nothing about a higher one, but what was taken back comes back.
-            self._limit = min(self._most, self._limit * (1 + GROWTH * since))
+            rate = RECOVERY if self._limit < self._first else GROWTH
+            self._limit = min(self._most, self._limit * (1 + rate * since))
 
     def admits(self, calls: int, now: float) -> bool:
         """Whether one more fits beside so many."""

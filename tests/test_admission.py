@@ -82,7 +82,7 @@ def test_a_machine_that_has_room_refuses_nobody() -> None:
 def test_the_limit_follows_demand_to_the_bound_and_no_further() -> None:
     server = Server(1000, most=30)
 
-    server.run(120, a_second=5)
+    server.run(180, a_second=5)
 
     assert server.door.limit == 30
     assert server.peak == 30
