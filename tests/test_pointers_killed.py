@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,10 @@ from release_site import add_versions, make_site, write_seed
 from parley.bundle import FAMILIES
 from parley.settings import Settings
 from registry import belonging
-from registry import tables as t
 from registry.home import Registry
 from registry.releasing import documents
 from registry.releasing.holds import references
-from registry.releasing.leases import STALE_AFTER_S
+from registry.releasing.leases import STALE_AFTER_S, Heartbeats, sweep
 from registry.releasing.pointers import history, pointers, promote, rollback
 from registry.releasing.readiness import kept_loaded
 from registry.releasing.releases import create_release, read_release, releases, seed
@@ -114,9 +112,13 @@ def test_what_a_killed_promotion_kept_loaded_is_given_up_by_itself(site: Setting
 
     killed_before(10**9, half)
 
+    now = 0.0
+    replica = Heartbeats(lambda: now)
     with Registry.at(site) as registry, registry.catalogue.write() as c:
         assert any("promotion" in reason for reason in references(c, "barista_stt", 2))
-        c.execute(t.leases.update().values(seen_at=datetime.now(UTC) - timedelta(seconds=STALE_AFTER_S + 1)))
+        assert replica.stopped(c) == []
+        now = STALE_AFTER_S
+        sweep(c, replica.stopped(c))
         assert not any("promotion" in reason for reason in references(c, "barista_stt", 2))
 
 
