@@ -10,7 +10,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from parley.errors import ParleyError
 _log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+_TRY_AGAIN_LATER = 1013
 _REALM = 'Bearer realm="parley"'
 _KINDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 408: "too-slow"}
 
@@ -72,3 +73,20 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, wrong_request)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(Exception, bug)
+
+
+def refuse_other_sockets(app: FastAPI) -> None:
+    """Have an application refuse in this form the websockets of which it knows nothing. After its own are there."""
+
+    async def nowhere(socket: WebSocket) -> None:
+        await refuse_socket(socket, problem(404, "Not Found", "no websocket is served at this path", kind="not-found"))
+
+    app.add_api_websocket_route("/{path:path}", nowhere)
+
+
+async def refuse_socket(socket: WebSocket, answer: Response) -> None:
+    """Answer a websocket's request instead of upgrading it."""
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(answer)
+    else:
+        await socket.close(_TRY_AGAIN_LATER)

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from experiments.api import serve_rest
-from experiments.problems import answer_with_problems, problem
+from experiments.problems import answer_with_problems, problem, refuse_other_sockets, refuse_socket
 from orchestrator.desk import Desk
 from orchestrator.gatekeeper import Gatekeeper, Refused, Visitor
 from orchestrator.session import TRY_AGAIN_LATER, answer_call
@@ -85,6 +85,7 @@ def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
     for path in ("/twilio", "/ws"):
         api.add_api_websocket_route(path, door.take)
         api.add_api_websocket_route(path + "/{token}", door.take)
+    refuse_other_sockets(api)
 
     @api.get("/healthz")
     async def healthz() -> dict[str, object]:
@@ -144,7 +145,7 @@ class CallDoor:
             # Neither the proof nor the path, which may hold it, is logged.
             _log.warning("call refused", extra={"reason": error.what, "status": error.status})
             kind = "unauthorized" if error.status == 401 else "forbidden"
-            await _refuse(socket, problem(error.status, error.what, str(error), kind=kind, mend=error.mend))
+            await refuse_socket(socket, problem(error.status, error.what, str(error), kind=kind, mend=error.mend))
             return
         task = asyncio.current_task()
         assert task is not None
@@ -152,7 +153,7 @@ class CallDoor:
         if place is None:
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             detail = f"one more call would make the others late; try again in {RETRY_AFTER_S} s"
-            await _refuse(socket, problem(503, "all lines are busy", detail, kind="busy", headers=headers))
+            await refuse_socket(socket, problem(503, "all lines are busy", detail, kind="busy", headers=headers))
             return
         try:
             await self._answer(socket, visitor, place)
@@ -179,11 +180,3 @@ class CallDoor:
 
 def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
-
-
-async def _refuse(socket: WebSocket, answer: Response) -> None:
-    """Answer instead of upgrading, so that the gateway tries elsewhere."""
-    if "websocket.http.response" in socket.scope.get("extensions", {}):
-        await socket.send_denial_response(answer)
-    else:
-        await socket.close(TRY_AGAIN_LATER)

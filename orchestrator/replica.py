@@ -28,6 +28,7 @@ def build_rest(settings: dict[str, Any]) -> Any:
     from fastapi import FastAPI
 
     from experiments.api import serve_rest
+    from experiments.problems import refuse_other_sockets
     from experiments.store import ExperimentStore
     from orchestrator.logs import log_to
 
@@ -37,6 +38,7 @@ def build_rest(settings: dict[str, Any]) -> Any:
     log_to(site.state_dir / "logs")
     rest = FastAPI(title="Parley", docs_url=None, redoc_url=None)
     serve_rest(rest, ExperimentStore.at(site), site)
+    refuse_other_sockets(rest)
 
     async def whole_path(scope: Any, receive: Any, send: Any) -> None:
         # Serve mounts an application under its prefix; ours knows its routes by their whole path.

@@ -148,6 +148,7 @@ def test_with_a_token_calls_are_traced_and_without_refused_before_the_upgrade(
         heard = asyncio.run(signed(address))
         nobody = asyncio.run(refused(address, "/twilio"))
         wrong = asyncio.run(refused(address, "/twilio/wrong-token-in-the-path"))
+        nowhere = asyncio.run(refused(address, "/elsewhere"))
         page = asyncio.run(refused(address, f"/twilio/{TOKEN}", Origin="https://evil.example.com"))
         with pytest.raises(ParleyError, match="who calls.*PARLEY_SITE_TOKEN"):
             asyncio.run(place_call([spoken(700)], CallOptions(f"ws://{address}/twilio")))
@@ -155,7 +156,7 @@ def test_with_a_token_calls_are_traced_and_without_refused_before_the_upgrade(
     assert own.end == "handover"
     assert [event.kind for event in own.events if event.kind == "call"] == ["call"]
     assert "Trace" not in heard and "Media" in heard, "a carrier's call greets, and is not told what the bot hears"
-    for status, (got, kind, body) in zip((401, 401, 403), (nobody, wrong, page), strict=True):
+    for status, (got, kind, body) in zip((401, 401, 403, 404), (nobody, wrong, page, nowhere), strict=True):
         assert (got, kind, body["status"]) == (status, "application/problem+json", status)
     assert "token-in-the-path" not in caplog.text and TOKEN not in caplog.text
 
