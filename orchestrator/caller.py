@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,8 +51,18 @@ QUIET_FRAMES = 15
 
 _REFUSALS = {
     401: ("the site wants to know who calls", "set PARLEY_SITE_TOKEN as the site has it"),
-    503: ("all lines are busy", "call later: one more call would make the others late (docs/doors.md)"),
 }
+
+BUSY_WAIT_S, BUSY_TRIES = 1.0, 60
+
+
+class LinesBusy(ParleyError):
+    """The site takes no more calls now."""
+
+    def __init__(self, where: str) -> None:
+        mend = "call later: one more call would make the others late (docs/doors.md)"
+        super().__init__("all lines are busy", where=where, mend=mend)
+
 
 OnEvent = Callable[[CallEvent], None]
 
@@ -152,14 +162,16 @@ async def place_calls(
 ) -> list[CallReport]:
     """A call for each recording, ``parallel`` at a time, in the recordings' order.
 
+    While all lines are busy a call is tried again, as a gateway does: fewer may fit than were asked for.
+
     Raises:
-        ParleyError: as :func:`place_call`; the calls in progress are given up.
+        ParleyError: as :func:`place_call`, or all lines stay busy; the calls in progress are given up.
     """
     places = asyncio.Semaphore(max(1, parallel))
 
     async def one(recording: Recording) -> CallReport:
         async with places:
-            report = await place_call([recording], options)
+            report = await _until_taken([recording], options)
         if on_call is not None:
             on_call(recording, report)
         return report
@@ -170,6 +182,14 @@ async def place_calls(
     except* ParleyError as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def _until_taken(recordings: Sequence[Recording], options: CallOptions) -> CallReport:
+    for _ in range(BUSY_TRIES - 1):
+        with suppress(LinesBusy):
+            return await place_call(recordings, options)
+        await asyncio.sleep(BUSY_WAIT_S)
+    return await place_call(recordings, options)
 
 
 @asynccontextmanager
@@ -185,6 +205,8 @@ async def _connected(options: CallOptions) -> AsyncIterator[ClientConnection]:
         )
     except websockets.InvalidStatus as error:
         status = error.response.status_code
+        if status == 503:
+            raise LinesBusy(where=options.url) from None
         what, mend = _REFUSALS.get(status, (f"the server answers {status}", "is it a Parley? parley serve --bot NAME"))
         raise ParleyError(what, where=options.url, mend=mend) from None
     except (OSError, TimeoutError, websockets.WebSocketException, ValueError) as error:

@@ -16,7 +16,7 @@ from test_app import models as models
 from test_app import serving, spoken
 from test_app import site as site
 
-from orchestrator.caller import CallOptions, place_call
+from orchestrator.caller import CallOptions, place_call, place_calls
 from orchestrator.gatekeeper import Gatekeeper, Refused, sign
 from orchestrator.waiting import GRACE_S, WaitingRoom
 from orchestrator.wires.twilio import Connected, Start, parse, render
@@ -231,3 +231,14 @@ def test_idle_connections_take_no_lines(site: Settings, models: Any) -> None:
 
     assert end == "handover"
     assert health["calls"] == 0 and taken <= 24 and taken + refused == 45
+
+
+def test_a_set_of_calls_waits_for_free_lines(site: Settings, models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_line = site.model_copy(update={"max_calls": 1})
+    monkeypatch.setattr("orchestrator.caller.BUSY_WAIT_S", 0.05)
+
+    with serving(one_line, models) as address:
+        options = CallOptions(f"ws://{address}/twilio", greeting=False)
+        reports = asyncio.run(place_calls([spoken(700)] * 3, options, parallel=3))
+
+    assert [report.end for report in reports] == ["handover"] * 3

@@ -54,7 +54,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     repo = folder / "triton_repo"
     copy_starters("barista", repo)
     settings = Settings(
-        bots_dir=ROOT / "bots", repo_dir=repo, state_dir=folder / "var", port=0, control_token=TOKEN, max_calls=8
+        bots_dir=ROOT / "bots",
+        repo_dir=repo,
+        state_dir=folder / "var",
+        port=0,
+        control_token=TOKEN,
+        max_calls=8,
+        answer_within_ms=60_000,  # on a machine that runs other tests too nobody is to be refused here
     )
     with running_site("barista", settings, Console(stderr=True)) as app:
         yield Site(settings, app, [load_recording(p) for p in synthetic_caller(folder)])
