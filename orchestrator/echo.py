@@ -44,6 +44,8 @@ _SEARCH_FRAMES, _TRIES, _LATER_FRAMES = 3, 8, 12
 _SINCE = ms_to_samples(300)
 """For how long after the bot's last word an echo is looked for: what little can be compared is no proof."""
 _KEPT = LATEST + ms_to_samples(1000)
+_PAUSE = ms_to_samples(200)
+"""After this a gateway begins to play anew, some packets earlier or later than it did before."""
 _QUIETEST = 12.0
 """RMS below which nothing is looked for: voice activity hears nothing there either."""
 
@@ -64,13 +66,15 @@ class SentAudio:
         self._first = 0
         self.now = 0
         """The inbound sample clock: its listener moves it."""
-        self.until = 0
-        """One past the last sample that is played."""
+        self.until = self.began = 0
+        """One past the last sample that is played, and where the last piece after a pause begins."""
 
     def play(self, pcm: Pcm) -> None:
         """A piece was sent: it is played when those before it are over."""
         start = max(self.until, self.now + self._passed())
         self._forget(self.now - _KEPT)
+        if start - self.until > _PAUSE:
+            self.began = start
         gap = np.zeros(start - self._first - len(self._audio))
         self._audio = np.concatenate([self._audio, gap, pcm])
         self.until = start + len(pcm)
@@ -164,12 +168,15 @@ class Canceller:
     """Share by which one frame makes it surer: in theory a half, but frames of a voice say the same thing again."""
     _LEAK = 0.05
     """Of the echo predicted, what may be left however sure the filter is: codecs are not linear."""
+    _ANEW, _SETTLES = 1.5, 0.93
+    """The same when the bot begins to speak, for the delay may be another; and how that falls off, a frame."""
     _WINDOW = np.arange(2 * FRAME_SAMPLES) < FRAME_SAMPLES
 
     def __init__(self, sent: SentAudio, delay: int, gain: float) -> None:
         """``gain``: of the echo over what was sent, as power; where to begin."""
         self.delay = delay
-        self._sent = sent
+        self._sent, self._began = sent, sent.began
+        self._leak = self._LEAK
         self._weights = np.zeros((self.PARTS, self.BINS), dtype=np.complex128)
         decay = np.exp(-np.arange(self.PARTS) / 2.0)
         self._unsure = np.repeat((gain * decay / decay.sum())[:, None], self.BINS, axis=1)
@@ -183,8 +190,16 @@ class Canceller:
         """Whether audio that was sent can be heard in the frame at ``start``."""
         return start - self.delay + self.LEAD - self.PARTS * FRAME_SAMPLES < self._sent.until
 
+    @property
+    def settled(self) -> bool:
+        """Whether the delay has been seen to be right since the bot began to speak."""
+        return self._leak < 0.2
+
     def step(self, heard: _Floats, start: int) -> _Floats:
         """What is left of the next frame ``[160]``; learns from it."""
+        if self._began < self._sent.began <= start - self.delay + self.LEAD:
+            self._began, self._leak = self._sent.began, self._ANEW
+        self._leak = max(self._LEAK, self._leak * self._SETTLES)
         waves = self._spectra(start)
         both = np.zeros((2, 2 * FRAME_SAMPLES))
         both[1, FRAME_SAMPLES:] = echo = np.fft.irfft((waves * self._weights).sum(axis=0))[FRAME_SAMPLES:]
@@ -193,7 +208,7 @@ class Canceller:
         power = waves.real**2 + waves.imag**2
         unsure = 0.5 * (power * self._unsure).sum(axis=0)
         self.left = rest.real**2 + rest.imag**2
-        self.missed = unsure + self._LEAK * (predicted.real**2 + predicted.imag**2)
+        self.missed = unsure + self._leak * (predicted.real**2 + predicted.imag**2)
         self._near += 0.5 * (np.maximum(self.left - unsure, 0.2 * self.left) - self._near)
         step = self._unsure / (unsure + self._near + 1.0)
         update = np.fft.irfft(step * np.conj(waves) * rest, axis=1)
@@ -245,7 +260,9 @@ class EchoGuard:
         self._follow_quiet(energy / FRAME_SAMPLES)
         self._rests.append(energy)
         every = FRAME_SAMPLES * (_SEARCH_FRAMES if self._tries < _TRIES else _LATER_FRAMES)
-        if start - self.sent.until < _SINCE and start % every == 0 and (self._canceller is None or self._over):
+        known = self._canceller
+        wanted = known is None or self._over or not known.settled
+        if wanted and start - self.sent.until < _SINCE and start % every == 0:
             self._search()
         if self._canceller is None or not self._canceller.reaches(start):
             return frame

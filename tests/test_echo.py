@@ -161,6 +161,24 @@ def test_an_echo_whose_delay_jumps_is_followed() -> None:
     assert not any(type(event).__name__ == "BargeIn" for event in events)
 
 
+@pytest.mark.parametrize("delay", [1200, 1320, 1440])
+def test_an_answer_that_the_gateway_plays_some_packets_earlier_or_later_does_not_interrupt_itself(delay: int) -> None:
+    guard, taker, events = EchoGuard(), TurnTaker(), []
+    half = len(BOT) // 2 // FRAME_SAMPLES * FRAME_SAMPLES
+    first, second = BOT[:half], BOT[half : 2 * half]
+    pause = np.zeros(SAMPLE_RATE, np.int16)
+    heard = [returned(np.concatenate([part, pause]), late, -20) for part, late in ((first, 1280), (second, delay))]
+    frames = line(np.concatenate(heard) + noise(len(np.concatenate(heard)) / SAMPLE_RATE, 33))
+
+    guard.sent.play(first)
+    for frame in frames.reshape(-1, FRAME_SAMPLES):
+        if guard.sent.now == half + SAMPLE_RATE:
+            guard.sent.play(second)
+        events += taker.push(guard.clean(frame), bot_speaking=True, own_voice=guard.revealed)
+
+    assert not any(type(event).__name__ == "BargeIn" for event in events)
+
+
 def test_the_delay_of_an_echo_is_found_among_all_that_are_looked_at() -> None:
     sent = SentAudio()
     sent.play(BOT)
