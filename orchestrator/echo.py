@@ -29,11 +29,13 @@ EARLIEST, LATEST = ms_to_samples(-100), ms_to_samples(600)
 """Delays looked at. Our clock of what is played is a guess where marks are missing: an echo may even seem early."""
 ALIKE, SAME = 30.0, 110.0
 """Likeness worth a second look, and that needs none. Of other voices one search in fifty reaches 30, none 60."""
+_SURELY = 150.0
+"""Likeness that overrules any echo known; less does if that was known by less than half of it."""
 PROOF_DB = 2.5
 """The second look: how much less a filter that learned on the first stretch must leave of the second. By chance: 1."""
-OVER_DB, _OVER_TOTAL_DB = 1.0, 3.0
+OVER_DB, _OVER_TOTAL_DB = 2.0, 3.0
 """More than twice what may be left, in the mean of the bands, or by so much more in all: somebody speaks."""
-_DOUBT_DB, _SURER = 3.0, 0.98
+_DOUBT_DB, _SURER = 3.0, 0.985
 """So much more at first, when the filter has seen little, and how fast that falls off, a frame."""
 _OVER_FRAMES = 8
 """For how long that holds: words have soft parts."""
@@ -46,6 +48,8 @@ _SINCE = ms_to_samples(300)
 _KEPT = LATEST + ms_to_samples(1000)
 _PAUSE = ms_to_samples(200)
 """After this a gateway begins to play anew, some packets earlier or later than it did before."""
+_HANGOVER = ms_to_samples(300)
+"""For how long voice activity goes on hearing an echo that was found just now."""
 _QUIETEST = 12.0
 """RMS below which nothing is looked for: voice activity hears nothing there either."""
 
@@ -240,6 +244,7 @@ class EchoGuard:
         self._canceller: Canceller | None = None
         self._smooth = self._floor = np.zeros(Canceller.BINS)
         self._tries = self._over = 0
+        self._alike, self._revealing = 0.0, -1
         self._gain, self._score, self._doubt = 1.0, 0.0, 0.0
 
     @property
@@ -249,8 +254,9 @@ class EchoGuard:
 
     def clean(self, pcm: Pcm) -> Pcm:
         """What came in, whole frames of int16 ``[n * 160]``, without the bot's own voice; as many samples."""
-        self.revealed = False
-        return np.concatenate([self._frame(frame) for frame in pcm.reshape(-1, FRAME_SAMPLES)])
+        cleaned = np.concatenate([self._frame(frame) for frame in pcm.reshape(-1, FRAME_SAMPLES)])
+        self.revealed = self.sent.now <= self._revealing and not self._over
+        return cleaned
 
     def _frame(self, frame: Pcm) -> Pcm:
         start, wave = self.sent.now, frame.astype(np.float64)
@@ -286,7 +292,7 @@ class EchoGuard:
         heard = np.concatenate(list(self._recent)[-count:]).astype(np.float64)
         levels = np.sqrt((heard.reshape(2, -1) ** 2).mean(axis=1))
         begin = self.sent.now - len(heard)
-        if levels.min() < max(_QUIETEST, 2 * self._quiet**0.5):
+        if levels.min() < max(_QUIETEST, 1.5 * self._quiet**0.5):
             self._tries = 0
             return
         if not self.sent.between(begin - LATEST, self.sent.now).any():
@@ -304,7 +310,7 @@ class EchoGuard:
         rests = [new.step(*frame) for frame in frames]
         half = len(frames) // 2
         before, now = sum(list(self._rests)[-half:]), sum(float(rest @ rest) for rest in rests[-half:])
-        beyond_doubt = alike > SAME and self._canceller is None
+        beyond_doubt = alike > max(SAME, min(2 * self._alike, _SURELY))
         if not beyond_doubt and now * 10 ** (PROOF_DB / 10) > before:
             return
         for frame in frames:
@@ -312,7 +318,9 @@ class EchoGuard:
         if self._canceller is None:
             self._floor = np.full(Canceller.BINS, self._quiet * FRAME_SAMPLES)
             self._smooth = self._floor.copy()
-        self._canceller, self._doubt, self._tries, self.revealed = new, _DOUBT_DB, 0, True
+        self._canceller, self._alike, self._over = new, alike, 0
+        self._revealing = self.sent.now + _HANGOVER
+        self._doubt, self._tries = _DOUBT_DB, 0
 
     def _spared(self, left: _Floats, canceller: Canceller) -> Pcm:
         """The frame as it is where somebody speaks in it; brought down to the line's noise where it is echo."""
