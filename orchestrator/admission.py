@@ -50,7 +50,7 @@ DECREASE = 0.8
 DECREASE_EVERY_S = 2.0
 LEAST = 2
 """Calls that are always taken: with fewer, lateness is not theirs."""
-CALLS_A_CORE, MOST_AT_FIRST = 4, 16
+CALLS_A_CORE, MOST_AT_FIRST = 3, 16
 """What a fresh replica takes before anything is measured."""
 
 

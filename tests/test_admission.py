@@ -131,7 +131,7 @@ def test_the_bound_counts_whatever_the_lag_says() -> None:
 
 
 def test_the_first_limit_follows_cores_and_is_shared_by_replicas() -> None:
-    assert [first_limit(1), first_limit(2), first_limit(64), first_limit(2, 2), first_limit(1, 9)] == [4, 8, 16, 4, 2]
+    assert [first_limit(1), first_limit(2), first_limit(64), first_limit(2, 2), first_limit(1, 9)] == [3, 6, 16, 3, 2]
 
 
 def test_requests_are_measured_where_a_call_waits_for_them() -> None:
