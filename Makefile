@@ -45,7 +45,7 @@ lint: setup-dev
 
 # Files side by side, each in one process; those with slow tests first (tests/conftest.py).
 test: setup-dev
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	nice -n 5 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Train the starter versions again; docs/starters.md says what comes out. RECORDINGS=manifest.jsonl adds real speech,
 # NOISE=noise.flac OTHERS=others.txt with it the later STTs (triton_repo/reproduce.sh).

@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
+from parley.priority import put_first
 from parley.settings import Settings
 
 REST_NICENESS = 5
@@ -18,6 +19,7 @@ def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
     from orchestrator.logs import log_to
 
     close_doors()
+    put_first(os.getpid())
     site = Settings(**settings)
     log_to(site.state_dir / "logs")
     return create_api(partial(Desk, bot_name, site, replicas=replicas), rest=False)

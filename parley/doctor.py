@@ -47,6 +47,7 @@ def examine(settings: Settings) -> list[Finding]:
         _compiler,
         _synthesisers,
         _tritonserver,
+        _other_users,
         _packages,
         _ports,
         _callers,
@@ -111,6 +112,26 @@ def _tritonserver(settings: Settings) -> Iterator[Finding]:
         "ok",
         f"nvidia-pytriton {importlib.metadata.version('nvidia-pytriton')}",
     )
+
+
+def _other_users(settings: Settings) -> Iterator[Finding]:
+    """What other users of a machine could reach of a server that this site asks."""
+    from parley.serving.triton_record import abandoned_memory
+
+    if settings.triton_grpc and not settings.triton_grpc.startswith("unix:") and not settings.triton_control_key:
+        yield Finding(
+            "PARLEY_TRITON_GRPC",
+            "warning",
+            "no key closes model control: whoever reaches that port can run code there",
+            "start that server with a key for model control, and set PARLEY_TRITON_CONTROL_KEY; keep its port private",
+        )
+    if left := abandoned_memory():
+        yield Finding(
+            "shared memory",
+            "warning",
+            f"{len(left)} pieces that dead servers left in {left[0].parent}, maybe with callers' voices",
+            "parley triton restart, or remove them",
+        )
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:

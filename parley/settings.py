@@ -39,7 +39,7 @@ class Settings(BaseModel):
     triton_grpc: str = ""
     """``host:port`` of a running Triton; empty starts one of our own on loopback."""
     triton_control_key: str = Field(default="", repr=False)
-    """Key that opens Triton's model control to the registry; empty makes a fresh one per start."""
+    """Key that opens model control of the server at ``triton_grpc``; our own needs none."""
     control_token: str = Field(default="", repr=False)
     """Bearer token of the REST routes that change something; empty closes them."""
     site_token: str = Field(default="", repr=False)

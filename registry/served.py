@@ -376,4 +376,4 @@ def _control(engine: Any) -> Control | None:
     """Model control of whatever server the caller has at hand."""
     if engine is None or hasattr(engine, "serving"):
         return engine  # type: ignore[no-any-return]
-    return GrpcControl(getattr(engine, "address", None) or engine.grpc_address, engine.control_key)
+    return GrpcControl(getattr(engine, "address", None) or engine.grpc_address, getattr(engine, "control_key", ""))

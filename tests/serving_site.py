@@ -60,8 +60,8 @@ def serving(registry: Registry) -> Iterator[TritonServer]:
 
 
 def engine_of(server: TritonServer, *, channels: int = 1) -> TritonEngine:
-    """An engine that may control the server."""
-    return TritonEngine(server.grpc_address, control_key=server.control_key, channels=channels)
+    """An engine on the server."""
+    return TritonEngine(server.grpc_address, channels=channels)
 
 
 def children_of(pid: int) -> set[int]:

@@ -145,7 +145,7 @@ def _loaded(registry: Registry) -> None:
     started = process_started(os.getpid())
     assert started is not None
     record = ServerRecord(
-        pid=os.getpid(), started=started, owner_pid=0, owner_started=0, grpc="", http="", metrics="", control_key="k",
+        pid=os.getpid(), started=started, owner_pid=0, owner_started=0, grpc="", http="", metrics="",
     )  # fmt: skip
     write_record(registry.site.state_dir, record)
 

@@ -179,7 +179,7 @@ def test_a_graph_without_what_its_manifest_names_is_refused(
     with pytest.raises(EngineRejected, match="no tensor 'y' of type FP32"):
         ServedView(registry).ensure([(MODEL, 2)])
 
-    assert HttpControl(server.http_address, server.control_key).ready(MODEL, 1)
+    assert HttpControl(server.http_address).ready(MODEL, 1)
     assert server.pid is not None and children_of(server.pid) == set()  # every check was waited for
 
 

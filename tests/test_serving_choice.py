@@ -22,7 +22,6 @@ def record_of(pid: int, started: int) -> ServerRecord:
         grpc="127.0.0.1:7",
         http="127.0.0.1:8",
         metrics="127.0.0.1:9",
-        control_key="key",
     )
 
 

@@ -102,7 +102,7 @@ def test_a_server_that_cannot_start_fails_with_its_reason_and_leaves_nothing(
 def test_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = TritonServer(tmp_path / "repo", tmp_path / "var", grpc_port=port)
+        server = TritonServer(tmp_path / "repo", tmp_path / "var", metrics_port=port)
 
         with pytest.raises(ParleyError, match=f"port {port} on 127.0.0.1") as caught:
             server.start()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from serving_models import lookup_bundle
@@ -20,7 +19,6 @@ from serving_site import GOOD, STATE, X, children_of, engine_of, open_site, serv
 from parley.errors import ParleyError
 from parley.serving import triton_server
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
-from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_record import process_started, read_record, stop_recorded
 from parley.serving.triton_server import TritonServer
 from registry.home import Registry
@@ -135,6 +133,24 @@ async def test_supervised_server_comes_back_by_itself(server: TritonServer) -> N
     np.testing.assert_array_equal(answer["y"], X * 3)
 
 
+async def test_supervised_server_that_hangs_is_ended_and_comes_back(
+    server: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton_server, "_LOOK_TIMEOUT_S", 0.2)
+    hung = server.pid
+    assert hung is not None
+    os.kill(hung, signal.SIGSTOP)
+
+    server.supervise(interval_s=0.02)
+    async with engine_of(server) as engine, asyncio.timeout(60):
+        while server.pid in (None, hung) or not await engine.ready("barista_nlu", 2):
+            await asyncio.sleep(0.02)
+        answer = await engine.infer("barista_nlu", 2, GOOD)
+
+    np.testing.assert_array_equal(answer["y"], X * 3)
+    assert process_started(hung) is None
+
+
 async def test_server_that_hangs_times_out_and_answers_again_after(server: TritonServer) -> None:
     async with engine_of(server) as engine:
         await engine.infer("barista_nlu", 1, GOOD)
@@ -149,19 +165,6 @@ async def test_server_that_hangs_times_out_and_answers_again_after(server: Trito
         answer = await engine.infer("barista_nlu", 1, GOOD, timeout_s=10)
 
     np.testing.assert_array_equal(answer["y"], X * 2)
-
-
-async def test_model_control_is_closed_without_the_key(server: TritonServer) -> None:
-    async with TritonEngine(server.grpc_address, control_key="guess") as engine:
-        with pytest.raises(EngineRejected, match="restricted") as caught:
-            await engine.unload("barista_nlu")
-        assert "PARLEY_TRITON_CONTROL_KEY" in caught.value.mend
-        assert await engine.ready("barista_nlu", 1)
-    async with httpx.AsyncClient() as http:
-        url = f"http://{server.http_address}/v2/repository/models/barista_nlu/unload"
-        assert (await http.post(url)).status_code == 403
-        metrics = await http.get(f"http://{server.metrics_address}/metrics")
-    assert 'nv_inference_request_success{model="barista_nlu",version="1"}' in metrics.text
 
 
 def crash_while_loading(folder: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:

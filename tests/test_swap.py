@@ -21,7 +21,7 @@ from serving_site import GOOD, MODEL, X, add_version, engine_of, keep, open_site
 from parley.bundle import read_manifest, write_bundle
 from parley.serving.engine import EngineRejected
 from parley.serving.onnx_engine import OnnxEngine
-from parley.serving.triton_control import GrpcControl, HttpControl
+from parley.serving.triton_control import GrpcControl, HttpControl, refusal
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.serving.trust import Trust
@@ -54,7 +54,7 @@ def server(registry: Registry) -> Iterator[TritonServer]:
 
 
 def control_of(server: TritonServer) -> HttpControl:
-    return HttpControl(server.http_address, server.control_key)
+    return HttpControl(server.http_address)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -183,7 +183,7 @@ async def test_a_server_that_dies_in_the_middle_of_loading_comes_back_with_the_v
             super().load(model, timeout_s=timeout_s)
 
     add_version(registry, tmp_path / "new", 3)
-    control = Interrupted(server.http_address, server.control_key)
+    control = Interrupted(server.http_address)
     server.supervise(interval_s=0.02)
 
     await asyncio.to_thread(ServedView(registry).ensure, [(MODEL, 3)], control)
@@ -265,21 +265,19 @@ async def test_a_server_that_somebody_else_runs_is_told_over_grpc(
 ) -> None:
     monkeypatch.setattr(served, "LINGER_S", 0.0)
     add_version(registry, tmp_path / "new", 3)
-    theirs = {"triton_grpc": server.grpc_address, "triton_control_key": server.control_key}
+    theirs = {"triton_grpc": server.grpc_address, "triton_control_key": "theirs"}
     with Registry.at(registry.site.model_copy(update=theirs)) as other:
         view = ServedView(other)
         view.ensure([(MODEL, 3)])
         keep(registry, 2)
         changes = view.reconcile()
 
-    control = GrpcControl(server.grpc_address, server.control_key)
+    control = GrpcControl(server.grpc_address)
     assert changes.removed == [(MODEL, 1)]
     assert control.live(timeout_s=5) and control.ready(MODEL, 3) and not control.ready(MODEL, 1)
     assert control.serving() == {MODEL: {2, 3}}
-    with pytest.raises(EngineRejected, match="restricted"):
-        GrpcControl(server.grpc_address, "guess").load(MODEL)
-    with pytest.raises(EngineRejected, match="restricted"):
-        HttpControl(server.http_address, "guess").load(MODEL)
+    refused = refusal("This protocol is restricted, expecting header 'triton-grpc-protocol-parley-control'", "load x")
+    assert "PARLEY_TRITON_CONTROL_KEY" in refused.mend
 
 
 # What somebody who can write to the repository might try. Each gets the version's folder and a place for files.
@@ -391,7 +389,7 @@ async def test_both_engines_refuse_what_is_not_what_was_published_while_the_rest
     with serving(registry) as server:
         view = ServedView(registry)
         view.folder.unlink(MODEL, 2)
-        HttpControl(server.http_address, server.control_key).load(MODEL)
+        HttpControl(server.http_address).load(MODEL)
         trick(registry.repo / MODEL / "2", registry, tmp_path)
         async with engine_of(server) as engine, OnnxEngine(registry.repo, Trust.of(registry.site)) as in_process:
             async with flowing(engine, 1):

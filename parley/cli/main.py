@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from parley.arguments import called_as
 from parley.command import exit_with
 from parley.errors import ParleyError
+from parley.priority import step_back
 
 VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("parley.cli.doctor", "say what this machine lacks"),
@@ -43,6 +44,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "triton": ("parley.cli.triton", "start, stop and look at the Triton server"),
     "experiment": ("parley.cli.experiment", "start, ramp, stop, list experiments; assign ids"),
 }
+STEPS_BACK = ("dataset", "train", "export", "evaluate")
+"""Verbs that work for long while nobody waits: on a machine that also answers calls, they come after those."""
 _FAMILIES = ("stt", "nlu", "nlg", "tts")
 
 
@@ -104,6 +107,8 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the ``parley`` command."""
+    if sys.argv[1:2] and sys.argv[1] in STEPS_BACK:
+        step_back()
     exit_with(lambda: run(sys.argv[1:]))
 
 

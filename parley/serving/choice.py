@@ -18,7 +18,7 @@ def open_engine(settings: Settings, *, channels: int = 1) -> OnnxEngine | Triton
     """The engine that `PARLEY_ENGINE` names.
 
     For `triton` that is the server at `PARLEY_TRITON_GRPC`, else the one that this site runs (found by the note in the
-    state folder, with its control key). Nothing is started here.
+    state folder). Nothing is started here.
 
     Raises:
         ParleyError: Triton is wanted, no address is set, and this site runs no server.
@@ -34,4 +34,4 @@ def open_engine(settings: Settings, *, channels: int = 1) -> OnnxEngine | Triton
             where=str(settings.state_dir),
             mend="`parley serve` starts one; or set PARLEY_TRITON_GRPC, or PARLEY_ENGINE=onnx",
         )
-    return TritonEngine(record.grpc, control_key=record.control_key, channels=channels)
+    return TritonEngine(record.grpc, channels=channels)

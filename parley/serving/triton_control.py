@@ -4,7 +4,8 @@
     control.load("barista_nlu")                 # starts versions that were added, ends versions that were removed
 
 The site's own server is told over HTTP with the standard library alone, because a rollback must not wait for gRPC to
-be imported; a server that somebody else runs is known by its gRPC address only.
+be imported. It listens on sockets that no other user reaches, so it needs no key. A server that somebody else runs is
+known by its gRPC address only, and closed by a key.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parley.serving.engine import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from parley.settings import Settings
 
 CONTROL_HEADER = "parley-control"
-"""Name of the key that opens model control; over gRPC Triton expects it behind the prefix below, over HTTP bare."""
+"""Name of the key that opens model control of a server that somebody else runs; over gRPC behind the prefix below."""
 GRPC_PREFIX = "triton-grpc-protocol-"
+UNIX = "unix:"
+"""Begins an address that is a socket in the file system, for gRPC as for us."""
 KEY_MEND = "set PARLEY_TRITON_CONTROL_KEY to the key the server was started with"
 LOAD_TIMEOUT_S = 60.0
 _REFUSED = re.compile(r"version (\d+) is at UNAVAILABLE state: (.*?)(?=;\s*(?:version \d+ is at|$)|$)", re.DOTALL)
@@ -56,13 +60,11 @@ class HttpControl:
     """`Control` over HTTP.
 
     Args:
-        address: `host:port` of the server's HTTP service.
-        key: of model control.
+        address: of the server's HTTP service, as `connect` takes it.
     """
 
-    def __init__(self, address: str, key: str) -> None:
+    def __init__(self, address: str) -> None:
         self.address = address
-        self._key = key
 
     def live(self, *, timeout_s: float) -> bool:
         """See `Control`."""
@@ -93,9 +95,9 @@ class HttpControl:
         return True
 
     def _ask(self, method: str, path: str, where: str, timeout_s: float) -> bytes:
-        connection = http.client.HTTPConnection(self.address, timeout=timeout_s)
+        connection = connect(self.address, timeout_s)
         try:
-            connection.request(method, path, headers={CONTROL_HEADER: self._key} if method == "POST" else {})
+            connection.request(method, path)
             answer = connection.getresponse()
             body = answer.read()
         except TimeoutError:
@@ -110,9 +112,14 @@ class HttpControl:
 
 
 class GrpcControl:
-    """`Control` over gRPC. Arguments as `HttpControl`, the address being that of the gRPC service."""
+    """`Control` over gRPC.
 
-    def __init__(self, address: str, key: str) -> None:
+    Args:
+        address: of the server's gRPC service: `host:port`, or `unix:` and a path.
+        key: of model control, where the server was started with one.
+    """
+
+    def __init__(self, address: str, key: str = "") -> None:
         self.address = address
         self._key = key
 
@@ -165,7 +172,25 @@ def open_control(settings: Settings) -> Control | None:
     if settings.triton_grpc:
         return GrpcControl(settings.triton_grpc, settings.triton_control_key)
     record = read_record(settings.state_dir)
-    return HttpControl(record.http, record.control_key) if record else None
+    return HttpControl(record.http) if record else None
+
+
+def connect(address: str, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection, made at the first request, to an HTTP service: `host:port`, or `unix:` and a path."""
+    if not address.startswith(UNIX):
+        return http.client.HTTPConnection(address, timeout=timeout_s)
+    return _SocketFile(address.removeprefix(UNIX), timeout_s)
+
+
+class _SocketFile(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path, self._timeout_s = path, timeout_s
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_s)
+        self.sock.connect(self._path)
 
 
 def refused_versions(text: str) -> dict[int, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,21 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+@dataclass(frozen=True)
+class _Contract:
+    """A version's tensors by name, each with whether it is one number per item: [batch] in the graph, [batch, 1] on
+    Triton's wire."""
+
+    inputs: dict[str, bool]
+    outputs: dict[str, bool]
+
+
 class TritonEngine:
     """See `parley.serving.engine.Engine`.
 
     Args:
-        address: `host:port` of Triton's gRPC service.
-        control_key: the key given to the server at its start; only `load` and `unload` need it.
+        address: `host:port` of Triton's gRPC service, or `unix:` and the path of its socket.
+        control_key: where the server was started with one; only `load` and `unload` need it.
         channels: connections used in turn. One carries some hundred calls.
     """
 
@@ -54,7 +64,7 @@ class TritonEngine:
         self._count = max(1, channels)
         self._clients: list[triton.InferenceServerClient] = []
         self._turn = itertools.count()
-        self._scalars: dict[tuple[str, int], tuple[frozenset[str], frozenset[str]]] = {}
+        self._contracts: dict[tuple[str, int], _Contract] = {}
 
     async def __aenter__(self) -> TritonEngine:
         return self
@@ -74,8 +84,10 @@ class TritonEngine:
         where = f"{model} version {version}"
         try:
             async with asyncio.timeout(timeout_s):
-                scalar_in, scalar_out = await self._scalar_names(model, version, timeout_s)
-                tensors = [_tensor(where, name, array, name in scalar_in) for name, array in inputs.items()]
+                contract = await self._contract(model, version, timeout_s)
+                tensors = [
+                    _tensor(where, name, array, contract.inputs.get(name, False)) for name, array in inputs.items()
+                ]
                 result = await self._client().infer(
                     model, tensors, model_version=str(version), client_timeout=timeout_s
                 )
@@ -84,9 +96,11 @@ class TritonEngine:
         except TimeoutError:
             raise _timeout(where, timeout_s) from None
         outputs = {}
-        for output in result.get_response().outputs:
-            array = result.as_numpy(output.name)
-            outputs[output.name] = array[:, 0] if output.name in scalar_out else array
+        for name, scalar in contract.outputs.items():
+            array = result.as_numpy(name)
+            if array is None or (scalar and array.ndim != 2):
+                raise EngineUnavailable(f"the answer lacks {name!r}", where=where, mend="restart the server")
+            outputs[name] = array[:, 0] if scalar else array
         return outputs
 
     async def ready(self, model: str, version: int) -> bool:
@@ -137,16 +151,15 @@ class TritonEngine:
         except InferenceServerException as error:
             raise self._translate(error, f"{verb} {model}", timeout_s) from None
 
-    async def _scalar_names(self, model: str, version: int, timeout_s: float) -> tuple[frozenset[str], frozenset[str]]:
-        """Inputs and outputs that are one number per item: [batch] in the graph, [batch, 1] on Triton's wire."""
-        known = self._scalars.get((model, version))
+    async def _contract(self, model: str, version: int, timeout_s: float) -> _Contract:
+        known = self._contracts.get((model, version))
         if known is None:
             config = (await self._client().get_model_config(model, str(version), client_timeout=timeout_s)).config
-            known = (
-                frozenset(tensor.name for tensor in config.input if tensor.HasField("reshape")),
-                frozenset(tensor.name for tensor in config.output if tensor.HasField("reshape")),
+            known = _Contract(
+                {tensor.name: tensor.HasField("reshape") for tensor in config.input},
+                {tensor.name: tensor.HasField("reshape") for tensor in config.output},
             )
-            self._scalars[model, version] = known
+            self._contracts[model, version] = known
         return known
 
     def _translate(self, error: InferenceServerException, where: str, timeout_s: float) -> EngineError:
@@ -166,7 +179,7 @@ class TritonEngine:
                 mend="start it, or read its log if it stopped",
             )
         if "not healthy" in text or "unhealthy" in text:
-            return EngineUnavailable(text, where=where, mend="the server restarts this instance; ask again")
+            return EngineUnavailable(text, where=where, mend="restart the server")
         return EngineRejected(text, where=where)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import stat
 import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parley.files import write_atomic
 
 RECORD = "triton.json"
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 class ServerRecord(BaseModel):
@@ -29,7 +32,6 @@ class ServerRecord(BaseModel):
     grpc: str
     http: str
     metrics: str
-    control_key: str = Field(repr=False)
 
     @property
     def alive(self) -> bool:
@@ -53,7 +55,7 @@ def process_started(pid: int) -> int | None:
 
 
 def write_record(state_dir: Path, record: ServerRecord) -> None:
-    """Write the note, readable for this user only: it holds the control key."""
+    """Write the note, readable for this user only: it says where the server can be told what to serve."""
     previous = os.umask(0o077)
     try:
         write_atomic(state_dir / RECORD, record.model_dump_json(indent=2) + "\n")
@@ -64,21 +66,56 @@ def write_record(state_dir: Path, record: ServerRecord) -> None:
 
 def read_record(state_dir: Path) -> ServerRecord | None:
     """The note of a server that still runs; None when there is none."""
-    try:
-        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        return None
-    return record if record.alive else None
+    record = _noted(state_dir)
+    return record if record is not None and record.alive else None
 
 
 def clear_record(state_dir: Path, pid: int) -> None:
     """Remove the note if it is of this server."""
-    try:
-        record = ServerRecord.model_validate_json((state_dir / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        return
-    if record.pid == pid:
+    record = _noted(state_dir)
+    if record is not None and record.pid == pid:
         (state_dir / RECORD).unlink(missing_ok=True)
+
+
+def sweep_dead(state_dir: Path) -> None:
+    """Remove what dead servers left: processes of this site's, its note and sockets, and shared memory, which servers
+    of earlier releases filled with callers' voices for everybody to read."""
+    record = _noted(state_dir)
+    if record is not None and not record.alive:
+        if process_started(record.pid) is None:  # else its number is another process's by now
+            sweep_group(record.pid)
+        clear_record(state_dir, record.pid)
+        folder = Path(record.grpc.removeprefix("unix:")).parent
+        if folder.name.startswith("parley-triton-") and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+    for path in abandoned_memory():
+        path.unlink(missing_ok=True)
+
+
+def abandoned_memory() -> list[Path]:
+    """Shared memory of this user's servers that no process of his has open."""
+    found = {str(path): path for path in _SHARED_MEMORY.glob("parley-*") if _is_own_file(path)}
+    for maps in Path("/proc").glob("[0-9]*/maps") if found else ():
+        with contextlib.suppress(OSError):
+            text = maps.read_text(encoding="utf-8", errors="replace")
+            for name in [name for name in found if name in text]:
+                del found[name]
+    return sorted(found.values())
+
+
+def _is_own_file(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+
+
+def _noted(state_dir: Path) -> ServerRecord | None:
+    try:
+        return ServerRecord.model_validate_json((state_dir / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
 
 
 def stop_recorded(state_dir: Path, *, grace_s: float = 10.0) -> bool:

@@ -1,10 +1,11 @@
 """The life of a local Triton server: start, readiness, logs, crash and restart, stop.
 
     with TritonServer(Path("triton_repo"), Path("var")) as server:
-        engine = TritonEngine(server.grpc_address, control_key=server.control_key)
+        engine = TritonEngine(server.grpc_address)
 
-The server listens on loopback, loads models only when told to (explicit control, closed by a key), and is stopped by
-its own process number. It finds its binary in the `nvidia-pytriton` wheel; no container and no GPU are needed.
+The server listens on sockets in a folder that no other user may enter, for whoever can tell it what to load can run
+code as its user; only its metrics are on a port of loopback. It loads models only when told to, and is stopped by its
+own process number. It finds its binary in the `nvidia-pytriton` wheel; no container and no GPU are needed.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import atexit
 import contextlib
 import logging
 import os
-import secrets
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
@@ -26,9 +28,10 @@ from types import TracebackType
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
 from parley.ports import free_ports
+from parley.priority import put_first
 from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
-from parley.serving.triton_control import CONTROL_HEADER, HttpControl, refused_versions
+from parley.serving.triton_control import UNIX, HttpControl, refused_versions
 from parley.serving.triton_install import (
     find_triton,
     lay_out_backends,
@@ -39,11 +42,14 @@ from parley.serving.trust import Trust
 from parley.settings import Settings
 
 LOG = logging.getLogger(__name__)
-RESTRICTED = "model-repository,shared-memory,statistics,trace,logging"
-"""Closed without the key. Not in it: inference, health, metadata and model-config, which callers need and cannot
-change."""
+_LOOPBACK = "127.0.0.1"
+_LONGEST_SOCKET = 100
+"""The kernel takes paths of 107 characters."""
 _RESTARTS, _RESTART_WINDOW_S = 5, 60.0
 _STARTS = 3
+_SILENT_LOOKS, _LOOK_TIMEOUT_S = 3, 1.0
+"""A server that answers none of so many questions in a row hangs. They are counted, not timed: a machine that was
+paused for a minute has asked only once."""
 
 
 class TritonServer:
@@ -55,9 +61,7 @@ class TritonServer:
         trust: what versions are checked against before they open; None is what `state_dir` itself holds.
         leave_out: told (model, version, reason) of a version that does not start; it takes it out of `repo`, and the
             model's other versions load without it. None refuses the whole model, as Triton does.
-        host: address to listen on.
-        grpc_port, http_port, metrics_port: 0 picks a free one, which a restart keeps.
-        control_key: key of model control; empty makes one.
+        metrics_port: 0 picks a free one, which a restart keeps.
         config_name: name of the `configs/<name>.pbtxt` to use, for GPU nodes.
         deadline_s: time for the server to answer, and again for its models to load.
     """
@@ -69,22 +73,17 @@ class TritonServer:
         *,
         trust: Trust | None = None,
         leave_out: Callable[[str, int, str], None] | None = None,
-        host: str = "127.0.0.1",
-        grpc_port: int = 0,
-        http_port: int = 0,
         metrics_port: int = 0,
-        control_key: str = "",
         config_name: str = "",
         deadline_s: float = 60.0,
     ) -> None:
         self.repo = repo.absolute()
         self.state_dir = state_dir.absolute()
         self.log_path = self.state_dir / "logs" / "triton.log"
-        self.control_key = control_key or secrets.token_urlsafe(24)
         self.refused: dict[str, str] = {}
         """Models, and single versions of the others, that did not load at the last start, with Triton's reason."""
-        self._host = host
-        self._ports = [grpc_port, http_port, metrics_port]
+        self._sockets = self.state_dir / "triton" / "sockets"
+        self._metrics_port = metrics_port
         self._trust = trust or Trust.of_state(state_dir)
         self._leave_out = leave_out
         self._config_name = config_name
@@ -100,29 +99,23 @@ class TritonServer:
     def from_settings(
         cls, settings: Settings, *, leave_out: Callable[[str, int, str], None] | None = None
     ) -> TritonServer:
-        """The server of a site: its view, state folder, trusted keys and control key, on free ports of loopback."""
-        return cls(
-            view_of(settings.state_dir),
-            settings.state_dir,
-            trust=Trust.of(settings),
-            leave_out=leave_out,
-            control_key=settings.triton_control_key,
-        )
+        """The server of a site: its view, state folder and trusted keys."""
+        return cls(view_of(settings.state_dir), settings.state_dir, trust=Trust.of(settings), leave_out=leave_out)
 
     @property
     def grpc_address(self) -> str:
-        """`host:port` for `TritonEngine`."""
-        return f"{self._host}:{self._ports[0]}"
+        """For `TritonEngine`."""
+        return f"{UNIX}{self._sockets}/grpc:1"  # Triton writes its port behind the path
 
     @property
     def http_address(self) -> str:
-        """`host:port` of the HTTP service."""
-        return f"{self._host}:{self._ports[1]}"
+        """Of the HTTP service, for `HttpControl`."""
+        return f"{UNIX}{self._sockets}/http"
 
     @property
     def metrics_address(self) -> str:
         """`host:port` of the Prometheus metrics."""
-        return f"{self._host}:{self._ports[2]}"
+        return f"{_LOOPBACK}:{self._metrics_port}"
 
     @property
     def pid(self) -> int | None:
@@ -131,7 +124,7 @@ class TritonServer:
 
     @property
     def _control(self) -> HttpControl:
-        return HttpControl(self.http_address, self.control_key)
+        return HttpControl(self.http_address)
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -161,9 +154,10 @@ class TritonServer:
             install = find_triton()
             environment = server_environment(install, self._trust)
             backends = lay_out_backends(self.state_dir / "triton" / "backends")
-            self._ports = free_ports(self._host, self._ports, where="tritonserver")
-            command = [str(install.binary), *self._arguments(backends)]
+            (self._metrics_port,) = free_ports(_LOOPBACK, [self._metrics_port], where="tritonserver")
             for start in range(1, _STARTS + 1):
+                self._make_sockets_folder()
+                command = [str(install.binary), *self._arguments(backends)]
                 if self._comes_up(command, environment, last=start == _STARTS):
                     break
                 LOG.warning("tritonserver aborted while its models were loading: starting it again")
@@ -198,7 +192,7 @@ class TritonServer:
             return True
 
     def supervise(self, *, interval_s: float = 0.25) -> None:
-        """Watch the server from a thread and restart it when it dies, at most five times a minute."""
+        """Watch the server from a thread and restart it when it dies or hangs, at most five times a minute."""
         if self._supervisor is None:
             self._supervisor = threading.Thread(
                 target=self._watch, args=(interval_s,), name="triton-supervisor", daemon=True
@@ -206,9 +200,14 @@ class TritonServer:
             self._supervisor.start()
 
     def _watch(self, interval_s: float) -> None:
+        silent = 0
         while not self._stopping.wait(interval_s):
             if self.pid is not None:
-                continue
+                silent = 0 if self._control.live(timeout_s=_LOOK_TIMEOUT_S) else silent + 1
+                if silent < _SILENT_LOOKS:
+                    continue
+                self._end_hung()
+            silent = 0
             now = time.monotonic()
             if len(self._restarts) == _RESTARTS and now - self._restarts[0] < _RESTART_WINDOW_S:
                 LOG.error("tritonserver died %d times within %.0f s: giving up", _RESTARTS, _RESTART_WINDOW_S)
@@ -219,14 +218,22 @@ class TritonServer:
             except ParleyError as error:
                 LOG.error("cannot restart tritonserver: %s", error)
 
+    def _end_hung(self) -> None:
+        with self._lock:
+            if self.pid is not None and not self._stopping.is_set():
+                LOG.error("tritonserver (process %d) hangs: ending it", self.pid)
+                self._end_process(grace_s=0.0)
+
     def refuse_second(self) -> None:
-        """Look whether a server of this site runs; one whose owner is gone is stopped.
+        """Look whether a server of this site runs; one whose owner is gone is stopped, and what a dead one left is
+        swept.
 
         Raises:
             ParleyError: one runs; says where.
         """
         record = triton_record.read_record(self.state_dir)
         if record is None:
+            triton_record.sweep_dead(self.state_dir)
             return
         if record.orphaned:
             triton_record.stop_recorded(self.state_dir)
@@ -238,23 +245,20 @@ class TritonServer:
         )
 
     def _arguments(self, backends: Path) -> list[str]:
-        grpc, http, metrics = self._ports
         arguments = [
             f"--model-repository={self.repo}",
             "--model-control-mode=explicit",
             "--disable-auto-complete-config",
             "--strict-readiness=false",
             f"--backend-directory={backends}",
-            f"--grpc-address={self._host}",
-            f"--grpc-port={grpc}",
-            f"--http-address={self._host}",
-            f"--http-port={http}",
-            f"--metrics-address={self._host}",
-            f"--metrics-port={metrics}",
+            f"--grpc-address={UNIX}{self._sockets}/grpc",
+            "--grpc-port=1",
+            f"--http-address={self.http_address}",
+            "--http-port=2",
+            f"--metrics-address={_LOOPBACK}",
+            f"--metrics-port={self._metrics_port}",
             "--allow-gpu-metrics=false",
             "--pinned-memory-pool-byte-size=0",
-            f"--grpc-restricted-protocol={RESTRICTED}:{CONTROL_HEADER}={self.control_key}",
-            f"--http-restricted-api={RESTRICTED}:{CONTROL_HEADER}={self.control_key}",
             # Our channels ping every 30 s, also between calls; without these the server would hang up on them.
             "--grpc-http2-min-recv-ping-interval-without-data=10000",
             "--grpc-keepalive-permit-without-calls=1",
@@ -290,7 +294,9 @@ class TritonServer:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                umask=0o077,
             )
+        put_first(self._process.pid)  # it has one thread yet, whose niceness all others take over
         own = 0 if self._detached else os.getpid()
         record = triton_record.ServerRecord(
             pid=self._process.pid,
@@ -300,9 +306,18 @@ class TritonServer:
             grpc=self.grpc_address,
             http=self.http_address,
             metrics=self.metrics_address,
-            control_key=self.control_key,
         )
         triton_record.write_record(self.state_dir, record)
+
+    def _make_sockets_folder(self) -> None:
+        """Anew for each server, closed to other users; at its old place where that can be."""
+        shutil.rmtree(self._sockets, ignore_errors=True)
+        if len(os.fsencode(self._sockets / "grpc:1")) <= _LONGEST_SOCKET:
+            self._sockets.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # somebody else's
+                self._sockets.mkdir(mode=0o700)
+                return
+        self._sockets = Path(tempfile.mkdtemp(prefix="parley-triton-", dir=_short_temporary_folder()))
 
     def _wait_live(self) -> None:
         end = time.monotonic() + self._deadline_s
@@ -377,3 +392,9 @@ class TritonServer:
         triton_record.sweep_group(process.pid)
         process.wait()
         triton_record.clear_record(self.state_dir, process.pid)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+def _short_temporary_folder() -> str:
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= _LONGEST_SOCKET // 2 else "/tmp"

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from parley.errors import ParleyError
+from parley.serving.triton_control import connect
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
 from registry.releasing import leases
@@ -28,7 +29,7 @@ def answers_now(site: Settings, refs: Sequence[tuple[str, int]]) -> bool:
     record = read_record(site.state_dir) if site.engine == "triton" else None
     if record is None:
         return False
-    connection = http.client.HTTPConnection(record.http, timeout=_ASK_TIMEOUT_S)
+    connection = connect(record.http, _ASK_TIMEOUT_S)
     try:
         for model, version in refs:
             connection.request("GET", f"/v2/models/{model}/versions/{version}/ready")
