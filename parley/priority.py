@@ -8,29 +8,48 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 FIRST, LAST = -5, 10
 
 
-def put_first(pid: int) -> bool:
-    """Give a process that just began, or every thread of one that runs, a better niceness.
-
-    Linux keeps niceness by thread; threads that begin later take it from theirs. Where the kernel groups processes by
-    session (autogroup), niceness counts only inside a session, so the session's own is set too.
+def put_first() -> bool:
+    """Give every thread of this process a better niceness; Linux keeps it by thread.
 
     Returns:
         Whether the system allowed it. It does not for most users; then those who train step back all the same.
     """
     try:
-        for thread in list(Path(f"/proc/{pid}/task").iterdir()):
+        for thread in list(Path("/proc/self/task").iterdir()):
             with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), FIRST)
     except OSError:  # not Linux, or not allowed
         return False
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(FIRST), encoding="ascii")
     return True
+
+
+@contextlib.contextmanager
+def starting_first() -> Iterator[None]:
+    """What this thread starts in the block has the better niceness from its first instruction, and so all its threads;
+    where the system allows it."""
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, min(FIRST, before))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, before)
+
+
+def put_session_first(leader: int) -> None:
+    """Where the kernel groups processes by session (autogroup), niceness counts only inside one; a session has its own,
+    which only root may better."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{leader}/autogroup").write_text(str(FIRST), encoding="ascii")
 
 
 def step_back() -> None:

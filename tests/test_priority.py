@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from parley.priority import FIRST, LAST
+from parley.priority import FIRST, LAST, starting_first
 
 NICE = "import os; print(os.getpriority(os.PRIO_PROCESS, 0))"
 
@@ -36,7 +36,7 @@ from parley.priority import put_first
 done = threading.Event()
 thread = threading.Thread(target=done.wait)
 thread.start()
-allowed = put_first(os.getpid())
+allowed = put_first()
 print(allowed, *{os.getpriority(os.PRIO_PROCESS, int(n)) for n in os.listdir("/proc/self/task")})
 done.set()
 """
@@ -48,3 +48,14 @@ def test_all_threads_of_a_replica_go_first_where_that_is_allowed() -> None:
     said = subprocess.run([sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, check=True).stdout
 
     assert said.split() == [str(allowed), str(FIRST if allowed else os.getpriority(os.PRIO_PROCESS, 0))]
+
+
+def test_what_is_started_first_goes_first_and_its_starter_does_not() -> None:
+    allowed = os.getuid() == 0 or 20 - resource.getrlimit(resource.RLIMIT_NICE)[0] <= FIRST
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+
+    with starting_first():
+        child = niceness_of(NICE)
+
+    assert child == (FIRST if allowed else before)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

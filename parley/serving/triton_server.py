@@ -28,7 +28,7 @@ from types import TracebackType
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
 from parley.ports import free_ports
-from parley.priority import put_first
+from parley.priority import put_session_first, starting_first
 from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
 from parley.serving.triton_control import UNIX, HttpControl, refused_versions
@@ -284,7 +284,7 @@ class TritonServer:
 
     def _launch(self, command: list[str], environment: dict[str, str]) -> None:
         triton_log.rotate(self.log_path)
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, starting_first():
             self._log_from = log.tell()
             # A session of its own makes a process group of the server and its checks, which is what `stop` ends.
             self._process = subprocess.Popen(
@@ -296,7 +296,7 @@ class TritonServer:
                 start_new_session=True,
                 umask=0o077,
             )
-        put_first(self._process.pid)  # it has one thread yet, whose niceness all others take over
+        put_session_first(self._process.pid)
         own = 0 if self._detached else os.getpid()
         record = triton_record.ServerRecord(
             pid=self._process.pid,
@@ -317,7 +317,7 @@ class TritonServer:
             with contextlib.suppress(FileExistsError):  # somebody else's
                 self._sockets.mkdir(mode=0o700)
                 return
-        self._sockets = Path(tempfile.mkdtemp(prefix="parley-triton-", dir=_short_temporary_folder()))
+        self._sockets = Path(tempfile.mkdtemp(prefix="parley-triton-", dir="/tmp"))
 
     def _wait_live(self) -> None:
         end = time.monotonic() + self._deadline_s
@@ -393,8 +393,3 @@ class TritonServer:
         process.wait()
         triton_record.clear_record(self.state_dir, process.pid)
         shutil.rmtree(self._sockets, ignore_errors=True)
-
-
-def _short_temporary_folder() -> str:
-    folder = tempfile.gettempdir()
-    return folder if len(os.fsencode(folder)) <= _LONGEST_SOCKET // 2 else "/tmp"
