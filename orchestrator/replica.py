@@ -19,7 +19,7 @@ def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
     from orchestrator.logs import log_to
 
     close_doors()
-    put_first()
+    put_first(os.getpid())
     site = Settings(**settings)
     log_to(site.state_dir / "logs")
     return create_api(partial(Desk, bot_name, site, replicas=replicas), rest=False)

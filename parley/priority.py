@@ -15,16 +15,20 @@ from pathlib import Path
 FIRST, LAST = -5, 10
 
 
-def put_first() -> bool:
-    """Give every thread of this process a better niceness; Linux keeps it by thread.
+def put_first(pid: int, *, from_at_most: int = 19) -> bool:
+    """Give every thread of a process a better niceness; Linux keeps it by thread.
+
+    Args:
+        from_at_most: threads that stand further back than this stay there.
 
     Returns:
         Whether the system allowed it. It does not for most users; then those who train step back all the same.
     """
     try:
-        for thread in list(Path("/proc/self/task").iterdir()):
+        for thread in [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]:
             with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), FIRST)
+                if FIRST < os.getpriority(os.PRIO_PROCESS, thread) <= from_at_most:
+                    os.setpriority(os.PRIO_PROCESS, thread, FIRST)
     except OSError:  # not Linux, or not allowed
         return False
     return True

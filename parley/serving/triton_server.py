@@ -28,16 +28,11 @@ from types import TracebackType
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
 from parley.ports import free_ports
-from parley.priority import put_session_first, starting_first
+from parley.priority import put_first, put_session_first, starting_first
 from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
 from parley.serving.triton_control import UNIX, HttpControl, refused_versions
-from parley.serving.triton_install import (
-    find_triton,
-    lay_out_backends,
-    server_environment,
-    view_of,
-)
+from parley.serving.triton_install import find_triton, lay_out_backends, server_environment, view_of
 from parley.serving.trust import Trust
 from parley.settings import Settings
 
@@ -205,6 +200,7 @@ class TritonServer:
             if self.pid is not None:
                 silent = 0 if self._control.live(timeout_s=_LOOK_TIMEOUT_S) else silent + 1
                 if silent < _SILENT_LOOKS:
+                    self._raise_threads()
                     continue
                 self._end_hung()
             silent = 0
@@ -217,6 +213,11 @@ class TritonServer:
                 self.ensure_alive()
             except ParleyError as error:
                 LOG.error("cannot restart tritonserver: %s", error)
+
+    def _raise_threads(self) -> None:
+        """Triton itself sets the threads that run a model to niceness 0; those that open a version stand behind it."""
+        if (pid := self.pid) is not None:
+            put_first(pid, from_at_most=0)
 
     def _end_hung(self) -> None:
         with self._lock:
@@ -274,6 +275,7 @@ class TritonServer:
         try:
             self._wait_live()
             self._load_models()
+            self._raise_threads()
         except BaseException as error:
             aborted = isinstance(error, ParleyError) and triton_log.aborted(self.log_path, self._log_from)
             self._end_process(grace_s=0.0)
