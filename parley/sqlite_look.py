@@ -10,11 +10,17 @@ import fcntl
 import os
 import sqlite3
 import struct
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 _ATTEMPTS, _BETWEEN_S = 40, 0.05
+_MOST_PUT_BY = 64
+_put_by_handles: dict[tuple[int, int], list[int]] = {}
+"""Device and inode of a file to the handles of it that nobody uses."""
+_putting_by = threading.Lock()
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # where SQLite's readers lock a file: https://sqlite.org/lockingv3.html
 
 
@@ -27,7 +33,7 @@ class _Looking(sqlite3.Connection):
         """Close it, and let go of the handle."""
         super().close()
         if self.held >= 0:
-            os.close(self.held)
+            _put_by(self.held)
             self.held = -1
 
 
@@ -71,7 +77,7 @@ def _open(path: Path) -> sqlite3.Connection:
         raise _Meanwhile("it lies beside a journal without an index, which a command that writes has to take up first")
     handle = _keep_unchanged(path)
     if journal.exists() and index.exists():
-        os.close(handle)
+        _put_by(handle)
         raise _Meanwhile
     found = _connect(path, "immutable=1")
     found.held = handle
@@ -96,15 +102,45 @@ def _keep_unchanged(path: Path) -> int:
     A lock of the open file, not of the process: SQLite's own handles in this process come and go.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = _handle_of(path)
     except OSError as error:
         raise sqlite3.OperationalError(str(error.strerror)) from None
     lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
     try:
         fcntl.fcntl(handle, fcntl.F_OFD_SETLK, lock)
     except OSError as error:
-        os.close(handle)
         if error.errno in (11, 13):  # EAGAIN, EACCES: the last writer is closing it
+            _put_by(handle)
             raise _Meanwhile from None
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file system without locks
-    return handle
+    return handle  # without a lock where the file system has none
+
+
+def _handle_of(path: Path) -> int:
+    """A handle of the file: one that was put by, or a new one."""
+    about = os.stat(path)
+    with _putting_by:
+        free = _put_by_handles.get((about.st_dev, about.st_ino))
+        if free:
+            return free.pop()
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _put_by(handle: int) -> None:
+    """Unlock a handle without closing it.
+
+    A process that closes any handle of a file loses all its locks there, those that SQLite holds for another connection
+    too (fcntl(2); https://sqlite.org/howtocorrupt.html, 2.2). So handles are kept for the next who looks: those of the
+    files looked at last.
+    """
+    nothing = struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
+    with suppress(OSError):
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, nothing)
+    about = os.fstat(handle)
+    surplus: list[int] = []
+    with _putting_by:
+        file = (about.st_dev, about.st_ino)
+        _put_by_handles[file] = [*_put_by_handles.pop(file, []), handle]
+        if len(_put_by_handles) > _MOST_PUT_BY:
+            surplus = _put_by_handles.pop(next(iter(_put_by_handles)))
+    for old in surplus:
+        os.close(old)

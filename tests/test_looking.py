@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -245,3 +245,21 @@ def test_a_number_that_is_none_is_one_line_for_every_verb(
     for number in ("99999999999999999999", "³", "٣", "1e3", " 3"):
         with pytest.raises(ParleyError):
             run([number if word == "N" else word.replace("=N", f"={number}") for word in line.split()])
+
+
+def test_who_looks_takes_no_lock_from_another_connection_of_the_process(tmp_path: Path) -> None:
+    """Closing any handle of a file would: another process could then fold the journal in under a writer."""
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE t (n INTEGER)")
+    looking = open_to_look(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("INSERT INTO t VALUES (1)")
+        looking.close()
+        for _ in range(3):  # also where handles come and go
+            open_to_look(path).close()
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        own = [line for line in locks if line[1] == "POSIX" and line[4] == str(os.getpid())
+               and line[5].endswith(f":{path.stat().st_ino}")]  # fmt: skip
+        assert own, "SQLite's lock of the file itself is there still"

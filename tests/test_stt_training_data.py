@@ -228,7 +228,9 @@ def test_a_release_is_as_sure_as_its_folds_were_on_people_they_never_heard(tmp_p
 
 
 def test_a_release_is_not_exported_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everybody = Dataset(tmp_path, "", (Row("a", "", "", 1.0, "ann", "train", "recording", "one", "", {}, 0.0, 1.0),))
+    everybody = Dataset(
+        tmp_path, "", (Row("a", "", "", 1.0, "ann", "train", "recording", "one", "", {}, 0.0, 1.0),), bot="barista"
+    )
     monkeypatch.setattr(export, "load_network", lambda run: None)
     monkeypatch.setattr(export, "split_as_trained", lambda run: everybody)
 
