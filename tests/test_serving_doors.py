@@ -147,6 +147,19 @@ def test_what_a_dead_server_left_is_swept(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / triton_record.RECORD).exists() and not sockets.exists()
 
 
+def test_stopping_a_server_by_its_note_removes_its_temporary_sockets(tmp_path: Path) -> None:
+    sockets = tmp_path / "parley-triton-x"
+    sockets.mkdir()
+    running = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    started = triton_record.process_started(running.pid)
+    assert started is not None
+    write_record(tmp_path, record_of(running.pid, started, sockets))
+
+    stopped = triton_record.stop_recorded(tmp_path)
+
+    assert stopped and running.wait() != 0 and not sockets.exists()
+
+
 def test_what_a_living_server_uses_is_not_swept(tmp_path: Path) -> None:
     started = triton_record.process_started(os.getpid())
     assert started is not None

@@ -85,9 +85,7 @@ def sweep_dead(state_dir: Path) -> None:
         if process_started(record.pid) is None:  # else its number is another process's by now
             sweep_group(record.pid)
         clear_record(state_dir, record.pid)
-        folder = Path(record.grpc.removeprefix("unix:")).parent
-        if folder.name.startswith("parley-triton-") and not folder.is_symlink():
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove_sockets(record)
     for path in abandoned_memory():
         path.unlink(missing_ok=True)
 
@@ -130,7 +128,15 @@ def stop_recorded(state_dir: Path, *, grace_s: float = 10.0) -> bool:
         time.sleep(0.05)
     sweep_group(record.pid)
     clear_record(state_dir, record.pid)
+    _remove_sockets(record)
     return True
+
+
+def _remove_sockets(record: ServerRecord) -> None:
+    """Those in a temporary folder of their own; in the state folder the next server clears the place."""
+    folder = Path(record.grpc.removeprefix("unix:")).parent
+    if folder.name.startswith("parley-triton-") and not folder.is_symlink():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_group(pid: int) -> None:
