@@ -68,10 +68,12 @@ def _open(path: Path) -> sqlite3.Connection:
             found = _connect(path, "readonly_shm=1")
             found.execute("SELECT 1 FROM sqlite_master").fetchone()
             return found
-        except sqlite3.OperationalError:
-            if journal.exists() and index.exists():
+        except sqlite3.OperationalError as error:
+            # Its last user may have taken both away in between, and another may be making them anew.
+            moved = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if journal.exists() and index.exists() and not moved:
                 raise
-            raise _Meanwhile from None
+            raise _Meanwhile(str(error)) from None
     if _size(journal):
         # Its last user is just folding it in. If not: a copy without its index, which nobody may read around.
         raise _Meanwhile("it lies beside a journal without an index, which a command that writes has to take up first")
