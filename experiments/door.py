@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +20,8 @@ MAX_IDS_BYTES = 4_000_000
 MAX_CHANGE_BYTES = 64_000
 """Any other body."""
 READ_WITHIN_S = 10.0
+MOST_ATTEMPTS, ATTEMPTS_WITHIN_S, MOST_PEERS = 20, 60.0, 4096
+"""Wrong tokens that an address may name in that time, and addresses whose attempts are remembered."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -56,12 +60,45 @@ class TokenGuard:
             )
 
 
+class Attempts:
+    """How often an address may name a wrong token: after that it is not heard for a while, whatever it names.
+
+    Everybody behind one address shares it; on a machine of one's own that is everybody on the machine. The command line
+    asks for no token.
+
+    Args:
+        clock: seconds of a clock that nobody sets.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: dict[str, list[float]] = {}
+
+    def wait_s(self, peer: str) -> float:
+        """Seconds until this address is heard again; 0 when it is."""
+        recent = self._recent(peer)
+        return recent[0] + ATTEMPTS_WITHIN_S - self._clock() if len(recent) >= MOST_ATTEMPTS else 0.0
+
+    def failed(self, peer: str) -> None:
+        """It named a wrong token."""
+        recent = self._recent(peer)
+        self._failed.pop(peer, None)  # to the end: who failed last is remembered longest
+        self._failed[peer] = [*recent, self._clock()]
+        for old in list(self._failed)[:-MOST_PEERS]:
+            del self._failed[old]
+
+    def _recent(self, peer: str) -> list[float]:
+        since = self._clock() - ATTEMPTS_WITHIN_S
+        return [at for at in self._failed.get(peer, []) if at > since]
+
+
 class RestDoor:
     """Middleware before the routes under ``/v1/``."""
 
     def __init__(self, app: ASGIApp, guard: TokenGuard, read_within_s: float = READ_WITHIN_S) -> None:
         self._app = app
         self._guard = guard
+        self._attempts = Attempts()
         self._read_within_s = read_within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,9 +106,18 @@ class RestDoor:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._app(scope, receive, send)
             return
+        peer = str((scope.get("client") or ("", 0))[0])
+        if (wait_s := self._attempts.wait_s(peer)) > 0:
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            answer = problem(429, "too many wrong tokens", "try again later", kind="attempts", headers=headers)
+            await answer(scope, receive, send)
+            return
+        named = _header(scope, b"authorization")
         try:
-            self._guard.check(scope["method"], _header(scope, b"authorization"))
+            self._guard.check(scope["method"], named)
         except ExperimentRefused as error:
+            if named and error.status == 401:
+                self._attempts.failed(peer)
             await refusal(error)(scope, receive, send)
             return
         most = MAX_IDS_BYTES if scope["path"].rstrip("/").endswith("/assign") else MAX_CHANGE_BYTES

@@ -17,7 +17,15 @@ from release_site import add_version, add_versions, make_site, write_seed
 from experiments import commands
 from experiments.api import serve_rest
 from experiments.assignment import STAGES, assign_call
-from experiments.door import MAX_CHANGE_BYTES, RestDoor, TokenGuard
+from experiments.door import (
+    ATTEMPTS_WITHIN_S,
+    MAX_CHANGE_BYTES,
+    MOST_ATTEMPTS,
+    MOST_PEERS,
+    Attempts,
+    RestDoor,
+    TokenGuard,
+)
 from experiments.problems import PROBLEM_JSON
 from experiments.pseudonyms import pseudonym, pseudonym_key
 from experiments.store import ExperimentStore
@@ -313,6 +321,41 @@ def test_a_whole_body_reaches_the_routes() -> None:
 
     assert asked.ask() is None
     assert asked.got == b'{"a": 1}'
+
+
+def test_wrong_tokens_are_counted_by_address_and_the_right_one_is_not_heard_among_them() -> None:
+    now = 0.0
+    attempts = Attempts(lambda: now)
+    for _ in range(MOST_ATTEMPTS):
+        assert attempts.wait_s("a") == 0
+        attempts.failed("a")
+
+    assert 0 < attempts.wait_s("a") <= ATTEMPTS_WITHIN_S and attempts.wait_s("b") == 0
+    now = ATTEMPTS_WITHIN_S + 1
+    assert attempts.wait_s("a") == 0
+
+
+def test_addresses_that_are_remembered_are_bounded() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(2 * MOST_PEERS):
+        attempts.failed(str(number))
+
+    assert len(attempts._failed) == MOST_PEERS
+
+
+def test_a_token_cannot_be_guessed_at_will(client: TestClient) -> None:
+    wrong = [client.get("/v1/experiments", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(25)]
+    assert wrong == [401] * MOST_ATTEMPTS + [429] * (25 - MOST_ATTEMPTS)
+
+    refused = client.get("/v1/experiments", headers=BEARER)
+
+    assert_problem(refused, 429, "attempts")
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_who_names_no_token_only_has_to_name_one(client: TestClient) -> None:
+    assert {client.get("/v1/experiments").status_code for _ in range(2 * MOST_ATTEMPTS)} == {401}
+    assert client.get("/v1/experiments", headers=BEARER).status_code == 200
 
 
 def test_a_site_that_others_reach_shows_nothing_without_a_token(site: Settings) -> None:
