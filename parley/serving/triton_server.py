@@ -150,6 +150,7 @@ class TritonServer:
             environment = server_environment(install, self._trust)
             backends = lay_out_backends(self.state_dir / "triton" / "backends")
             (self._metrics_port,) = free_ports(_LOOPBACK, [self._metrics_port], where="tritonserver")
+            self.refused = {}  # of all tries: what one left out of the view the next does not meet again
             for start in range(1, _STARTS + 1):
                 self._make_sockets_folder()
                 command = [str(install.binary), *self._arguments(backends)]
@@ -332,7 +333,6 @@ class TritonServer:
 
     def _load_models(self) -> None:
         models = sorted(path.parent.name for path in self.repo.glob("*/config.pbtxt"))
-        self.refused = {}
         if not models:
             return
         with ThreadPoolExecutor(max_workers=len(models)) as pool:
