@@ -6,9 +6,9 @@
     with Keeper(view):                               # while the server runs: adds what is wanted, drops what is not
         ...
 
-`<state_dir>/triton/models/<model>/<n>` links to `<repo>/<model>/<n>`. The server is started on this folder and serves
-all of it, so a version is loaded by linking and unloaded by unlinking, and stays published. Triton then starts only
-what was added and ends only what was removed, as long as nothing else changes.
+`<state_dir>/triton/models/<model>/<n>` holds links to those files of `<repo>/<model>/<n>` that are served. The server
+is started on this folder and serves all of it, so a version is loaded by linking and unloaded by unlinking, and stays
+published. Triton then starts only what was added and ends only what was removed, as long as nothing else changes.
 """
 
 from __future__ import annotations
