@@ -29,8 +29,8 @@ from parley.settings import Settings
 from parley.table import aligned
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, version, versions
-from registry.home import Registry
 from registry.lineage import learned_from, origin, utterances
+from registry.site import Registry
 
 BOTS = ("barista", "bank")
 _CHUNK = 1000

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.slu import Listener
+from judging.slu import Listener
 from models.channel import active_rms
 from models.dataset import read_recordings
 from models.training import environment, git_lineage
@@ -71,7 +71,7 @@ class Echo:
 
 
 class Bot:
-    """A bot that speaks, on a line that returns it; see :class:`benchmarks.slu.TalkingBot`."""
+    """A bot that speaks, on a line that returns it; see :class:`judging.slu.TalkingBot`."""
 
     def __init__(self, said: Pcm, echo: Echo, *, guarded: bool) -> None:
         self.own_voice = False
@@ -91,11 +91,11 @@ class Bot:
 
     @property
     def speaking(self) -> bool:
-        """See :class:`benchmarks.slu.TalkingBot`."""
+        """See :class:`judging.slu.TalkingBot`."""
         return self._now - FRAME_SAMPLES < self._until
 
     def line(self, frame: Pcm) -> Pcm:
-        """See :class:`benchmarks.slu.TalkingBot`."""
+        """See :class:`judging.slu.TalkingBot`."""
         first = self._now - ms_to_samples(self._echo.delay_ms) - len(self._path) + 1
         said = self._said[: self._until]
         heard = np.zeros(FRAME_SAMPLES + len(self._path) - 1)
@@ -115,7 +115,7 @@ class Bot:
         return clean
 
     def interrupt(self) -> None:
-        """See :class:`benchmarks.slu.TalkingBot`."""
+        """See :class:`judging.slu.TalkingBot`."""
         self.interrupted_at = self._now if self.interrupted_at is None else self.interrupted_at
         self._until = min(self._until, self._now)
         if self._guard is not None:

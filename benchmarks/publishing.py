@@ -31,7 +31,7 @@ from parley.files import fsync_dir
 from parley.folder import list_files
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
-from registry.home import Registry
+from registry.site import Registry
 from registry.versions.publish import publish
 
 _WIDTH = 512

@@ -26,10 +26,10 @@ from parley.following import Follower
 from parley.progress import ProgressHandle
 from parley.settings import Settings
 from registry.catalogue import Catalogue
-from registry.home import Registry
-from registry.releasing import moves
-from registry.releasing.pointers import promote, rollback
+from registry.releasing import aliases
+from registry.releasing.promotion import promote, rollback
 from registry.releasing.releases import champion, create_release
+from registry.site import Registry
 
 _WHO, _WHY = "benchmark", "measuring"
 _LATE_S = 30.0
@@ -41,7 +41,7 @@ def _follow(site: Settings, bot: str, pipe: Connection) -> None:
 
     def version() -> int:
         with catalogue.read() as c:
-            return moves.last_move_id(c, bot)
+            return aliases.last_change_id(c, bot)
 
     def number() -> int:
         with catalogue.read() as c:
@@ -91,7 +91,7 @@ def measure_rollbacks(
     ).number
 
     def by_command() -> None:
-        command = [sys.executable, "-m", "parley.cli.main", "rollback", "--bot", bot, "--why", _WHY]
+        command = [sys.executable, "-m", "cli.main", "rollback", "--bot", bot, "--why", _WHY]
         done = subprocess.run(
             command, env=_environment(site), capture_output=True, text=True, encoding="utf-8", check=False
         )

@@ -25,9 +25,9 @@ from parley.bundle import FAMILIES, Manifest, TensorSpec, read_manifest, write_b
 from parley.folder import MANIFEST, SIGNATURE
 from parley.settings import Settings
 from registry.catalogue import next_number
-from registry.home import Registry
-from registry.releasing.pointers import promote
+from registry.releasing.promotion import promote
 from registry.releasing.releases import create_release
+from registry.site import Registry
 from registry.versions.publish import publish
 
 CHUNK, STATE, HIDDEN = 320, 768, 512

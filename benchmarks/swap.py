@@ -31,15 +31,15 @@ from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
 from registry.catalogue import manifest_of
-from registry.home import Registry
 from registry.housekeeping.collect import collect
 from registry.housekeeping.retention import Policy
-from registry.releasing import moves
+from registry.releasing import aliases
 from registry.releasing.documents import Release
 from registry.releasing.leases import CallLeases
-from registry.releasing.pointers import promote, rollback
+from registry.releasing.promotion import promote, rollback
 from registry.releasing.releases import champion, create_release
 from registry.served import Keeper, ServedView
+from registry.site import Registry
 
 CHUNK_S = 0.16
 CALL_REQUESTS = 25
@@ -88,7 +88,7 @@ class Callers:
 
     def _moves(self) -> int:
         with self._registry.catalogue.read() as c:
-            return moves.last_move_id(c, self._bot)
+            return aliases.last_change_id(c, self._bot)
 
     async def serve(self, orders: Connection) -> None:
         """Run a segment of as many requests as each order says, until it says None."""

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from orchestrator.caller import CallOptions, place_call
-from orchestrator.calls import Recording, load_recording, summarise
+from calling.caller import CallOptions, place_call
+from calling.report import Recording, load_recording, summarise
+from calling.synthetic import synthetic_caller
 from orchestrator.dialogue import Dialogue, State
+from orchestrator.running import running_site
 from orchestrator.stages import ClientPool, Stages
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
-from parley.cli.demo import synthetic_caller
-from parley.cli.site import running_site
 from parley.files import write_json
 from parley.progress import progress
 from parley.serving.onnx_engine import OnnxEngine

@@ -30,8 +30,8 @@ from parley.table import aligned
 from parley.text_files import read_lines
 from parley.typed import version_number
 from registry import belonging
-from registry.home import Registry
-from registry.home import who as user
+from registry.site import Registry
+from registry.site import who as user
 
 _BLOCK = 2000
 

@@ -10,7 +10,7 @@ from experiments.assignment import STAGES, Arm, Experiment, ExperimentRefused, c
 from parley import names
 from parley.bundle import Manifest
 from registry.catalogue import PUBLISHED, VersionRow, manifest_of, versions
-from registry.releasing import moves, releases
+from registry.releasing import aliases, releases
 from registry.releasing.fit import DoesNotFit, check_pairs
 
 
@@ -52,7 +52,7 @@ def check_start(c: sa.Connection, new: Experiment, known: Sequence[Experiment]) 
                 f"version {arm.version} is not the one it was started with",
                 kind="version-missing", status=409, where=new.model, mend="start it again",
             )  # fmt: skip
-    champion = moves.pointers(c, new.bot).champion
+    champion = aliases.current_aliases(c, new.bot).champion
     if champion is None:
         return
     refs = releases.read_release(c, new.bot, champion).stages

@@ -16,8 +16,8 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from experiments.api import serve_rest
 from experiments.problems import answer_with_problems, problem, refuse_other_sockets, refuse_socket
-from orchestrator.desk import Desk
 from orchestrator.gatekeeper import Gatekeeper, Refused, Visitor
+from orchestrator.replica import Replica
 from orchestrator.session import TRY_AGAIN_LATER, answer_call
 from orchestrator.waiting import Place
 from orchestrator.wires.twilio import Start
@@ -59,29 +59,29 @@ class WebSocketLine:
             _log.debug("the connection was closed already")
 
 
-def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
+def create_api(open_replica: Callable[[], Replica], *, rest: bool = True) -> FastAPI:
     """The application of one replica.
 
     Args:
-        open_desk: makes the replica's desk, in the process and on the event loop that serve it.
+        open_replica: makes the replica's replica, in the process and on the event loop that serve it.
         rest: whether the product owner's routes are served here too.
     """
-    desk = open_desk()
+    replica = open_replica()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await desk.open()
+        await replica.open()
         try:
             yield
         finally:
-            await desk.close()
+            await replica.close()
 
     api = FastAPI(title="Parley", lifespan=lifespan, docs_url=None, redoc_url=None)
     if rest:
-        serve_rest(api, desk.store, desk.settings)
+        serve_rest(api, replica.store, replica.settings)
     else:
         answer_with_problems(api)
-    door = CallDoor(desk)
+    door = CallDoor(replica)
     for path in ("/twilio", "/ws"):
         api.add_api_websocket_route(path, door.take)
         api.add_api_websocket_route(path + "/{token}", door.take)
@@ -92,16 +92,16 @@ def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
         """The process lives; what it does."""
         return {
             "ok": True,
-            "bot": desk.bot_name,
-            "release": desk.standing.release.number,
-            "pointer": desk.standing.seq,
-            "calls": desk.calls,
-            "waiting": len(desk.waiting),
-            "max_calls": desk.settings.max_calls,
-            "admission": desk.admission.figures(time.monotonic()),
-            "warm": desk.warm,
-            "standing_in_for": desk.standing_in_for,
-            "fallbacks": {f"{stage}.{reason}": n for (stage, reason), n in desk.services.fallbacks.items()},
+            "bot": replica.bot_name,
+            "release": replica.routing.release.number,
+            "pointer": replica.routing.seq,
+            "calls": replica.calls,
+            "waiting": len(replica.waiting),
+            "max_calls": replica.settings.max_calls,
+            "admission": replica.admission.figures(time.monotonic()),
+            "warm": replica.warm,
+            "standing_in_for": replica.standing_in_for,
+            "fallbacks": {f"{stage}.{reason}": n for (stage, reason), n in replica.services.fallbacks.items()},
             "torch_loaded": "torch" in sys.modules,
         }
 
@@ -109,16 +109,16 @@ def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
     async def readyz() -> JSONResponse:
         """Whether the four versions of the release answer: each is asked. ``standing_in_for``: those that this process
         answers in Triton's place."""
-        stages = await desk.readiness()
-        ready = desk.warm and all(stages.values())
-        now = desk.standing
+        stages = await replica.readiness()
+        ready = replica.warm and all(stages.values())
+        now = replica.routing
         body = {
             "ready": ready,
             "release": now.release.number,
             "pointer": now.seq,
             "stages": stages,
-            "warm": desk.warm,
-            "standing_in_for": desk.standing_in_for,
+            "warm": replica.warm,
+            "standing_in_for": replica.standing_in_for,
         }
         return JSONResponse(body, status_code=200 if ready else 503)
 
@@ -128,9 +128,9 @@ def create_api(open_desk: Callable[[], Desk], *, rest: bool = True) -> FastAPI:
 class CallDoor:
     """Where calls come in: their proof and the room for them are looked at before the upgrade."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._keeper = Gatekeeper.of(desk.settings)
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._keeper = Gatekeeper.of(replica.settings)
 
     async def take(self, socket: WebSocket) -> None:
         """Serve one connection, or refuse it."""
@@ -149,7 +149,7 @@ class CallDoor:
             return
         task = asyncio.current_task()
         assert task is not None
-        place = self._desk.admit(socket.client.host if socket.client else "", lambda: _cancel(task))
+        place = self._replica.admit(socket.client.host if socket.client else "", lambda: _cancel(task))
         if place is None:
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             detail = f"one more call would make the others late; try again in {RETRY_AFTER_S} s"
@@ -158,18 +158,18 @@ class CallDoor:
         try:
             await self._answer(socket, visitor, place)
         finally:
-            self._desk.leave(place)
+            self._replica.leave(place)
 
     async def _answer(self, socket: WebSocket, visitor: Visitor, place: Place) -> None:
         def welcome(start: Start) -> Start | None:
-            if not self._desk.start(place):
+            if not self._replica.start(place):
                 return None
             return start if visitor.may_trace else start.untraced()
 
         line = WebSocketLine(socket)
         try:
             await socket.accept()
-            await answer_call(line, self._desk.services, welcome)
+            await answer_call(line, self._replica.services, welcome)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not place.sent_away or task is None or task.uncancel():

@@ -179,7 +179,7 @@ def _calls(bot_name: str, site: Settings, replicas: int) -> Any:
     fields = site.model_dump(mode="json")
 
     def build() -> Any:  # Serve takes a plain function for a factory, and nothing else
-        from orchestrator.replica import build_api
+        from orchestrator.deployments import build_api
 
         return build_api(bot_name, fields, replicas)
 
@@ -188,7 +188,7 @@ def _calls(bot_name: str, site: Settings, replicas: int) -> Any:
         ingress,
         name="calls",
         num_replicas=replicas,
-        # Ray Serve's default is 5. Calls are admitted by the desk, which answers 503; Serve would let them wait.
+        # Ray Serve's default is 5. Calls are admitted by the replica, which answers 503; Serve would let them wait.
         max_ongoing_requests=site.max_calls + HEADROOM,
         graceful_shutdown_timeout_s=site.max_call_s + DRAIN_SLACK_S,
         health_check_period_s=HEALTH_CHECK_S,
@@ -203,7 +203,7 @@ def _rest(site: Settings) -> Any:
     fields = site.model_dump(mode="json")
 
     def build() -> Any:
-        from orchestrator.replica import build_rest
+        from orchestrator.deployments import build_rest
 
         return build_rest(fields)
 

@@ -17,7 +17,7 @@ import numpy as np
 from orchestrator.services import Arrivals, CallParams
 from orchestrator.speaker import Speaker
 from orchestrator.stages import Hearing, Stages, Transcript
-from orchestrator.turn import EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnTaker
+from orchestrator.turn_taking import EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnTaker
 from parley.audio import SAMPLE_RATE, Pcm, ms_to_samples, samples_to_ms
 
 FEED_SAMPLES = 1280

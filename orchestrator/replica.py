@@ -1,61 +1,242 @@
-"""What runs in the processes that Ray Serve starts for a site: calls in some, the product owner's routes in another."""
+"""What one replica holds for all its calls: engine, release, experiments, prompts, and how many it takes."""
 
 from __future__ import annotations
 
-import os
-from functools import partial
-from typing import Any
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 
-from parley.priority import put_first
+from experiments.assignment import StageAssignment, assign_call
+from experiments.callers import check_region
+from experiments.pseudonyms import pseudonym_key, unit_of_call
+from experiments.store import ExperimentStore
+from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
+from orchestrator.rehearsal import Proof, synthetic_turn
+from orchestrator.routing import Routing, RoutingReader
+from orchestrator.services import CallAssignment, CallParams, Services
+from orchestrator.stages import ClientPool
+from orchestrator.turn_taking import TurnParams
+from orchestrator.waiting import Place, WaitingRoom
+from parley.following import Follower
+from parley.ports import is_loopback
+from parley.serving.choice import open_engine
+from parley.serving.engine import Engine
+from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.stand_in import StandIn
+from parley.serving.trust import Trust
 from parley.settings import Settings
+from registry.catalogue import Catalogue
+from registry.releasing.leases import CallLeases
 
-REST_NICENESS = 5
+_log = logging.getLogger(__name__)
 
-
-def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
-    """The ASGI application of a replica that answers calls. Called there; it never imports torch."""
-    from orchestrator.api import create_api
-    from orchestrator.desk import Desk
-    from orchestrator.logs import log_to
-
-    close_doors()
-    put_first(os.getpid())
-    site = Settings(**settings)
-    log_to(site.state_dir / "logs")
-    return create_api(partial(Desk, bot_name, site, replicas=replicas), rest=False)
+FOLLOW_S = 0.1
+"""Between two looks at the pointer. A rollback has a second from command to last replica; most of it goes into starting
+the command. A look is two indexed reads, about a millisecond."""
+WARM_UP_WITHIN_S = 20.0
+"""How long a replica's start waits for its first synthetic turn; what fails is tried again behind its back."""
+WARM_UP_AGAIN_S = 2.0
+WAKE_EVERY_S = 0.05
+"""How often the event loop's lag is measured."""
 
 
-def build_rest(settings: dict[str, Any]) -> Any:
-    """The ASGI application of the product owner's routes. Called in its own process."""
-    from fastapi import FastAPI
+class Replica:
+    """Everything the calls of a replica share, and the admission of new ones.
 
-    from experiments.api import serve_rest
-    from experiments.problems import refuse_other_sockets
-    from experiments.store import ExperimentStore
-    from orchestrator.logs import log_to
+    Args:
+        bot_name: name of the bot's folder.
+        settings: of the site.
+        engine: left out, the one the settings name.
+        pool: left out, the clients of the models in the repository.
+        replicas: how many share the machine.
 
-    close_doors()
-    os.nice(REST_NICENESS)
-    site = Settings(**settings)
-    log_to(site.state_dir / "logs")
-    rest = FastAPI(title="Parley", docs_url=None, redoc_url=None)
-    serve_rest(rest, ExperimentStore.at(site), site)
-    refuse_other_sockets(rest)
+    Raises:
+        ParleyError: the bot has no release, or the site's database cannot be opened.
+    """
 
-    async def whole_path(scope: Any, receive: Any, send: Any) -> None:
-        # Serve mounts an application under its prefix; ours knows its routes by their whole path.
-        await rest(scope | {"root_path": ""}, receive, send)
+    def __init__(
+        self,
+        bot_name: str,
+        settings: Settings,
+        *,
+        engine: Engine | None = None,
+        pool: ClientPool | None = None,
+        replicas: int = 1,
+    ) -> None:
+        self.bot_name = bot_name
+        self.settings = settings
+        self.calls = 0
+        """Calls in progress."""
+        self.warm = False
+        """Whether a synthetic turn has run through all four stages, of any release."""
+        self.waiting = WaitingRoom()
+        """Connections whose call has not started."""
+        self.engine = engine or _engine_of(settings)
+        self.admission = Admission(
+            settings.max_calls,
+            request_budget_s(settings.answer_within_ms, settings.end_of_turn_ms),
+            first_limit(usable_cores(), replicas),
+        )
+        metered = MeteredEngine(self.engine, lambda took: self.admission.note("request", took, time.monotonic()))
+        pool = pool or ClientPool(settings.repo_dir, metered, Trust.of(settings))
+        check_region(settings.region)
+        self._key = pseudonym_key(settings)
+        self._catalogue = Catalogue.at(settings)
+        self.store = ExperimentStore.at(settings)
+        reader = RoutingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
+        self._follower: Follower[Routing] = Follower(
+            reader.version, reader.read, reader.read(), f"routing of {bot_name}", FOLLOW_S, on_change=self._moved
+        )
+        self._proof = Proof(pool)
+        self.leases = CallLeases(self._catalogue, f"replica {uuid.uuid4().hex[:12]}")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        params = CallParams(
+            turn=TurnParams(end_of_turn_ms=settings.end_of_turn_ms, no_input_s=settings.no_input_s),
+            stage_timeout_s=settings.stage_timeout_s,
+            max_call_s=settings.max_call_s,
+            log_transcripts=settings.log_transcripts,
+        )
+        self.services = Services(
+            pool=pool,
+            assign=self._assign,
+            call_over=lambda assignment: self.leases.drop(_refs(assignment.stages.values())),
+            log_exposures=self.store.log_exposures,
+            params=params,
+        )
 
-    return whole_path
+    @property
+    def routing(self) -> Routing:
+        """What answers a call that starts now; the last known where the catalogue does not answer."""
+        return self._follower.value
+
+    async def open(self) -> None:
+        """Follow releases and experiments, and warm up: one synthetic turn, so that the first caller is not the slow
+        one."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._follower.start)
+        await asyncio.to_thread(self.routing.script.prompts.last_resort)
+        tried = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._keep_warm(tried)), asyncio.create_task(self._watch_loop())]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(tried.wait(), WARM_UP_WITHIN_S)
+
+    async def close(self) -> None:
+        """Let go of everything. Calls in progress must be over."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._follower.close)
+        await asyncio.to_thread(self.leases.close)
+        await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self._catalogue.close)
+        await self.engine.close()
+
+    def admit(self, peer: str, send_away: Callable[[], None]) -> Place | None:
+        """A place for a connection, None when one more call does not fit. Give it back with :meth:`leave`.
+
+        Args:
+            peer: its address.
+            send_away: told when its call does not start and another needs the place.
+        """
+        now = time.monotonic()
+        if not self.admission.admits(self.calls + self.waiting.newcomers(now), now):
+            return None
+        return self.waiting.enter(peer, now, send_away, local=is_loopback(peer))
+
+    def start(self, place: Place) -> bool:
+        """Its call starts; False when it took so long that its line is another's."""
+        now = time.monotonic()
+        expected = self.waiting.is_new(place, now)
+        if not expected and not self.admission.admits(self.calls + self.waiting.newcomers(now), now):
+            return False
+        self.waiting.leave(place)
+        place.started = True
+        self.calls += 1
+        return True
+
+    def leave(self, place: Place) -> None:
+        """A connection is gone, and its call over."""
+        self.waiting.leave(place)
+        self.calls -= place.started
+
+    async def readiness(self) -> dict[str, bool]:
+        """Stage to whether the release's version answers now, proved by asking it."""
+        return await self._proof.stages(self.routing)
+
+    @property
+    def standing_in_for(self) -> list[str]:
+        """Versions that this process answers now because the server does not."""
+        return self.engine.away if isinstance(self.engine, StandIn) else []
+
+    def _assign(self, caller: str, call_id: str) -> CallAssignment:
+        routing = self.routing
+        unit = unit_of_call(caller, call_id, self._key, self.settings.region)
+        stages = assign_call(routing.experiments, routing.release, unit, routing.arm_available)
+        self.leases.take(_refs(stages.values()))
+        return CallAssignment(unit, routing.release.number, stages, routing.script)
+
+    def _moved(self, routing: Routing) -> None:
+        """In the follower's thread: new calls have another release or other experiments."""
+        _log.info(
+            "new calls are answered by",
+            extra={
+                "release": routing.release.number,
+                "pointer": routing.seq,
+                "config_version": routing.experiments.config_version,
+            },
+        )
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop ends: nobody is left to warm anything for
+                self._loop.call_soon_threadsafe(self._news.set)
+
+    async def _watch_loop(self) -> None:
+        """Measure how late the event loop wakes up, and let the door learn."""
+        due = time.monotonic()
+        while True:
+            due += WAKE_EVERY_S
+            await asyncio.sleep(due - time.monotonic())
+            now = time.monotonic()
+            self.admission.note("loop", now - due, now)
+            self.admission.look(self.calls, now)
+            due = max(due, now - WAKE_EVERY_S)
+
+    async def _keep_warm(self, tried: asyncio.Event) -> None:
+        """For each release, until it works once: render its prompts, and run one turn. A failure is said once."""
+        warm = said = 0
+        while True:
+            routing = self.routing
+            if routing.release.number == warm:
+                await self._news.wait()
+                self._news.clear()
+                continue
+            began = time.monotonic()
+            try:
+                await synthetic_turn(routing, self.services.pool)
+            except Exception as error:
+                if said != routing.release.number:
+                    said = routing.release.number
+                    _log.warning("cannot warm up yet", extra={"reason": f"{type(error).__name__}: {error}"[:300]})
+                tried.set()
+                await asyncio.sleep(WARM_UP_AGAIN_S)
+                continue
+            self.warm, warm = True, routing.release.number
+            tried.set()
+            _log.info("warm", extra={"release": warm, "took_ms": round((time.monotonic() - began) * 1000)})
 
 
-def close_doors() -> None:
-    """Bound what this process takes and who reaches it, where Ray offers no setting. Before Ray opens its servers."""
-    from ray.serve._private import replica
+def _engine_of(settings: Settings) -> Engine:
+    """The site's engine. In Triton's place, while it is not there or does not answer, this process answers."""
+    if settings.engine == "onnx":
+        return open_engine(settings)
+    return StandIn(lambda: open_engine(settings), OnnxEngine(settings.repo_dir, Trust.of(settings)))
 
-    from orchestrator.metered import bound_websockets
 
-    bound_websockets()
-    # Its server for other deployments, which would listen on every interface. AttributeError: Ray has changed.
-    listen = replica.add_port_to_grpc_server
-    replica.add_port_to_grpc_server = lambda server, address: listen(server, address.replace("[::]", "127.0.0.1"))
+def _refs(stages: Iterable[StageAssignment]) -> list[tuple[str, int]]:
+    return [(stage.model, stage.version) for stage in stages]

@@ -13,7 +13,7 @@ from experiments.exposures import Exposure
 from orchestrator.dialogue import Dialogue
 from orchestrator.prompts import Prompts
 from orchestrator.stages import ClientPool
-from orchestrator.turn import TurnParams
+from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
 

@@ -19,9 +19,9 @@ from contextlib import suppress
 
 import numpy as np
 
+from orchestrator.answer import Answering
 from orchestrator.dialogue import State
 from orchestrator.echo import EchoGuard, SentAudio
-from orchestrator.exchange import Answering
 from orchestrator.farewell import CLOSE_WITHIN_S, hang_up, say_last
 from orchestrator.hearing import Ear, Heard, HoldOver
 from orchestrator.keys import Keyed, KeyPad
@@ -31,7 +31,7 @@ from orchestrator.prompts import Prompt, tones
 from orchestrator.services import CallAssignment, Line, Services
 from orchestrator.speaker import Speaker
 from orchestrator.stages import Fallback, Stages
-from orchestrator.turn import BargeIn, NoInput, TurnEvent, TurnTaker
+from orchestrator.turn_taking import BargeIn, NoInput, TurnEvent, TurnTaker
 from orchestrator.wall_clock import Elapsed, Patience
 from orchestrator.wires import WireError
 from orchestrator.wires.budget import Budget

@@ -1,6 +1,6 @@
 """The registry: the only writer of the Triton model repository.
 
-from registry.home import Registry
+from registry.site import Registry
 from registry.versions.publish import publish
 
 with Registry.at(settings()) as registry:

@@ -28,7 +28,7 @@ from registry.catalogue import PUBLISHED, Catalogue, OldTables, audit, versions
 from registry.versions.layout import LOCKS, file_lock
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 IN_REPOSITORY, IN_STATE = ".parley-site.json", "site.json"
 _WHAT = "bind"
@@ -191,7 +191,7 @@ def _fresh(registry: Registry) -> Binding:
 
 
 def _write(registry: Registry, binding: Binding, *, replace: bool = False) -> None:
-    from registry.home import who
+    from registry.site import who
 
     known = _in_catalogue(registry.site)
     if known is None or not known.same(binding):

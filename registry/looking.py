@@ -16,7 +16,7 @@ from registry.releasing import seeding
 from registry.versions.mending import Verified, record, unknown_versions, verified
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 _log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from parley.serving.triton_control import Control, GrpcControl, open_control, re
 from parley.serving.trust import Trust
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow, version
-from registry.home import Registry
-from registry.releasing import leases, moves
+from registry.releasing import aliases, leases
+from registry.site import Registry
 from registry.versions.signing import write_pin
 from registry.view import Ref, ViewFolder
 
@@ -53,8 +53,8 @@ def wanted(c: sa.Connection, bots: Collection[str] | None = None) -> dict[str, s
     newest = sa.select(columns.model, columns.bot, sa.func.max(columns.number)).where(columns.state == PUBLISHED)
     rows = c.execute(newest.group_by(columns.model, columns.bot)).all()
     found: set[Ref] = {(model, number) for model, _, number in rows}
-    for bot in c.scalars(sa.select(t.pointer_moves.c.bot).distinct()).all():
-        now = moves.pointers(c, bot)
+    for bot in c.scalars(sa.select(t.alias_changes.c.bot).distinct()).all():
+        now = aliases.current_aliases(c, bot)
         named = [n for n in (now.champion, now.candidate, now.previous) if n is not None]
         stages = t.release_stages.c
         query = sa.select(stages.model, stages.version).where(stages.bot == bot, stages.number.in_(named))

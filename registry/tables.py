@@ -1,6 +1,6 @@
 """The catalogue's tables. `parley/migrations` makes them; a test holds both against each other.
 
-What happened is only ever added (`pointer_moves`, `verdicts`, `registry_audit`); a version's or release's row stays
+What happened is only ever added (`alias_changes`, `verdicts`, `registry_audit`); a version's or release's row stays
 when its files are collected, so that nothing a call ever used becomes unknown.
 """
 
@@ -92,7 +92,7 @@ release_stages = sa.Table(
     sa.Index("ix_release_stages_model_version", "model", "version"),
 )
 
-pointer_moves = sa.Table(
+alias_changes = sa.Table(
     "pointer_moves",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
@@ -156,5 +156,5 @@ registry_audit = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
 )
 
-for table in (pointer_moves, verdicts, registry_audit):
+for table in (alias_changes, verdicts, registry_audit):
     forbid_changes(table)

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.cards import add_to_card
-from benchmarks.quality.conditions import CLEAN, GRID, Condition, read_noise
 from benchmarks.quality.digits_figures import Heard, figures
 from benchmarks.quality.digits_report import write_report, write_samples
 from benchmarks.quality.ears import RunPool
 from benchmarks.quality.pieces import made_by
 from benchmarks.quality.sphinx import Sphinx
-from benchmarks.slu import Listener
+from judging.conditions import CLEAN, GRID, Condition, read_noise
+from judging.slu import Listener
 from models.digits import Spoken, read_takes, strings
 from models.stt.client import SttClient, load_graph
 from models.stt.evaluate import decode

@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 import soundfile
 
-from benchmarks.quality.conditions import CLEAN, GRID, Condition
 from benchmarks.quality.digits_figures import NOTHING
+from judging.conditions import CLEAN, GRID, Condition
 from models.digits import Spoken
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.files import write_atomic

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.sphinx import Sphinx, jsgf
-from benchmarks.slu import Heard, learned_from, listener_of
+from judging.slu import Heard, learned_from, listener_of
 from models.dataset import fold_of, split_of
 from models.stt.client import SttClient
 from models.stt.evaluate import decode

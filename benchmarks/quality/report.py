@@ -7,8 +7,8 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks.quality.conditions import GRID
 from benchmarks.quality.slu_errors import error_analysis
+from judging.conditions import GRID
 from parley.files import write_atomic
 
 matplotlib.use("Agg")

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.cards import add_to_card
-from benchmarks.quality.conditions import CLEAN, GRID, NOISY, Condition, read_noise
 from benchmarks.quality.ears import Ear, make_ears, unheard
 from benchmarks.quality.pieces import made_by
 from benchmarks.quality.report import write_report
 from benchmarks.quality.slu_errors import by_speaker_and_slot
-from benchmarks.slu import FIGURES, clustered, figures, misses
+from judging.conditions import CLEAN, GRID, NOISY, Condition, read_noise
+from judging.slu import FIGURES, clustered, figures, misses
 from models.dataset import read_recordings
 from parley.arguments import ArgumentParser
 from parley.audio import read_audio

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.slu import Heard
+from judging.slu import Heard
 
 _NOTHING = "nothing"
 _SHOWN = 8

@@ -18,12 +18,12 @@ import matplotlib
 import numpy as np
 import onnxruntime
 
-from benchmarks.quality.conditions import CLEAN, NOISY, Condition, read_noise
+from judging.conditions import CLEAN, NOISY, Condition, read_noise
 from models.dataset import read_recordings
 from models.training import environment, git_lineage
 from models.vad.client import power
 from orchestrator.energy import EnergyDetector, frame_levels
-from orchestrator.turn import EndOfTurn, TurnTaker
+from orchestrator.turn_taking import EndOfTurn, TurnTaker
 from orchestrator.vad import Vad, VoiceActivity
 from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples, read_audio

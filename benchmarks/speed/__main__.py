@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.footprint import memory_mb
 from benchmarks.speed import losses, timing
 from benchmarks.speed.report import draw, markdown
 from benchmarks.speed.variants import FAMILIES, make_variant, source_of
+from judging.footprint import memory_mb
 from models.exporting import PRECISIONS
 from models.training import environment, git_lineage
 from parley.arguments import ArgumentParser

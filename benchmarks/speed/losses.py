@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.replies import reply_texts, things_to_say
+from judging.replies import reply_texts, things_to_say
 from models.channel import through_codec
 from models.dataset import read_recordings
 from models.nlg.client import NlgClient, SlotErrors, Writer

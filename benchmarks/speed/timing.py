@@ -25,9 +25,9 @@ from parley.serving.session import open_session
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.home import Registry
 from registry.releasing.holds import hold
 from registry.served import ServedView
+from registry.site import Registry
 from registry.versions.publish import publish
 
 BATCHES = (1, 2, 4, 8, 16)

@@ -22,10 +22,10 @@ from parley.files import write_atomic, write_json
 from registry import tables as t
 from registry.gating.gate import Verdict
 from registry.gating.verdict_page import page
-from registry.releasing.moves import MOVES_SEEN, pointers
+from registry.releasing.aliases import MOVES_SEEN, current_aliases
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 _MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "not judged": "[yellow]not judged[/]"}
 
@@ -44,7 +44,7 @@ def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
     # As JSON and back, so that a figure that JSON has no word for is found here and not by a reader.
     report = json.loads(json.dumps(verdict.report(), allow_nan=False))
     with registry.catalogue.write() as c:
-        now = pointers(c, verdict.bot)
+        now = current_aliases(c, verdict.bot)
         row = c.execute(
             sa.insert(t.verdicts).values(
                 bot=verdict.bot, candidate=verdict.candidate, against=verdict.against, accepted=verdict.accepted,
@@ -54,7 +54,7 @@ def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
         assert row.inserted_primary_key is not None
         number = int(row.inserted_primary_key[0])
     if verdict.accepted and now.champion == verdict.against:
-        from registry.releasing.pointers import set_candidate
+        from registry.releasing.promotion import set_candidate
 
         set_candidate(registry, verdict.bot, verdict.candidate, number, who=who, why=verdict.headline[:1000])
     return number

@@ -34,7 +34,7 @@ from registry.versions.signing import read_pin, trusted_keys
 from registry.versions.staging import Staged, make_durable
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 GZIP_SUFFIXES = (".gz", ".tgz")
 
@@ -129,7 +129,7 @@ def unpack_file(registry: Registry, file: BinaryIO, *, who: str, why: str) -> Un
 
 def restore(registry: Registry, row: VersionRow, *, who: str, why: str) -> None:
     """A collected version's files are back, verified: it counts as published again."""
-    from registry.home import who as user
+    from registry.site import who as user
 
     with registry.catalogue.write() as c:
         catalogue.set_state(c, row.model, row.number, PUBLISHED)

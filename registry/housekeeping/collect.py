@@ -42,7 +42,7 @@ from registry.versions.model_config import version_numbers
 from registry.versions.signing import remove_pin, trusted_keys, write_pin
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 LOG = logging.getLogger(__name__)
 _GONE = ".collecting-"
@@ -255,6 +255,6 @@ def _state(registry: Registry, row: VersionRow) -> str:
 
 
 def _user() -> str:
-    from registry.home import who  # the registry mends when it opens, so it imports this module
+    from registry.site import who  # the registry mends when it opens, so it imports this module
 
     return who()

@@ -22,13 +22,13 @@ from parley.serving.triton_record import read_record
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.releasing import moves, releases
+from registry.releasing import aliases, releases
 from registry.releasing.documents import Release
 from registry.releasing.holds import KEPT, Ref, references
 from registry.view import ViewFolder
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 KEEP_RELEASES = 5
 OLDER_THAN_DAYS = 30.0
@@ -144,7 +144,7 @@ def loaded_versions(registry: Registry) -> set[Ref]:
 
 def seeded_versions(registry: Registry, c: sa.Connection) -> set[Ref]:
     """What the `release.json` of bots names that have no release yet."""
-    started = moves.bots_with_pointers(c)
+    started = aliases.bots_with_aliases(c)
     found: set[Ref] = set()
     for path in registry.site.bots_dir.glob(f"*/{releases.SEED}"):
         if path.parent.name in started:
@@ -159,7 +159,7 @@ def seeded_versions(registry: Registry, c: sa.Connection) -> set[Ref]:
 def decide_releases(c: sa.Connection, bot: str, policy: Policy, now: datetime | None = None) -> list[Decision]:
     """Decide about a bot's releases."""
     now = now or datetime.now(UTC)
-    pointers = moves.pointers(c, bot)
+    pointers = aliases.current_aliases(c, bot)
     kept = [release for release in releases.releases(c, bot) if release.state == KEPT]
     last = {release.number for release in kept[-policy.keep :]} if policy.keep > 0 else set()
     won = _accepted(c, bot, pointers.champion)

@@ -37,7 +37,7 @@ from registry.releasing.holds import KEPT, Ref
 from registry.versions.signing import trusted_keys
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 _LARGEST_DOCUMENT = 16 << 20
 _EXCHANGED = ("push", "pull")
@@ -200,7 +200,7 @@ def _exchanged_before(registry: Registry, store: SharedStore, row: VersionRow) -
 
 
 def _note(registry: Registry, store: SharedStore, row: VersionRow, who: str, what: str) -> None:
-    from registry.home import who as user
+    from registry.site import who as user
 
     with registry.catalogue.write() as c:
         detail = {"digest": row.digest, "store": store.where}

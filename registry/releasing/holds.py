@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from parley.errors import ParleyError
 from registry import tables as t
-from registry.releasing import leases, moves
+from registry.releasing import aliases, leases
 
 Ref = tuple[str, int]
 """A model and the number of its version."""
@@ -60,7 +60,7 @@ def references(c: sa.Connection, model: str, version: int) -> list[str]:
         .order_by(t.releases.c.bot, t.releases.c.number)
     )
     for bot, number in c.execute(query):
-        names = moves.pointers(c, bot).names_of(number)
+        names = aliases.current_aliases(c, bot).names_of(number)
         reasons.append(f"release {number} of {bot}" + (f" ({', '.join(names)})" if names else ""))
     reasons += holders(c, model, version)
     reasons += [

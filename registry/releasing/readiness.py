@@ -19,7 +19,7 @@ from registry.releasing import leases
 from registry.releasing.documents import StageVersion
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 _ASK_TIMEOUT_S = 0.5
 

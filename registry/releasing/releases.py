@@ -2,7 +2,7 @@
 
     with Registry.at(settings()) as registry:
         new = create_release(registry, "barista", {"stt": 2}, who="ada", why="more look-ahead")
-        promote(registry, "barista", new.number, who="ada", why="won the gate")      # registry.releasing.pointers
+        promote(registry, "barista", new.number, who="ada", why="won the gate")      # registry.releasing.promotion
 
 A release never changes. It lies in the catalogue and, for the day the catalogue is lost, as a document beside the
 versions. `bots/<bot>/release.json` is only the seed: what answers a bot's calls before anybody promoted anything.
@@ -25,14 +25,14 @@ from parley.typed import LARGEST, version_number
 from registry import belonging
 from registry import tables as t
 from registry.catalogue import PUBLISHED, manifest_of, version
-from registry.releasing import documents, moves
+from registry.releasing import aliases, documents
 from registry.releasing.documents import Release as Release
 from registry.releasing.documents import ReleaseDocument, digest_of
 from registry.releasing.documents import StageVersion as StageVersion
 from registry.releasing.holds import KEPT
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 SEED = "release.json"
 POINTERS = ("champion", "candidate", "previous")
@@ -64,7 +64,7 @@ def champion(c: sa.Connection, bot: str) -> Release:
     Raises:
         ParleyError: the bot has none.
     """
-    number = moves.pointers(c, bot).champion
+    number = aliases.current_aliases(c, bot).champion
     if number is None:
         raise ParleyError(
             "the bot has no release",
@@ -87,7 +87,7 @@ def named(c: sa.Connection, bot: str, name: str) -> Release:
         raise ParleyError(f"expected a release, got {name!r}", where=bot, mend=mend)
     if name == "champion":
         return champion(c, bot)
-    number = getattr(moves.pointers(c, bot), name)
+    number = getattr(aliases.current_aliases(c, bot), name)
     if number is None:
         raise ParleyError(f"the bot has no {name}", where=bot, mend="parley releases lists what it has")
     return read_release(c, bot, number)
@@ -99,10 +99,10 @@ def release_of(site: Settings, bot: str, name: str = "champion") -> Release:
     Raises:
         ParleyError: the bot has no such release; says why not.
     """
-    from registry.home import Registry
+    from registry.site import Registry
 
     with Registry.look(site) as registry, registry.catalogue.read() as c:
-        if moves.newest_move(c, bot) is None:
+        if aliases.newest_change(c, bot) is None:
             read_seed(site.bots_dir / bot / SEED)  # says what is wrong with it
         return named(c, bot, name)
 
@@ -113,12 +113,12 @@ def release_to_serve(site: Settings, bot: str) -> Release:
     Raises:
         ParleyError: the bot has none; says why not.
     """
-    from registry.home import Registry
     from registry.releasing.seeding import seed_bot
+    from registry.site import Registry
 
     with Registry.at(site) as registry:
         with registry.catalogue.read() as c:
-            known = moves.newest_move(c, bot) is not None
+            known = aliases.newest_change(c, bot) is not None
         if not known:
             seed_bot(registry, bot)
         with registry.catalogue.read() as c:
@@ -161,7 +161,7 @@ def create_release(
     """
     from registry.releasing import stale  # only what makes a release needs YAML and the bot's grammar
 
-    moves.check_note(who, why)
+    aliases.check_note(who, why)
     stale.check_reason(bot, stale_ok, why)
     belonging.bind(registry)
     text = _current_dialogue(registry, bot) if dialogue is None else dialogue
@@ -287,7 +287,7 @@ def _stages(c: sa.Connection, bot: str, changes: Mapping[str, int]) -> dict[Fami
     """The champion's versions with the changes, in the order of a call."""
     if unknown := sorted(set(changes) - set(FAMILIES)):
         raise ParleyError(f"{unknown[0]!r} is no stage", where=bot, mend=f"stages are {', '.join(FAMILIES)}")
-    number = moves.pointers(c, bot).champion
+    number = aliases.current_aliases(c, bot).champion
     known = dict(read_release(c, bot, number).stages) if number is not None else {}
     for stage in FAMILIES:
         if stage in changes:

@@ -15,13 +15,13 @@ from parley.errors import ParleyError
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import PUBLISHED, CatalogueUnavailable, version
-from registry.releasing import documents, moves, releases
+from registry.releasing import aliases, documents, releases
+from registry.releasing.aliases import Aliases
 from registry.releasing.documents import PointersDocument, Release, ReleaseDocument, digest_of
 from registry.releasing.holds import Ref
-from registry.releasing.moves import Pointers
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 _WHO, _WHY = "parley", f"the bot's {releases.SEED}"
 _BOT_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -86,7 +86,7 @@ def project(registry: Registry, bot: str) -> None:
         OSError: it cannot be written.
     """
     with registry.catalogue.read() as c:
-        newest = moves.newest_move(c, bot)
+        newest = aliases.newest_change(c, bot)
     try:
         written = documents.read_pointers(registry.repo, bot)
     except ParleyError:
@@ -95,13 +95,13 @@ def project(registry: Registry, bot: str) -> None:
         return
     # Read again under the lock: another process may have moved on, and its newer state must not be overwritten.
     with documents.only_writer(registry.repo, bot), registry.catalogue.read() as c:
-        newest = moves.newest_move(c, bot)
+        newest = aliases.newest_change(c, bot)
         assert newest is not None
         documents.write_pointers(
             registry.repo,
             PointersDocument(
                 bot=bot, seq=newest.seq, champion=newest.champion, candidate=newest.candidate,
-                previous=newest.previous, champions=moves.champions(c, bot), at=newest.at, who=newest.who,
+                previous=newest.previous, champions=aliases.champions(c, bot), at=newest.at, who=newest.who,
                 why=newest.why,
             ),
         )  # fmt: skip
@@ -126,7 +126,7 @@ def seed_bot(registry: Registry, bot: str, *, write: bool = True) -> list[str]:
     if named != bot:
         raise ParleyError(f"the folder of {named} is called {bot}", where=str(folder), mend=f"call it {named}")
     with registry.catalogue.write() as c:
-        if moves.newest_move(c, bot) is not None:
+        if aliases.newest_change(c, bot) is not None:
             return []
         stages = {
             stage: ref.model_copy(update={"digest": version(c, ref.model, ref.version).digest})
@@ -143,8 +143,8 @@ def seed_bot(registry: Registry, bot: str, *, write: bool = True) -> list[str]:
             if write:
                 documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
             releases.insert_release(c, release, text)
-        after = Pointers(champion=wanted.number)
-        moves.record_move(c, bot, "first", after, moved_from=None, moved_to=wanted.number, who=_WHO, why=_WHY)
+        after = Aliases(champion=wanted.number)
+        aliases.record_change(c, bot, "first", after, moved_from=None, moved_to=wanted.number, who=_WHO, why=_WHY)
     if write:
         project(registry, bot)
     return [f"{release} answers its calls"]
@@ -183,20 +183,20 @@ def _adopt(registry: Registry, bot: str) -> list[str]:
 def _restore(registry: Registry, bot: str) -> list[str]:
     """Point where the last move that was written down points, when the catalogue knows of no move at all."""
     with registry.catalogue.read() as c:
-        if moves.newest_move(c, bot) is not None:
+        if aliases.newest_change(c, bot) is not None:
             return []
     written = documents.read_pointers(registry.repo, bot)
     if written is None or written.champion is None:
         return []
     with registry.catalogue.write() as c:
         known = set(releases.release_numbers(c, bot))
-        if moves.newest_move(c, bot) is not None or written.champion not in known:
+        if aliases.newest_change(c, bot) is not None or written.champion not in known:
             return []
         # A move per release that was champion: they may be rolled back to.
-        steps = [Pointers(number) for number in written.champions if number in known and number != written.champion]
+        steps = [Aliases(number) for number in written.champions if number in known and number != written.champion]
         candidate, previous = (n if n in known else None for n in (written.candidate, written.previous))
-        for step in [*steps, Pointers(written.champion, candidate, previous)]:
-            moves.record_move(
+        for step in [*steps, Aliases(written.champion, candidate, previous)]:
+            aliases.record_change(
                 c, bot, "restore", step, moved_from=None, moved_to=step.champion, who=_WHO,
                 why=f"the catalogue was lost; last moved {written.at:%Y-%m-%d %H:%M} by {written.who}"[: t.WHY_CHARS],
             )  # fmt: skip
@@ -208,4 +208,4 @@ def _unseeded(registry: Registry) -> list[str]:
     seeds = {path.parent.name for path in registry.site.bots_dir.glob(f"*/{releases.SEED}")}
     seeds = {name for name in seeds if _BOT_FOLDER.fullmatch(name)}
     with registry.catalogue.read() as c:
-        return sorted(seeds - moves.bots_with_pointers(c))
+        return sorted(seeds - aliases.bots_with_aliases(c))

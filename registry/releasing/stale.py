@@ -30,7 +30,7 @@ from registry import tables as t
 from registry.releasing.documents import Release
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 _NAMED = 4
 """Changes told of one version."""
@@ -172,10 +172,10 @@ def against_file(registry: Registry, bot: str, text: str) -> list[str]:
     Raises:
         ParleyError: the champion cannot be read.
     """
-    from registry.releasing import moves, releases
+    from registry.releasing import aliases, releases
 
     with registry.catalogue.read() as c:
-        if moves.pointers(c, bot).champion is None:
+        if aliases.current_aliases(c, bot).champion is None:
             return []
         release = releases.champion(c, bot)
         return [*drift(registry, c, release), *map(str, stale_versions(registry, c, release, text))]

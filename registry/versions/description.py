@@ -23,7 +23,7 @@ from registry.releasing.holds import references
 from registry.versions.signing import public_key, read_pin, trusted_keys
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 
 @dataclass(frozen=True)

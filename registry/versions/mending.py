@@ -34,7 +34,7 @@ from registry.versions.model_config import (
 from registry.versions.signing import pinned_numbers, pins, read_pin, trusted_keys, write_pin
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 LOG = logging.getLogger(__name__)
 _PUT_BACK = "put back"
@@ -114,7 +114,7 @@ def mend_locked(registry: Registry, model: str) -> list[str]:
 
 
 def _who() -> str:
-    from registry.home import who  # the registry mends when it opens, so it imports this module
+    from registry.site import who  # the registry mends when it opens, so it imports this module
 
     return who()
 

@@ -35,7 +35,7 @@ from registry.versions.signing import staged_pin
 from registry.versions.staging import Staged, check_listing, complete, copy_content, make_durable
 
 if TYPE_CHECKING:
-    from registry.home import Registry
+    from registry.site import Registry
 
 LOG = logging.getLogger(__name__)
 __all__ = ["mend_model", "publish", "unsettled_models"]
@@ -207,7 +207,7 @@ def _record(
     registry: Registry, version: Path, staged: Staged, witness: sa.Connection, *, who: str, why: str, what: str
 ) -> None:
     """Take the visible version into the catalogue; when the database refuses, it was never there."""
-    from registry.home import who as user
+    from registry.site import who as user
 
     manifest = staged.manifest
     try:

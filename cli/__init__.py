@@ -1,0 +1,1 @@
+"""The ``parley`` command, on top of all rooms."""

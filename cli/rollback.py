@@ -1,0 +1,29 @@
+"""``parley rollback [--to N]``: let the release answer new calls that did before; calls in progress keep theirs."""
+
+from __future__ import annotations
+
+from cli.alias_change import say
+from parley.arguments import ArgumentParser
+from parley.settings import settings
+from parley.typed import version_number
+
+
+def main(argv: list[str]) -> int:
+    """Move the pointer back and say from where to where. Nothing is imported or mended that this does not need."""
+    parser = ArgumentParser(prog="parley rollback", description=__doc__)
+    parser.add_argument("--to", type=version_number, metavar="N", help="a former champion; default: the one before")
+    parser.add_argument("--bot", help="may be left out where only one bot answers calls")
+    parser.add_argument("--why", default="", help="for the audit")
+    args = parser.parse_args(argv)
+
+    from registry.releasing.aliases import bots_with_aliases
+    from registry.releasing.promotion import rollback
+    from registry.site import Registry, resolve_bot, who
+
+    with Registry.at(settings(), mend=False) as registry:
+        with registry.catalogue.read() as c:
+            lost = not bots_with_aliases(c)
+        if lost:
+            registry.mend()
+        say(rollback(registry, resolve_bot(registry, args.bot), args.to, who=who(), why=args.why))
+    return 0

@@ -1,0 +1,312 @@
+"""Everything the gate's decision rests on, measured: :func:`gather` takes two releases and gives ``Evidence``.
+
+What decides depends on what the candidate changes. Recordings judge the STT and the NLU together, as a caller meets
+them; without recordings an NLU is judged by drawn sentences that neither version learned. Replies judge the NLG, what a
+recogniser understands of them the TTS. The bot's golden items are asked of every changed stage that they test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from judging import replies
+from judging.footprint import memory_mb
+from judging.paired import (
+    Measured,
+    Sentence,
+    Sides,
+    conditions,
+    meaning,
+    on_recordings,
+    on_sentences,
+    two_sides,
+)
+from models.channel import through_codec
+from models.dataset import read_recordings, recording_digests
+from models.nlu.data import OUT_OF_SCOPE, Sizes, make_data
+from parley.audio import read_audio
+from parley.bot import Bot
+from parley.bot.load import parse_bot
+from parley.bot.replies import says, spoken_values
+from parley.errors import ParleyError
+from parley.files import sha256_json
+from parley.text_files import json_objects
+from registry import tables as t
+from registry.gating.comparison import split_by
+from registry.gating.gate import Evidence, GoldenResult, Leak, Purpose
+from registry.gating.gate_rules import GOLDEN, GateRules
+from registry.gating.leakage import leaked_speakers, leaks, unknown_lineage
+from registry.releasing.documents import Release
+from registry.releasing.releases import dialogue_text
+from registry.site import Registry
+
+DATASETS = "datasets"
+"""Folder beside the bots, where `parley dataset` usually writes; speakers are looked up there."""
+_DRAWN_SEED = 20_260
+"""Of the drawn sentences; no training uses it."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a comparison is made with."""
+
+    utterances: Path | None = None
+    """Manifest of recordings."""
+    speakers: tuple[str, ...] = ()
+    """Only these of it; empty for all."""
+    noise: Path | None = None
+    golden: Path | None = None
+    """Else ``bots/<bot>/golden.jsonl``."""
+    codec: str = "ulaw"
+    sentences: int = 600
+    """Drawn where no recordings are given."""
+
+
+@dataclass
+class Gathered:
+    """Evidence, and what was heard and said, line by line."""
+
+    evidence: Evidence
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+async def gather(
+    registry: Registry, candidate: Release, against: Release, rules: GateRules, materials: Materials
+) -> Gathered:
+    """Measure both releases.
+
+    Raises:
+        ParleyError: something needed is missing (recordings for an STT), or a file is wrong.
+    """
+    bots = [_bot(registry, release) for release in (against, candidate)]
+    golden = read_golden(materials.golden or registry.site.bots_dir / candidate.bot / GOLDEN)
+    async with two_sides((against, bots[0]), (candidate, bots[1]), registry.site) as sides:
+        changed = sides.changed()
+        entries = _recordings(materials, changed.keys())
+        measured = Measured()
+        items: dict[str, str] = {}
+        sources: dict[str, str] = {}
+        if entries and changed.keys() & {"stt", "nlu"}:
+            assert materials.utterances is not None
+            items = _recordingrecording_digests(materials.utterances.parent, entries)
+            found = await _heard(sides, rules, materials, entries)
+            measured.add(found)
+            sources |= {"recordings": str(materials.utterances.name), "noise": str(materials.noise or "")}
+        elif "nlu" in changed:
+            measured.add(await _read(registry, sides, bots[1], materials.sentences))
+            sources["sentences"] = f"drawn, seed {_DRAWN_SEED}"
+        if changed.keys() & {"nlg", "tts"}:
+            measured.add(await _said(registry, sides, bots[1], sources))
+        results = await _golden(sides, golden) if changed else []
+        memory = _memory(registry, sides)
+        sides.broken()
+        faults = tuple(sides.candidate.faults)
+    speakers = sorted({str(e["speaker"]) for e in entries}) if items else []
+    items |= {sha256(g["text"].encode()).hexdigest(): f"golden {g['id']}" for g in golden if "text" in g}
+    items |= {
+        d: f"golden {g['id']}" for g in golden if "audio" in g for d in recording_digests(g["_folder"] / g["audio"])
+    }
+    sources["digest"] = sha256_json([sorted(pair.id for pair in measured.pairs), sorted(items)])
+    lineage = _lineage(registry, candidate, changed.keys(), items, speakers)
+    evidence = Evidence(
+        candidate.bot, candidate.number, against.number, changed, measured.pairs, measured.costs(memory), results,
+        *lineage, _purpose_of(registry, against), _earlier(registry, candidate.bot, sources["digest"]),
+        sources, candidate.dialogue_digest != against.dialogue_digest, faults,
+    )  # fmt: skip
+    return Gathered(evidence, measured.rows)
+
+
+def _bot(registry: Registry, release: Release) -> Bot:
+    with registry.catalogue.read() as c:
+        text = dialogue_text(c, release.dialogue_digest)
+    return parse_bot(text, f"{release}, bot.yaml", taken_in=True)
+
+
+def _recordings(materials: Materials, changed: Sequence[str] | Any) -> list[dict[str, Any]]:
+    if materials.utterances is None:
+        if "stt" in changed:
+            raise ParleyError(
+                "a candidate with another STT is judged on recordings, and none are given",
+                where="parley gate",
+                mend="--utterances MANIFEST.jsonl with recordings of people it has not learned from (docs/data.md)",
+            )
+        return []
+    entries = read_recordings(materials.utterances)
+    wanted = [e for e in entries if not materials.speakers or e["speaker"] in materials.speakers]
+    if not wanted:
+        raise ParleyError("no recording of these speakers", where=str(materials.utterances), mend="check --speakers")
+    return wanted
+
+
+async def _heard(sides: Sides, rules: GateRules, materials: Materials, entries: list[dict[str, Any]]) -> Measured:
+    assert materials.utterances is not None
+    fields = [rule.field for rule in rules.slices]
+    under = conditions(materials.noise, rules.snr_db)
+    return await on_recordings(sides, entries, materials.utterances.parent, under, fields, materials.codec)
+
+
+async def _read(registry: Registry, sides: Sides, bot: Bot, count: int) -> Measured:
+    """Drawn sentences of the test share of the generator's split, less any that a version has met."""
+    rows = make_data(bot, _DRAWN_SEED, Sizes(train=1, valid=1, test=count)).test
+    digests = {sha256(row.text.encode()).hexdigest(): row.text for row in rows}
+    met = _met(registry, sides, "nlu", digests)
+    return await on_sentences(
+        sides,
+        [
+            Sentence(
+                f"drawn-{n:04d}", r.text, "" if r.intent == OUT_OF_SCOPE else r.intent, dict(r.slots),
+                {"intent": "none" if r.intent == OUT_OF_SCOPE else r.intent, "condition": r.group},
+            )
+            for n, r in enumerate(rows)
+            if r.text not in met
+        ],
+    )  # fmt: skip
+
+
+async def _said(registry: Registry, sides: Sides, bot: Bot, sources: dict[str, str]) -> Measured:
+    measured = Measured()
+    things = replies.things_to_say(bot)
+    if sides.differ("nlg"):
+        known = set(sides.champion.bot.replies)
+        measured.add(await replies.on_acts(sides, [one for one in things if one.act in known]))
+    if sides.differ("tts"):
+        texts = replies.reply_texts(bot, things)
+        met = _met(registry, sides, "tts", {sha256(text.encode()).hexdigest(): text for text in texts})
+        # A small bot's replies may all be known to its voice; then both voices know them alike.
+        fresh = [text for text in texts if text not in met] or texts
+        listener = replies.listening(sides, fresh, registry.repo)
+        measured.add(await replies.on_texts(sides, listener))
+        sources["ear"] = listener.name
+    return measured
+
+
+def _met(registry: Registry, sides: Sides, stage: str, digests: dict[str, str]) -> set[str]:
+    versions = [v for side in (sides.champion, sides.candidate) if (v := side.version(stage))]
+    with registry.catalogue.read() as c:
+        return {leak.what for leak in leaks(c, versions, digests)}
+
+
+def _memory(registry: Registry, sides: Sides) -> dict[str, tuple[float, float]]:
+    found = {}
+    for stage in sides.changed():
+        versions = [side.version(stage) for side in (sides.champion, sides.candidate)]
+        mb = [memory_mb(registry.repo / v[0] / str(v[1])) for v in versions if v]
+        if len(mb) == 2:
+            found[stage] = (mb[0], mb[1])
+    return found
+
+
+def _lineage(
+    registry: Registry, candidate: Release, changed: Any, items: dict[str, str], speakers: list[str]
+) -> tuple[list[Leak], list[str]]:
+    """What the candidate learned of what it is judged on, and the changed versions of which nobody knows."""
+    hears = [ref for stage, ref in candidate.stages.items() if stage in ("stt", "nlu")]
+    versions = [(ref.model, ref.version) for ref in hears]
+    new = [(ref.model, ref.version) for stage, ref in candidate.stages.items() if stage in changed]
+    with registry.catalogue.read() as c:
+        found = leaks(c, versions, items) + leaked_speakers(
+            c, versions, speakers, registry.site.bots_dir.resolve().parent / DATASETS
+        )
+        return found, unknown_lineage(c, [v for v in new if v in versions])
+
+
+def _purpose_of(registry: Registry, release: Release) -> Purpose:
+    """What a release was accepted as, last."""
+    table = t.verdicts.c
+    query = sa.select(table.report).where(
+        table.bot == release.bot, table.candidate == release.number, table.accepted.is_(True)
+    )
+    with registry.catalogue.read() as c:
+        report = c.scalar(query.order_by(table.id.desc()).limit(1))
+    return "non-inferior" if report and report.get("purpose") == "non-inferior" else "better"
+
+
+def _earlier(registry: Registry, bot: str, digest: str) -> int:
+    with registry.catalogue.read() as c:
+        reports = c.scalars(sa.select(t.verdicts.c.report).where(t.verdicts.c.bot == bot))
+        return sum((report.get("sources") or {}).get("digest") == digest for report in reports)
+
+
+def _recordingrecording_digests(folder: Path, entries: Sequence[dict[str, Any]]) -> dict[str, str]:
+    return {d: f"utterance {e['audio']}" for e in entries for d in recording_digests(folder / e["audio"])}
+
+
+def read_golden(path: Path) -> list[dict[str, Any]]:
+    """The items of a golden set; an empty list where the bot has none.
+
+    Raises:
+        ParleyError: a line is no item; names it.
+    """
+    if not path.is_file():
+        return []
+    items = []
+    for where, item in json_objects(path):
+        try:
+            kinds = [kind for kind in ("text", "audio", "act") if kind in item]
+            whole = isinstance(item["id"], str) and isinstance(item["slots"], dict) and len(kinds) == 1
+            whole = whole and (kinds == ["act"] or isinstance(item["intent"], str))
+        except KeyError:
+            whole = False
+        if not whole:
+            raise ParleyError(
+                "expected id, slots, and text or audio with intent, or act",
+                where=where,
+                mend="see docs/gate.md",
+            )
+        items.append({**item, "_folder": path.parent})
+    if len({item["id"] for item in items}) < len(items):
+        raise ParleyError("an id stands twice", where=str(path), mend="give every golden item its own")
+    return items
+
+
+async def _golden(sides: Sides, items: Sequence[dict[str, Any]]) -> list[GoldenResult]:
+    """Ask both releases the golden items that a changed stage answers."""
+    kinds = split_by(items, lambda item: next(k for k in ("text", "audio", "act") if k in item))
+    found = []
+    if sides.differ("nlu"):
+        found += [await _golden_text(sides, item) for item in kinds.get("text", [])]
+    if sides.differ("nlu") or sides.differ("stt"):
+        found += [await _golden_audio(sides, item) for item in kinds.get("audio", [])]
+    if sides.differ("nlg"):
+        found += [await _golden_act(sides, item) for item in kinds.get("act", [])]
+    return found
+
+
+def _meant(item: dict[str, Any], mine: tuple[str, Any], theirs: tuple[str, Any]) -> GoldenResult:
+    wanted = (item["intent"], item["slots"])
+    return GoldenResult(
+        item["id"], (mine[0], dict(mine[1])) == wanted, (theirs[0], dict(theirs[1])) == wanted, _words(*wanted),
+        _words(*theirs),
+    )  # fmt: skip
+
+
+async def _golden_text(sides: Sides, item: dict[str, Any]) -> GoldenResult:
+    answers = [await meaning(side, item["text"]) for side in (sides.champion, sides.candidate)]
+    return _meant(item, answers[0][:2], answers[1][:2])
+
+
+async def _golden_audio(sides: Sides, item: dict[str, Any]) -> GoldenResult:
+    pcm = through_codec(read_audio(item["_folder"] / item["audio"]), "ulaw")
+    heard = [await side.listener.hear(pcm) for side in (sides.champion, sides.candidate)]
+    return _meant(item, (heard[0].intent, heard[0].slots), (heard[1].intent, heard[1].slots))
+
+
+async def _golden_act(sides: Sides, item: dict[str, Any]) -> GoldenResult:
+    """Every slot to be said is said, by the network."""
+    said = []
+    for side in (sides.champion, sides.candidate):
+        text, whole = await replies.worded(side, item["act"], item["slots"])
+        wanted = {s: item["slots"][s] for s in item.get("say", item["slots"])}
+        said.append((text, whole and not says(text, spoken_values(side.bot, wanted))))
+    return GoldenResult(item["id"], said[0][1], said[1][1], _words(item["act"], item["slots"]), said[1][0])
+
+
+def _words(intent: str, slots: Any) -> str:
+    named = ", ".join(f"{k}={v}" for k, v in slots.items())
+    return f"{intent or 'nothing'}({named})" if named else intent or "nothing"

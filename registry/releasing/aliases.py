@@ -1,0 +1,155 @@
+"""Where a bot's names point, and every move that brought them there.
+
+Each row of `alias_changes` holds the whole state after the move, so the newest one of a bot is both its state and its
+audit: there is nothing that could disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from parley.errors import ParleyError
+from registry import tables as t
+
+What = Literal["first", "candidate", "promote", "rollback", "restore"]
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """Where the three names of a bot point; None is nowhere."""
+
+    champion: int | None = None
+    """Answers new calls."""
+    candidate: int | None = None
+    """Accepted by the gate, not promoted yet."""
+    previous: int | None = None
+    """Where a rollback without a number goes."""
+    seq: int = 0
+    """Counts the bot's moves; 0 before the first."""
+
+    def names_of(self, number: int) -> list[str]:
+        """The names that point to this release."""
+        return [name for name in ("champion", "candidate", "previous") if getattr(self, name) == number]
+
+
+MOVES_SEEN = "moves_seen"
+"""In a verdict's report: the bot's count of moves when it was written. It orders verdicts and moves; the clocks of two
+hosts do not."""
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """One move, and the state after it."""
+
+    bot: str
+    seq: int
+    champion: int | None
+    candidate: int | None
+    previous: int | None
+    what: str
+    moved_from: int | None
+    moved_to: int | None
+    forced: bool
+    at: datetime
+    who: str
+    why: str
+
+    @property
+    def aliases(self) -> Aliases:
+        """Where the names point after this move."""
+        return Aliases(self.champion, self.candidate, self.previous, self.seq)
+
+
+_COLUMNS = [t.alias_changes.c[field.name] for field in fields(AliasChange)]
+
+
+def current_aliases(c: sa.Connection, bot: str) -> Aliases:
+    """Where the names point now; nowhere for a bot without releases."""
+    newest = newest_change(c, bot)
+    return newest.aliases if newest else Aliases()
+
+
+def newest_change(c: sa.Connection, bot: str) -> AliasChange | None:
+    """The move that made the present state."""
+    found = c.execute(_of(bot).order_by(t.alias_changes.c.seq.desc()).limit(1)).one_or_none()
+    return None if found is None else AliasChange(*tuple(found))
+
+
+def history(c: sa.Connection, bot: str) -> list[AliasChange]:
+    """Every move of a bot, oldest first."""
+    return [AliasChange(*tuple(row)) for row in c.execute(_of(bot).order_by(t.alias_changes.c.seq))]
+
+
+def champion_at(c: sa.Connection, bot: str, at: datetime) -> int | None:
+    """Which release answered new calls at a time."""
+    query = _of(bot).where(t.alias_changes.c.at <= at).order_by(t.alias_changes.c.seq.desc()).limit(1)
+    found = c.execute(query).one_or_none()
+    return None if found is None else AliasChange(*tuple(found)).champion
+
+
+def last_change_id(c: sa.Connection, bot: str) -> int:
+    """Rises with every move of the bot, 0 before the first. One indexed read: replicas poll it."""
+    return int(c.scalar(sa.select(sa.func.max(t.alias_changes.c.id)).where(t.alias_changes.c.bot == bot)) or 0)
+
+
+def bots_with_aliases(c: sa.Connection) -> set[str]:
+    """The bots that have, or had, a champion."""
+    return set(c.scalars(sa.select(t.alias_changes.c.bot).distinct()))
+
+
+def champions(c: sa.Connection, bot: str) -> list[int]:
+    """Every release that has been champion, in the order of its last time."""
+    last = sa.func.max(t.alias_changes.c.seq)
+    query = sa.select(t.alias_changes.c.champion).where(
+        t.alias_changes.c.bot == bot, t.alias_changes.c.champion.is_not(None)
+    )
+    return [int(number) for number in c.scalars(query.group_by(t.alias_changes.c.champion).order_by(last))]
+
+
+def record_change(
+    c: sa.Connection,
+    bot: str,
+    what: What,
+    after: Aliases,
+    *,
+    moved_from: int | None,
+    moved_to: int | None,
+    who: str,
+    why: str,
+    forced: bool = False,
+) -> AliasChange:
+    """Move the names: one row, which is the new state and its audit.
+
+    Args:
+        c: a writing connection, so that the state it was decided on is still the newest.
+        after: where the names point afterwards; its ``seq`` is not used.
+
+    Raises:
+        ParleyError: who or why is too long.
+    """
+    check_note(who, why)
+    seq = current_aliases(c, bot).seq + 1
+    move = AliasChange(
+        bot, seq, after.champion, after.candidate, after.previous, what, moved_from, moved_to, forced,
+        datetime.now(UTC), who, why,
+    )  # fmt: skip
+    c.execute(t.alias_changes.insert().values({field.name: getattr(move, field.name) for field in fields(move)}))
+    return move
+
+
+def check_note(who: str, why: str) -> None:
+    """Raises:
+    ParleyError: it does not fit into an audit row.
+    """
+    if len(who) > t.WHO_CHARS or len(why) > t.WHY_CHARS:
+        raise ParleyError(
+            f"who ({t.WHO_CHARS}) or why ({t.WHY_CHARS} characters) is too long", where="audit", mend="say it shorter"
+        )
+
+
+def _of(bot: str) -> sa.Select[Any]:
+    return sa.select(*_COLUMNS).where(t.alias_changes.c.bot == bot)

@@ -1,0 +1,432 @@
+"""The store: append-only epochs, replicas that follow, exposures that are not lost in silence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from postgresql import PostgreSQL
+
+from experiments.assignment import Arm, Experiment, ExperimentRefused, Snapshot, find, ramp, start, stop
+from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable, exposures_of_turn
+from experiments.pseudonyms import KEY_FILE, pseudonym_key
+from experiments.store import ExperimentStore, SnapshotFollower
+from parley.database import connect, writing
+from parley.errors import ParleyError
+from parley.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+GENEROUS_S = 30.0
+ARMS = (Arm("control", 1, 0.5, "d1"), Arm("treatment", 2, 0.5, "d2"))
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[ExperimentStore]:
+    with ExperimentStore(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def direct(database_url: str) -> Iterator[sa.Engine]:
+    """The database as another program would open it."""
+    engine, _ = connect(database_url, GENEROUS_S)
+    yield engine
+    engine.dispose()
+
+
+def begin(store: ExperimentStore, name: str = "exp", stage: str = "stt", coverage: float = 0.1) -> Experiment:
+    return store.change("Ada", "start", "try", lambda known: start(name, stage, f"b_{stage}", ARMS, coverage, known))
+
+
+def move(store: ExperimentStore, coverage: float, name: str = "exp") -> Experiment:
+    return store.change("Ada", "ramp", "", lambda known: ramp(find(name, known), coverage))
+
+
+def rows(count: int, call_id: str = "CA1") -> list[Exposure]:
+    return [
+        Exposure(call_id, turn, "u" * 64, "stt", "b_stt", 2, "experiment", "exp", "treatment", 1)
+        for turn in range(count)
+    ]
+
+
+# Epochs
+
+
+def test_a_new_store_is_empty(store: ExperimentStore) -> None:
+    assert store.config_version() == 0
+    assert store.snapshot() == Snapshot(0, ())
+
+
+def test_every_change_is_an_epoch_and_an_audit_row(store: ExperimentStore, direct: sa.Engine) -> None:
+    began = begin(store)
+    move(store, 0.5)
+    store.change("Bob", "stop", "done", lambda known: stop(find("exp", known)))
+    snapshot = store.snapshot()
+    assert (snapshot.config_version, store.config_version()) == (3, 3)
+    (ended,) = snapshot.experiments
+    assert (ended.epoch, ended.state, ended.coverage, ended.arms, ended.salt) == (3, "stopped", 0.5, ARMS, began.salt)
+    assert [(a.who, a.what, a.why, a.config_version) for a in store.audit("exp")] == [
+        ("Ada", "start", "try", 1),
+        ("Ada", "ramp", "", 2),
+        ("Bob", "stop", "done", 3),
+    ]
+    assert store.audit()[0].before is None
+    assert (store.audit()[1].before or {})["coverage"] == 0.1
+    assert store.audit()[1].after["coverage"] == 0.5
+    assert store.audit()[0].at.tzinfo is UTC
+    with direct.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM experiments")) == 3
+
+
+def test_a_sqlite_file_is_in_wal_mode(tmp_path: Path) -> None:
+    """Readers would wait for writers otherwise."""
+    ExperimentStore(f"sqlite:///{tmp_path / 'parley.db'}").close()
+    with sqlite3.connect(tmp_path / "parley.db") as opened:
+        assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("table", ["experiments", "experiment_audit"])
+@pytest.mark.parametrize("statement", ["DELETE FROM {}", "UPDATE {} SET config_version = 9"])
+def test_the_past_cannot_be_changed(store: ExperimentStore, direct: sa.Engine, table: str, statement: str) -> None:
+    begin(store)
+    with pytest.raises(sa.exc.IntegrityError, match="append-only"), direct.begin() as connection:
+        connection.exec_driver_sql(statement.format(table))
+
+
+def test_a_refused_change_leaves_no_trace(store: ExperimentStore) -> None:
+    begin(store)
+    with pytest.raises(ExperimentRefused):
+        begin(store, "second")
+    assert (store.config_version(), len(store.audit())) == (1, 1)
+
+
+def test_two_product_owners_at_once_start_one_experiment(store: ExperimentStore, database_url: str) -> None:
+    barrier = threading.Barrier(8)
+
+    def attempt(number: int) -> bool:
+        with ExperimentStore(database_url) as own:
+            barrier.wait()
+            try:
+                begin(own, f"exp-{number}")
+            except ExperimentRefused as error:
+                assert error.kind == "stage-occupied"
+                return False
+            return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 1
+    assert len(store.snapshot().experiments) == 1
+
+
+def test_processes_that_make_the_database_together_agree(database_url: str) -> None:
+    code = "import sys; from experiments.store import ExperimentStore as S; S(sys.argv[1]).close()"
+    command = [sys.executable, "-c", code, database_url]
+    started = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [(p.communicate(timeout=GENEROUS_S)[1], p.returncode) for p in started] == [(b"", 0)] * 3
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "nonsense", "nodb://x/y"])
+def test_an_unusable_address_is_said(url: str) -> None:
+    with pytest.raises(ParleyError) as error:
+        ExperimentStore(url)
+    assert error.value.mend
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "parley.db").write_bytes(b"this is text, long enough to be no database header" * 20)
+    with pytest.raises(ParleyError, match="database"):
+        ExperimentStore(f"sqlite:///{tmp_path / 'parley.db'}")
+
+
+# Following
+
+REPLICA = """
+import sys
+from experiments.store import ExperimentStore, SnapshotFollower
+def say(snapshot):
+    print(snapshot.config_version, *(f"{e.name}={e.coverage}:{e.state}" for e in snapshot.experiments), flush=True)
+with ExperimentStore(sys.argv[1]) as store, SnapshotFollower(store, on_change=say):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_replicas_follow_start_ramp_and_stop_without_a_restart(store: ExperimentStore, database_url: str) -> None:
+    command = [sys.executable, "-c", REPLICA, database_url]
+    replicas = [
+        subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    watchdog = threading.Timer(2 * GENEROUS_S, lambda: [p.kill() for p in replicas])  # a replica that never follows
+    watchdog.start()
+    try:
+        for replica in replicas:
+            assert replica.stdout and replica.stdout.readline() == "ready\n"
+        begin(store)
+        assert [p.stdout.readline() for p in replicas if p.stdout] == ["1 exp=0.1:live\n"] * 2
+        move(store, 0.5)
+        assert [p.stdout.readline() for p in replicas if p.stdout] == ["2 exp=0.5:live\n"] * 2
+        store.change("Ada", "stop", "", lambda known: stop(find("exp", known)))
+        assert [p.stdout.readline() for p in replicas if p.stdout] == ["3 exp=0.5:stopped\n"] * 2
+    finally:
+        watchdog.cancel()
+        codes = [(p.communicate(timeout=GENEROUS_S), p.returncode)[1] for p in replicas]
+    assert codes == [0, 0]
+
+
+def test_a_follower_polls_four_times_a_second_unless_told_otherwise(store: ExperimentStore) -> None:
+    """The promise "within a second" rests on this interval."""
+    assert SnapshotFollower(store)._interval_s <= 0.25
+
+
+class Source:
+    """A database that can be away, and that can be another."""
+
+    def __init__(self, store: ExperimentStore) -> None:
+        self.store, self.away = store, False
+
+    def config_version(self) -> int:
+        if self.away:
+            raise StoreUnavailable("gone")
+        return self.store.config_version()
+
+    def snapshot(self) -> Snapshot:
+        return self.store.snapshot()
+
+
+def test_an_absent_database_keeps_the_last_snapshot_and_says_so_once(
+    store: ExperimentStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "parley.following")
+    begin(store)
+    source = Source(store)
+    follower = SnapshotFollower(source)
+    assert follower.poll()
+    source.away = True
+    for _ in range(3):
+        assert not follower.poll()
+    assert follower.stale
+    assert [e.name for e in follower.snapshot.live] == ["exp"]
+    source.away = False
+    follower.poll()
+    assert not follower.stale
+    assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_looking_for_a_removed_file_makes_no_empty_database(tmp_path: Path) -> None:
+    path = tmp_path / "parley.db"
+    with ExperimentStore(f"sqlite:///{path}") as store:
+        path.rename(tmp_path / "hidden.db")
+        with pytest.raises(StoreUnavailable):
+            store.config_version()
+        assert not path.exists()
+
+
+def test_readers_do_not_wait_for_a_writer(store: ExperimentStore, direct: sa.Engine) -> None:
+    begin(store)
+    with writing(direct).begin() as writer:
+        writer.exec_driver_sql(
+            "INSERT INTO exposures VALUES (1,'c',1,'u','stt',NULL,NULL,'m',1,'release',0,'2026-01-01')"
+        )
+        assert store.snapshot().config_version == 1
+        writer.rollback()
+
+
+def test_a_follower_returns_to_the_state_of_a_restored_backup(store: ExperimentStore, tmp_path: Path) -> None:
+    begin(store)
+    source = Source(store)
+    follower = SnapshotFollower(source)
+    follower.poll()
+    with ExperimentStore(f"sqlite:///{tmp_path / 'restored.db'}") as source.store:
+        assert follower.poll()
+    assert follower.snapshot.config_version == 0
+
+
+def test_a_listener_that_fails_does_not_end_the_following(store: ExperimentStore) -> None:
+    def listen(snapshot: Snapshot) -> None:
+        raise RuntimeError("listener")
+
+    with SnapshotFollower(store, interval_s=0.01, on_change=listen) as follower:
+        begin(store)
+        assert follower.wait_for(lambda snapshot: snapshot.config_version == 1, GENEROUS_S)
+        move(store, 0.7)
+        assert follower.wait_for(lambda snapshot: snapshot.config_version == 2, GENEROUS_S)
+
+
+# Exposures
+
+
+def test_exposures_come_back_as_they_were(store: ExperimentStore) -> None:
+    given = [
+        *rows(2),
+        Exposure("CA2", 0, "v" * 64, "nlu", "b_nlu", 1, "release", at=datetime(2026, 1, 2, 3, tzinfo=UTC)),
+    ]
+    store.log_exposures(given)
+    assert store.flush(GENEROUS_S)
+    assert store.exposures() == given
+    assert store.exposures("CA2") == given[2:]
+    assert (store.written, store.dropped) == (3, 0)
+
+
+def test_close_writes_what_waits(database_url: str) -> None:
+    store = ExperimentStore(database_url)
+    store.log_exposures(rows(1500))
+    store.close(GENEROUS_S)
+    with ExperimentStore(database_url) as again:
+        assert len(again.exposures()) == 1500
+
+
+def test_the_end_of_a_process_writes_what_waits(database_url: str) -> None:
+    code = (
+        "import sys; from experiments.store import ExperimentStore; from experiments.exposures import Exposure\n"
+        "s = ExperimentStore(sys.argv[1]); s.log_exposures([Exposure('CA', 1, 'u', 'stt', 'm', 1, 'release')])"
+    )
+    subprocess.run([sys.executable, "-c", code, database_url], cwd=ROOT, check=True, timeout=GENEROUS_S)
+    with ExperimentStore(database_url) as store:
+        assert len(store.exposures()) == 1
+
+
+def test_logging_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
+    """The rows are taken while another process holds the lock, and are written when it lets go."""
+    path = tmp_path / "parley.db"
+    with ExperimentStore(f"sqlite:///{path}", busy_timeout_s=0.01) as store:
+        with sqlite3.connect(path, isolation_level=None) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            store.log_exposures(rows(5))
+            assert not store.flush(0.5)
+            assert store.dropped == 0
+            blocker.execute("ROLLBACK")
+        assert store.flush(GENEROUS_S)
+        assert len(store.exposures()) == 5
+
+
+def test_exposures_on_postgresql_do_not_take_a_turn_among_the_writers(postgresql: PostgreSQL) -> None:
+    """Rows that are only added must neither wait for a long change nor make one wait."""
+    url = postgresql.create()
+    with ExperimentStore(url) as store, writing(connect(url, GENEROUS_S)[0]).begin():
+        store.log_exposures(rows(5))
+        assert store.flush(GENEROUS_S)
+        assert len(store.exposures()) == 5
+
+
+WRITER = """
+import sys
+from experiments.exposures import Exposure
+from experiments.store import ExperimentStore
+store = ExperimentStore(sys.argv[1])
+turn = 0
+while True:
+    store.log_exposures([Exposure("CRASH", turn, "u" * 64, "stt", "b_stt", 1, "release")])
+    turn += 1
+    if turn % 50 == 0:
+        store.flush(30)
+        print(turn, flush=True)
+"""
+
+
+def test_exposures_survive_the_crash_of_another_writer(store: ExperimentStore, database_url: str) -> None:
+    other = subprocess.Popen([sys.executable, "-c", WRITER, database_url], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    assert other.stdout
+    try:
+        store.log_exposures(rows(100, "MINE"))
+        flushed = int(other.stdout.readline())
+    finally:
+        os.kill(other.pid, signal.SIGKILL)
+        other.communicate(timeout=GENEROUS_S)
+    store.log_exposures(rows(100, "AFTER"))
+    assert store.flush(GENEROUS_S)
+    assert len(store.exposures("MINE")) == len(store.exposures("AFTER")) == 100
+    theirs = [row.turn for row in store.exposures("CRASH")]
+    assert len(theirs) >= flushed
+    assert theirs == list(range(len(theirs))), "what is there is a gapless beginning"
+    begin(store)
+
+
+def test_a_full_queue_counts_what_it_drops(caplog: pytest.LogCaptureFixture) -> None:
+    free = threading.Event()
+
+    def blocked(batch: object) -> None:
+        free.wait(GENEROUS_S)
+
+    writer = ExposureWriter(blocked, max_pending=10, gather_s=0)
+    writer.put(rows(25))
+    assert writer.dropped == 15
+    assert "15 exposures lost" in caplog.text
+    free.set()
+    writer.close(GENEROUS_S)
+    assert (writer.written, writer.dropped) == (10, 15)
+    writer.put(rows(2))
+    assert writer.dropped == 17
+
+
+def test_a_database_that_stays_away_costs_counted_rows_at_close(caplog: pytest.LogCaptureFixture) -> None:
+    def away(batch: object) -> None:
+        raise StoreUnavailable("gone")
+
+    writer = ExposureWriter(away, gather_s=0)
+    writer.put(rows(7))
+    writer.close(0.2)
+    assert (writer.written, writer.dropped) == (0, 7)
+    assert caplog.text.count("wait in memory") == 1
+
+
+def test_one_bad_row_does_not_take_its_neighbours_along(store: ExperimentStore) -> None:
+    bad = Exposure("CA1", 1, None, "stt", "b_stt", 1, "release")  # type: ignore[arg-type]
+    store.log_exposures([*rows(3), bad, *rows(3)])
+    assert store.flush(GENEROUS_S)
+    assert (store.written, store.dropped, len(store.exposures())) == (6, 1, 6)
+
+
+def test_a_turn_logs_what_was_reached_and_what_fell_back(store: ExperimentStore) -> None:
+    from experiments.assignment import StageAssignment
+
+    assigned = {
+        stage: StageAssignment(stage, f"b_{stage}", 2, "exp", "treatment", "experiment", 4)
+        for stage in ("stt", "nlu", "tts")
+    }
+    made = exposures_of_turn(assigned, call_id="CA1", turn=3, unit="u", stages=("stt", "nlu"), fallbacks={"nlu": 1})
+    assert [(e.stage, e.version, e.reason, e.arm, e.config_version) for e in made] == [
+        ("stt", 2, "experiment", "treatment", 4),
+        ("nlu", 1, "fallback", "treatment", 4),
+    ]
+
+
+# The pseudonym key
+
+
+def test_the_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    site = Settings(state_dir=tmp_path / "state")
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(lambda _: pseudonym_key(site), range(16)))
+    assert len(keys) == 1
+    assert len(keys.pop()) == 64
+    assert stat.S_IMODE((site.state_dir / KEY_FILE).stat().st_mode) == 0o600
+    assert [p.name for p in site.state_dir.iterdir()] == [KEY_FILE]
+
+
+def test_a_key_that_others_can_read_is_closed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    site = Settings(state_dir=tmp_path)
+    key = pseudonym_key(site)
+    (tmp_path / KEY_FILE).chmod(0o644)
+    assert pseudonym_key(site) == key
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+    assert "0600" in caplog.text
+    assert key.decode() not in caplog.text
+
+
+def test_the_configured_key_wins_and_a_damaged_file_is_said(tmp_path: Path) -> None:
+    assert pseudonym_key(Settings(state_dir=tmp_path, pseudonym_key="of the site")) == b"of the site"
+    assert not (tmp_path / KEY_FILE).exists()
+    (tmp_path / KEY_FILE).write_text("short")
+    with pytest.raises(ParleyError, match="damaged"):
+        pseudonym_key(Settings(state_dir=tmp_path))

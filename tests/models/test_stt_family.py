@@ -1,0 +1,351 @@
+"""The STT family end to end on a small dataset: stream equals offline, resume equals straight, export, client."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import caller_plans, exporting
+from models.accents import ACCENTS
+from models.caller_plans import ALONE
+from models.callers import Voice
+from models.dataset import Dataset, check_bot, load_dataset, make_dataset
+from models.stt import export, train
+from models.stt.client import SttClient
+from models.stt.evaluate import decode, edit_distance
+from models.stt.network import SttConfig, SttNetwork
+from models.stt.splice import align
+from models.training import load_checkpoint
+from parley.bot import load_bot
+from parley.bundle import read_manifest, verify_files
+from parley.errors import ParleyError
+from parley.runs import Run
+from parley.serving.onnx_engine import OnnxEngine
+from parley.utterances import read_utterances
+from registry.versions.inspection import inspect_bundle
+
+ROOT = Path(__file__).parents[2]
+SMALL = SttConfig(channels=16, blocks=((1, 2), (2, 2), (1, 0)), gate=4)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    out = tmp_path_factory.mktemp("dataset")
+    return make_dataset(load_bot(ROOT / "bots" / "barista"), out, recordings=None, synthetic=120, seed=3)
+
+
+def _train(dataset: Dataset, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> Run:
+    monkeypatch.setattr(train, "SttConfig", lambda gate: SMALL)
+    monkeypatch.setattr(train, "_LOOK_EVERY", 4)
+    monkeypatch.setattr(train, "recalibrate", lambda network, batches: _RECALIBRATE(network, batches, count=3))
+    args = argparse.Namespace(
+        bot="barista",
+        data=dataset.path,
+        out=out,
+        seed=3,
+        steps=steps,
+        batch=4,
+        lr=2e-3,
+        fold="none",
+        noise=None,
+        init=None,
+        gate=4,
+        average=0.9995,
+        freeze_at=0.5,
+        patience=99,
+        resume=resume,
+    )
+    return train.train(args)
+
+
+_RECALIBRATE = train.recalibrate
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 2**31))
+@settings(max_examples=20)
+def test_any_chunking_of_the_stream_gives_the_offline_scores(chunks: list[int], seed: int) -> None:
+    torch.manual_seed(seed)
+    network = SttNetwork(SMALL).eval()
+    pcm = torch.randn(2, sum(chunks) * 240) * 3000
+
+    with torch.no_grad():
+        offline, _ = network(pcm)
+        state, parts, at = network.initial_state(2), [], 0
+        for n in chunks:
+            part, state = network.step(pcm[:, at : at + n * 240], state)
+            parts.append(part)
+            at += n * 240
+
+    assert torch.allclose(torch.cat(parts, dim=1), offline, atol=2e-4)
+
+
+def test_a_run_that_was_interrupted_ends_where_a_straight_one_ends(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = _train(dataset, tmp_path / "straight", 8, monkeypatch)
+    looks: list[int] = []
+    original = train.Training._look
+
+    def dying_look(training: train.Training, loss: float) -> None:
+        original(training, loss)
+        looks.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.Training, "_look", dying_look)
+    with pytest.raises(KeyboardInterrupt):
+        _train(dataset, tmp_path / "stopped", 8, monkeypatch)
+    monkeypatch.setattr(train.Training, "_look", original)
+    resumed = _train(dataset, tmp_path / "stopped", 8, monkeypatch, resume=True)
+
+    mine, theirs = SttNetwork(SMALL), SttNetwork(SMALL)
+    load_checkpoint(straight.checkpoint_path, mine)
+    load_checkpoint(resumed.checkpoint_path, theirs)
+    for name, tensor in mine.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name]), name
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    monkeypatch = pytest.MonkeyPatch()
+    run = _train(dataset, tmp_path_factory.mktemp("run"), 8, monkeypatch)
+    export.export(run, "fp32")
+    monkeypatch.undo()
+    return run
+
+
+def test_the_bundle_binds_files_contract_and_lineage(run: Run, dataset: Dataset) -> None:
+    manifest = verify_files(run.bundle_path)
+
+    assets = {"grammar.json", "lexicon.json", "utterances.tsv"}
+    assert manifest.model == "barista_stt" and set(manifest.files) == {"model.onnx"} | assets
+    assert manifest.lineage.dataset_digest == dataset.digest
+    assert not any(str(value).startswith("/") for value in manifest.lineage.params.values())
+    assert manifest.parity["inputs_checked"] > 0 and max(manifest.parity["max_abs_error"].values()) <= 1e-4
+    assert manifest.inputs[1].dims == manifest.outputs[1].dims == [SMALL.state_size()]
+    assert manifest.constants["chunk_samples"] * 1000 / 8000 <= 320
+    learned = read_utterances(run.bundle_path)
+    assert learned and {row.sha256 for row in learned.rows} == {row.sha256 for row in dataset.rows}
+    assert (learned.dataset, learned.bot) == (dataset.digest, "barista")
+
+
+def test_dataset_that_changed_since_the_training_is_refused(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(run.path, tmp_path / "copy"), run.params | {"dataset_digest": "0" * 64})
+
+    with pytest.raises(ParleyError, match="the training saw 000000000000"):
+        export.export(copy, "fp32")
+
+
+def test_the_client_streams_and_batches_like_torch(run: Run, dataset: Dataset) -> None:
+    network, pcm = export.load_network(run), dataset.heard(dataset.rows[0])[:9600]
+    with torch.no_grad():
+        flush = torch.zeros(1, SMALL.flush_samples // 240 * 240 + 240)
+        padded = torch.cat([torch.from_numpy(pcm.astype(np.float32))[None], flush], dim=1)
+        offline = network(padded[:, : padded.shape[1] // 240 * 240])[0][0].numpy()
+
+    async def stream() -> np.ndarray:
+        async with OnnxEngine.from_bundle(run.bundle_path) as engine:
+            client = SttClient(run.bundle_path, engine, "", 1)
+            seen: list[np.ndarray] = []
+            stream = client.new_stream()
+            stream._decoder.accept = seen.append  # type: ignore[method-assign, assignment]
+            for at in range(0, len(pcm), 160):
+                await stream.accept(pcm[at : at + 160])
+            await stream.finish()
+            return np.concatenate(seen)
+
+    scores = asyncio.run(stream())
+    n = min(len(scores), len(offline))
+    assert n >= len(pcm) // 240 and np.allclose(scores[:n], offline[:n], atol=1e-3)
+
+
+def test_a_transcript_is_a_sentence_of_the_bot(run: Run, dataset: Dataset) -> None:
+    from parley.bot.grammar import Grammar
+
+    async def hear() -> str:
+        async with OnnxEngine.from_bundle(run.bundle_path) as engine:
+            transcript = await decode(SttClient(run.bundle_path, engine, "", 1), dataset.heard(dataset.rows[1]))
+            assert 0 <= transcript.confidence <= 1
+            return transcript.text
+
+    assert Grammar(load_bot("barista")).accepts(asyncio.run(hear()))
+
+
+def test_a_wrong_graph_fails_the_export(run: Run, tmp_path: Path) -> None:
+    other = SttNetwork(SMALL).eval()
+    feeds = [
+        {"pcm": np.ones((1, SMALL.chunk_samples), np.int16), "state": np.zeros((1, SMALL.state_size()), np.float32)}
+    ]
+
+    def run_torch(feed: exporting.Feeds) -> list[np.ndarray]:
+        with torch.no_grad():
+            return [t.numpy() for t in export.Step(other)(*(torch.from_numpy(feed[n]) for n in ("pcm", "state")))]
+
+    with pytest.raises(ParleyError, match="parity: "):
+        exporting.check_parity(run_torch, run.bundle_path / "model.onnx", feeds, 1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-weights"])
+def test_smaller_precisions_keep_the_contract(run: Run, precision: str, tmp_path: Path) -> None:
+    before = read_manifest(run.bundle_path)
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    export.export(Run.open(copy), precision)
+    after = verify_files(copy / "bundle")
+
+    inspect_bundle(copy / "bundle")
+    assert after.parity["precision"] == precision and after.inputs == before.inputs and after.outputs == before.outputs
+
+
+def test_what_int8_spares_is_the_features(run: Run) -> None:
+    graph = onnx.load(str(run.bundle_path / "model.onnx")).graph
+    read = {name for node in graph.node if node.name in export.INT8_KEEPS for name in node.input}
+    assert {"network.features.dft", "network.features.mel"} <= read
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_tensorrt_without_a_gpu_says_so(run: Run) -> None:
+    with pytest.raises(ParleyError, match="needs an NVIDIA GPU"):
+        exporting.tensorrt(run.bundle_path / "model.onnx", {})
+
+
+def test_a_damaged_asset_is_named(run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(run.bundle_path, bundle)
+    (bundle / "grammar.json").write_text("{")
+    engine = OnnxEngine.from_bundle(run.bundle_path)
+
+    with pytest.raises(ParleyError, match="decoder assets"):
+        SttClient(bundle, engine, "", 1)
+
+
+def test_the_same_inputs_give_the_same_digest_and_another_seed_another(dataset: Dataset, tmp_path: Path) -> None:
+    bot = load_bot("barista")
+    again = make_dataset(bot, tmp_path / "again", recordings=None, synthetic=120, seed=3)
+    other = make_dataset(bot, tmp_path / "other", recordings=None, synthetic=12, seed=4)
+
+    assert again.digest == dataset.digest == load_dataset(dataset.path).digest
+    assert other.digest != make_dataset(bot, tmp_path / "other2", recordings=None, synthetic=12, seed=5).digest
+
+
+def test_every_voice_says_the_words_of_a_number_alone_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices = [Voice("flite", "slt"), Voice("espeak", "en-us+m3")]
+    monkeypatch.setattr(caller_plans, "speakers", lambda: voices)
+    monkeypatch.setattr(caller_plans, "foreigners", lambda: [Voice("espeak", "el+m3")])
+
+    made = make_dataset(load_bot("digits"), tmp_path, recordings=None, synthetic=3, seed=3, alone=True)
+
+    said = [r for r in made.rows if r.id.startswith(ALONE)]
+    counts = {v: sum(r.speaker == v for r in said) for v in ("flite:slt", "espeak:en-us+m3", "espeak:el+m3")}
+    assert counts == {"flite:slt": 8 * 13, "espeak:en-us+m3": 13, "espeak:el+m3": 11}
+    assert all(0.1 < r.speech_end_s - r.speech_start_s < 1.5 for r in said)
+    assert set(align(made)) >= {r.id for r in said}
+
+
+def test_foreign_callers_say_what_the_bot_takes_and_are_added_to_the_others(tmp_path: Path) -> None:
+    bot, others = load_bot("digits"), ["the quick brown fox"]
+
+    plain = make_dataset(bot, tmp_path / "plain", recordings=None, synthetic=4, seed=3, others=others)
+    more = make_dataset(bot, tmp_path / "more", recordings=None, synthetic=4, seed=3, others=others, foreign=6)
+
+    foreign = [r for r in more.rows if r.id.startswith("foreign-")]
+    assert more.rows[: len(plain.rows)] == plain.rows and len(more.rows) == len(plain.rows) + 6
+    assert {r.speaker.split(":")[1].split("+")[0] for r in foreign} <= set(ACCENTS)
+    assert any(r.intent for r in foreign) and all(r.text and r.speech_end_s > r.speech_start_s for r in foreign)
+
+
+def test_a_bot_without_digits_has_no_words_of_digits_to_say(tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="takes no digits"):
+        make_dataset(load_bot("barista"), tmp_path, recordings=None, synthetic=1, seed=3, alone=True)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_dataset_resumes_and_an_altered_manifest_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    first = make_dataset(load_bot("barista"), out, recordings=None, synthetic=20, seed=3)
+    lost = out / first.rows[4].audio
+    kept = out / first.rows[5].audio
+    stamp = kept.stat().st_mtime_ns
+    lost.unlink()
+
+    assert make_dataset(load_bot("barista"), out, recordings=None, synthetic=20, seed=3).digest == first.digest
+    assert lost.is_file() and kept.stat().st_mtime_ns == stamp
+    with (out / "dataset.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(ParleyError, match="does not match its digest"):
+        load_dataset(out)
+
+
+def test_no_speaker_is_in_two_splits(recordings: Path, tmp_path: Path) -> None:
+    made = make_dataset(load_bot("barista"), tmp_path, recordings=recordings, synthetic=30, seed=7)
+    homes: dict[str, set[str]] = {}
+    for row in made.rows:
+        homes.setdefault(row.speaker, set()).add(row.split)
+
+    assert all(len(splits) == 1 for splits in homes.values())
+    assert {row.split for row in made.rows if row.source == "recording"} == {"train", "dev", "test"}
+
+
+def test_a_bad_recordings_manifest_names_line_and_key(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"audio": "a.wav", "speaker": "s", "intent": "x", "slots": {}}) + '\n{"audio": 1}\n')
+    with pytest.raises(ParleyError, match="m.jsonl:2: audio: expected str"):
+        from models.dataset import read_recordings
+
+        read_recordings(manifest)
+
+
+@pytest.mark.parametrize(
+    ("intent", "slots", "says"),
+    [
+        ("orderTea", {}, "m.jsonl:2: intent: barista has no 'orderTea'; it has: .*orderDrink"),
+        ("orderDrink", {"cup": "large"}, "m.jsonl:2: slots: barista has no 'cup'; it has: .*size"),
+        ("orderDrink", {"size": "huge"}, "m.jsonl:2: slots.size: 'huge' is no value of it"),
+        ("orderDrink", {"size": 8}, "m.jsonl:2: slots.size: 8 is no value of it"),
+        ("", {}, ""),
+        ("orderDrink", {"size": "large"}, ""),
+    ],
+)
+def test_recordings_mean_what_the_bot_knows(tmp_path: Path, intent: str, slots: dict[str, str], says: str) -> None:
+    from models.dataset import read_recordings
+
+    manifest = tmp_path / "m.jsonl"
+    rows = [{"audio": "a.wav", "speaker": "s", "intent": i, "slots": s} for i, s in (("help", {}), (intent, slots))]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    if says:
+        with pytest.raises(ParleyError, match=says):
+            read_recordings(manifest, load_bot("barista"))
+    else:
+        assert len(read_recordings(manifest, load_bot("barista"))) == 2
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=6), st.lists(st.sampled_from("abc"), max_size=6))
+def test_edit_distance_is_a_metric(a: list[str], b: list[str]) -> None:
+    assert edit_distance(a, b) == edit_distance(b, a)
+    assert (edit_distance(a, b) == 0) == (a == b)
+    assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
+
+
+def test_another_bots_dataset_is_refused_in_training_and_export(dataset: Dataset, run: Run) -> None:
+    with pytest.raises(ParleyError, match="a dataset of bot barista, the model is for bank") as caught:
+        check_bot(dataset, "bank")
+    assert "parley dataset --bot bank" in caught.value.mend
+    other = Run(run.path, {**run.params, "bot": "bank"})
+
+    with pytest.raises(ParleyError, match="a dataset of bot barista"):
+        export.export(other, "fp32")

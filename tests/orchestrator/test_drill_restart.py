@@ -1,0 +1,90 @@
+"""Drill: the server dies in the middle of a promotion. It ends in the old release or the new one, and calls go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from drill_site import BAD, DrillSite, drill_site
+
+from calling.caller import CallOptions, place_call
+from parley.errors import ParleyError
+from parley.serving.triton_record import read_record
+from registry.releasing import promotion as moving
+from registry.releasing.promotion import current_aliases, history, promote, rollback
+from registry.site import Registry
+
+pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
+WITHIN_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillSite]:
+    with drill_site(tmp_path_factory.mktemp("drill")) as running:
+        yield running
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not what():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.05)
+
+
+def ready(site: DrillSite) -> dict[str, Any]:
+    try:
+        body: dict[str, Any] = httpx.get(f"{site.app.http}/readyz", timeout=10, trust_env=False).json()
+        return body
+    except (httpx.HTTPError, ValueError):
+        return {}
+
+
+@pytest.mark.parametrize("when", ["before the versions are loaded", "after they are loaded"])
+def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answered(
+    site: DrillSite, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    make_ready, killed = moving.make_ready, []
+
+    def kill() -> None:
+        record = read_record(site.settings.state_dir)
+        assert record is not None
+        killed.append(record.pid)
+        os.kill(record.pid, signal.SIGKILL)
+
+    def interrupted(*args: Any) -> None:
+        if when.startswith("before"):
+            kill()
+        make_ready(*args)
+        if when.startswith("after"):
+            kill()
+
+    monkeypatch.setattr(moving, "make_ready", interrupted)
+    with Registry.at(site.settings) as registry:
+        with registry.catalogue.read() as c:
+            moves = len(history(c, "barista"))
+        try:
+            promote(registry, "barista", BAD, who="tester", why="drill", force=True)
+            champion = BAD
+        except ParleyError:
+            champion = 1
+        monkeypatch.undo()
+        with registry.catalogue.read() as c:
+            assert current_aliases(c, "barista").champion == champion
+            assert len(history(c, "barista")) - moves == (champion == BAD)
+
+        eventually(lambda: ready(site).get("ready") is True and ready(site)["release"] == champion)
+        report = asyncio.run(place_call(site.caller[:1], CallOptions(site.app.address, wait_s=30.0)))
+        assert all(one.voice_to_voice_ms is not None for one in report.said)
+        if champion == BAD:
+            rollback(registry, "barista", who="tester", why="drill")
+    eventually(lambda: ready(site).get("ready") is True and ready(site)["release"] == 1)
+    report = asyncio.run(place_call(site.caller[:1], CallOptions(site.app.address, wait_s=30.0)))
+
+    assert killed
+    assert [dict(event.data)["intent"] for event in report.events if event.kind == "understanding"] == ["orderDrink"]

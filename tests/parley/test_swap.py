@@ -1,0 +1,424 @@
+"""Versions come and go on the real tritonserver: nothing else is disturbed, and nothing that is not ours gets in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import py_compile
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving_models import damage, scaler_bundle
+from serving_site import GOOD, MODEL, X, add_version, engine_of, keep, open_site, serving
+
+from parley.bundle import read_manifest, write_bundle
+from parley.serving.engine import EngineRejected
+from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.triton_control import GrpcControl, HttpControl, refusal
+from parley.serving.triton_engine import TritonEngine
+from parley.serving.triton_server import TritonServer
+from parley.serving.trust import Trust
+from registry import served
+from registry.releasing.leases import CallLeases
+from registry.served import Keeper, ServedView
+from registry.site import Registry
+from registry.versions import publish as publishing
+from registry.versions.publish import publish
+
+pytestmark = [pytest.mark.triton, pytest.mark.anyio]
+WAIT_S = 60
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with open_site(tmp_path, versions=2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(registry: Registry) -> Iterator[TritonServer]:
+    with serving(registry) as running:
+        yield running
+
+
+def control_of(server: TritonServer) -> HttpControl:
+    return HttpControl(server.http_address)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def flowing(engine: TritonEngine, *versions: int) -> AsyncIterator[dict[int, int]]:
+    """Requests without a pause to these versions while the block runs; any that fails, or answers wrongly, raises."""
+    counts, stop = dict.fromkeys(versions, 0), asyncio.Event()
+
+    async def flow(version: int) -> None:
+        while not stop.is_set():
+            answer = await engine.infer(MODEL, version, GOOD)
+            np.testing.assert_array_equal(answer["y"], X * (version + 1))
+            counts[version] += 1
+
+    async with asyncio.TaskGroup() as flows:
+        for version in [*versions, *versions]:
+            flows.create_task(flow(version))
+        try:
+            yield counts
+            before = dict(counts)
+            while min(counts[version] - before[version] for version in versions) < 20:
+                await asyncio.sleep(0.01)
+        finally:
+            stop.set()
+
+
+async def test_versions_come_and_go_beside_others_that_notice_nothing(
+    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "LINGER_S", 0.0)
+    pid, view = server.pid, ServedView(registry)
+    async with engine_of(server) as engine, flowing(engine, 1, 2):
+        for number in (3, 4):
+            await asyncio.to_thread(add_version, registry, tmp_path / f"new{number}", number)
+            await asyncio.to_thread(view.ensure, [(MODEL, number)])
+            np.testing.assert_array_equal((await engine.infer(MODEL, number, GOOD))["y"], X * (number + 1))
+
+        changes = await asyncio.to_thread(view.reconcile)  # 1 and 2 are held, 4 is the newest
+
+        assert changes.removed == [(MODEL, 3)] and changes.problems == {}
+        assert control_of(server).serving() == {MODEL: {1, 2, 4}}
+    assert server.pid == pid
+
+
+async def test_a_model_whose_last_version_goes_is_unloaded(
+    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "LINGER_S", 0.0)
+    publish(scaler_bundle(tmp_path / "bank", 2, model="bank_nlu", bot="bank"), registry)
+    view = ServedView(registry)
+    view.ensure([("bank_nlu", 1)])
+    view.folder.write_scope(["barista"])
+
+    changes = view.reconcile()
+
+    assert changes.removed == [("bank_nlu", 1)]
+    assert control_of(server).serving() == {MODEL: {1, 2}}
+
+
+async def test_a_version_goes_only_after_its_last_call(
+    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "LINGER_S", 0.0)
+    calls, ref = CallLeases(registry.catalogue, "replica"), (MODEL, 1)
+    control = control_of(server)
+    calls.take([ref])
+    calls.take([ref])
+    view = ServedView(registry)
+    await until(lambda: bool(registry_leases(registry)))
+    keep(registry, 2)
+
+    with_two_calls = view.reconcile()
+    calls.drop([ref])
+    with_one_call = view.reconcile()
+    answered = control.ready(*ref)
+    calls.drop([ref])
+    await until(lambda: not registry_leases(registry))
+    after = view.reconcile()
+    calls.close()
+
+    assert with_two_calls.removed == with_one_call.removed == [] and answered
+    assert after.removed == [ref]
+    assert not control.ready(*ref) and control.ready(MODEL, 2)
+
+
+def registry_leases(registry: Registry) -> list[object]:
+    with registry.catalogue.read() as c:
+        return list(served.leases.live(c))
+
+
+async def test_the_keeper_brings_and_takes_versions_by_itself(
+    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "LINGER_S", 0.0)
+    control = control_of(server)
+    with Keeper(ServedView(registry), interval_s=0.02):
+        add_version(registry, tmp_path / "new", 3)
+        await until(lambda: control.serving() == {MODEL: {1, 2, 3}})
+
+        keep(registry, 1)
+        await until(lambda: control.serving() == {MODEL: {1, 3}})
+
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        await until(lambda: server.pid is None)
+        server.ensure_alive()
+        await until(lambda: control.serving() == {MODEL: {1, 3}})
+
+
+async def test_a_server_that_dies_in_the_middle_of_loading_comes_back_with_the_version(
+    server: TritonServer, registry: Registry, tmp_path: Path
+) -> None:
+    class Interrupted(HttpControl):
+        killed = False
+
+        def load(self, model: str, *, timeout_s: float = WAIT_S) -> None:
+            if not self.killed:
+                self.killed = True
+                assert server.pid is not None
+                os.kill(server.pid, signal.SIGKILL)
+            super().load(model, timeout_s=timeout_s)
+
+    add_version(registry, tmp_path / "new", 3)
+    control = Interrupted(server.http_address)
+    server.supervise(interval_s=0.02)
+
+    await asyncio.to_thread(ServedView(registry).ensure, [(MODEL, 3)], control)
+
+    assert control.killed
+    async with engine_of(server) as engine:
+        for number in (1, 2, 3):
+            np.testing.assert_array_equal((await engine.infer(MODEL, number, GOOD))["y"], X * (number + 1))
+
+
+async def test_a_version_damaged_before_a_restart_does_not_stop_the_others(
+    server: TritonServer, registry: Registry
+) -> None:
+    damage(registry.repo / MODEL / "2" / "model.onnx")
+
+    server.restart()
+
+    assert "model.onnx" in server.refused[f"{MODEL} version 2"]
+    assert control_of(server).serving() == {MODEL: {1}}
+
+
+async def test_a_version_whose_folder_is_gone_does_not_stop_the_others(
+    server: TritonServer, registry: Registry
+) -> None:
+    shutil.rmtree(registry.repo / MODEL / "2")
+
+    server.restart()
+
+    assert server.refused == {f"{MODEL} version 2": "its folder is gone"}
+    assert control_of(server).serving() == {MODEL: {1}}
+
+
+async def test_versions_answer_at_the_servers_own_priority(server: TritonServer) -> None:
+    assert server.pid is not None
+    server.supervise(interval_s=0.02)
+    own = os.getpriority(os.PRIO_PROCESS, server.pid)
+
+    # Priority is a thread's own on Linux. Those that open versions stand back, and are gone by now; those that run
+    # them are set to 0 by Triton as they begin, a moment after it says that it is ready.
+    async with asyncio.timeout(30):
+        while max(niceness_of_threads(server.pid)) > own:
+            await asyncio.sleep(0.02)
+
+
+def niceness_of_threads(pid: int) -> list[int]:
+    return [os.getpriority(os.PRIO_PROCESS, int(path.name)) for path in Path(f"/proc/{pid}/task").iterdir()]
+
+
+async def test_a_version_damaged_while_it_serves_goes_on_serving(
+    server: TritonServer, registry: Registry, tmp_path: Path
+) -> None:
+    file = registry.repo / MODEL / "2" / "model.onnx"
+    add_version(registry, tmp_path / "new", 3)
+    async with engine_of(server) as engine, flowing(engine, 1, 2):
+        content = damage(file)
+        with pytest.raises(EngineRejected, match="model.onnx"):
+            await asyncio.to_thread(ServedView(registry).ensure, [(MODEL, 3)])
+
+        file.write_bytes(content)
+        await asyncio.to_thread(ServedView(registry).ensure, [(MODEL, 3)])
+
+
+async def test_a_graph_triton_cannot_open_is_refused_while_the_others_answer(
+    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = scaler_bundle(tmp_path / "garbage", 9)
+    (bundle / "model.onnx").write_bytes(b"this is no graph")
+    write_bundle(bundle, read_manifest(bundle))
+    # So that the server itself meets the problem:
+    monkeypatch.setattr(publishing, "inspecting", lambda _: contextlib.nullcontext())
+    publish(bundle, registry)
+    view = ServedView(registry)
+
+    with pytest.raises(EngineRejected, match="protobuf parsing failed") as caught:
+        view.ensure([(MODEL, 3)])
+
+    assert caught.value.where == f"{MODEL} version 3"
+    assert view.folder.linked() == {MODEL: {1, 2}}
+    assert control_of(server).serving() == {MODEL: {1, 2}}
+    assert list(view.reconcile().problems) == [(MODEL, 3)]
+    assert control_of(server).serving() == {MODEL: {1, 2}}
+
+
+async def test_a_server_that_somebody_else_runs_is_told_over_grpc(
+    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "LINGER_S", 0.0)
+    add_version(registry, tmp_path / "new", 3)
+    theirs = {"triton_grpc": server.grpc_address, "triton_control_key": "theirs"}
+    with Registry.at(registry.site.model_copy(update=theirs)) as other:
+        view = ServedView(other)
+        view.ensure([(MODEL, 3)])
+        keep(registry, 2)
+        changes = view.reconcile()
+
+    control = GrpcControl(server.grpc_address)
+    assert changes.removed == [(MODEL, 1)]
+    assert control.live(timeout_s=5) and control.ready(MODEL, 3) and not control.ready(MODEL, 1)
+    assert control.serving() == {MODEL: {2, 3}}
+    refused = refusal("This protocol is restricted, expecting header 'triton-grpc-protocol-parley-control'", "load x")
+    assert "PARLEY_TRITON_CONTROL_KEY" in refused.mend
+
+
+# What somebody who can write to the repository might try. Each gets the version's folder and a place for files.
+Trick = Callable[[Path, Registry, Path], None]
+
+
+def altered_weights(version: Path, registry: Registry, folder: Path) -> None:
+    damage(version / "model.onnx")
+
+
+def swapped_tokenizer(version: Path, registry: Registry, folder: Path) -> None:
+    labels = version / "labels.json"
+    labels.chmod(0o644)
+    labels.write_text('["refund"]\n')
+
+
+def swapped_tokenizer_with_its_digest(version: Path, registry: Registry, folder: Path) -> None:
+    swapped_tokenizer(version, registry, folder)
+    for name in ("manifest.json", "model.sig"):
+        (version / name).chmod(0o644)
+    signature = (version / "model.sig").read_bytes()
+    (version / "model.sig").unlink()
+    write_bundle(version, read_manifest(version))
+    (version / "model.sig").write_bytes(signature)
+
+
+def added_file(version: Path, registry: Registry, folder: Path) -> None:
+    (version / "notes.txt").write_text("harmless")
+
+
+def planted_code(version: Path, registry: Registry, folder: Path) -> None:
+    (version / "model.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+
+
+def planted_compiled_code(version: Path, registry: Registry, folder: Path) -> None:
+    planted_code(version, registry, folder)
+    py_compile.compile(str(version / "model.py"), cfile=str(version / "__pycache__" / "model.cpython-311.pyc"))
+    (version / "model.py").unlink()
+
+
+def planted_library(version: Path, registry: Registry, folder: Path) -> None:
+    """Triton runs a backend's library that it finds beside a version, instead of its own."""
+    code = folder / "planted.c"
+    code.write_text(
+        "#include <stdio.h>\n__attribute__((constructor)) static void run(void)\n"
+        f'{{ fclose(fopen("{folder / "ran"}", "w")); }}\n'
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", version / "libtriton_parley.so", code], check=True)
+
+
+def signature_of_another_model(version: Path, registry: Registry, folder: Path) -> None:
+    (version / "model.sig").unlink()
+    shutil.copy(registry.repo / MODEL / "1" / "model.sig", version / "model.sig")
+
+
+def an_older_version_put_back(version: Path, registry: Registry, folder: Path) -> None:
+    shutil.rmtree(version)
+    shutil.copytree(registry.repo / MODEL / "1", version)
+
+
+def another_sites_version_of_that_number(version: Path, registry: Registry, folder: Path) -> None:
+    with open_site(folder / "other") as other:
+        shutil.copytree(registry.site.state_dir / "keys", other.site.state_dir / "keys")
+        for number in range(1, int(version.name) + 1):
+            add_version(other, folder / f"theirs{number}", number)
+    shutil.rmtree(version)
+    shutil.copytree(other.repo / MODEL / version.name, version)
+
+
+def foreign_key(version: Path, registry: Registry, folder: Path) -> None:
+    with open_site(folder / "other") as other:
+        for number in range(1, int(version.name) + 1):
+            add_version(other, folder / f"theirs{number}", number)
+    shutil.rmtree(version)
+    shutil.copytree(other.repo / MODEL / version.name, version)
+
+
+def link_in_place_of_the_weights(version: Path, registry: Registry, folder: Path) -> None:
+    shutil.move(version / "model.onnx", folder / "model.onnx")
+    (version / "model.onnx").symlink_to(folder / "model.onnx")
+
+
+def no_signature(version: Path, registry: Registry, folder: Path) -> None:
+    (version / "model.sig").unlink()
+
+
+TRICKS: dict[Trick, str] = {
+    altered_weights: r"model\.onnx: file is altered",
+    swapped_tokenizer: r"labels\.json: file is altered",
+    swapped_tokenizer_with_its_digest: "is altered",
+    added_file: r"notes\.txt: file is not signed",
+    planted_code: r"model\.py: file is not signed",
+    planted_compiled_code: r"model\.cpython-311\.pyc: file is not signed",
+    planted_library: r"libtriton_parley\.so: file is not signed",
+    signature_of_another_model: "is altered",
+    an_older_version_put_back: "is barista_nlu version 1, not barista_nlu version 2",
+    another_sites_version_of_that_number: "not the version this site accepted",
+    foreign_key: "this site does not trust",
+    link_in_place_of_the_weights: r"model\.onnx: a symlink",
+    no_signature: r"model\.sig: not signed",
+}
+
+
+@pytest.mark.parametrize(("trick", "says"), TRICKS.items(), ids=[trick.__name__ for trick in TRICKS])
+async def test_both_engines_refuse_what_is_not_what_was_published_while_the_rest_serves(
+    registry: Registry, tmp_path: Path, trick: Trick, says: str
+) -> None:
+    keep(registry, 1)
+    with serving(registry) as server:
+        view = ServedView(registry)
+        view.folder.unlink(MODEL, 2)
+        HttpControl(server.http_address).load(MODEL)
+        trick(registry.repo / MODEL / "2", registry, tmp_path)
+        async with engine_of(server) as engine, OnnxEngine(registry.repo, Trust.of(registry.site)) as in_process:
+            async with flowing(engine, 1):
+                view.folder.link(MODEL, 2)  # past the view's own check: the server is on its own
+                with pytest.raises(EngineRejected, match=says):
+                    await engine.load(MODEL)
+                with pytest.raises(EngineRejected, match=says):
+                    await in_process.infer(MODEL, 2, GOOD)
+
+            assert not await engine.ready(MODEL, 2) and not await in_process.ready(MODEL, 2)
+            assert await in_process.ready(MODEL, 1)
+        assert not (tmp_path / "ran").exists()
+
+
+async def test_a_version_without_a_pin_is_not_opened_by_the_server(
+    server: TritonServer, registry: Registry, tmp_path: Path
+) -> None:
+    add_version(registry, tmp_path / "new", 3)
+    (registry.site.state_dir / "pins" / MODEL / "3").unlink()
+    ServedView(registry).folder.link(MODEL, 3)
+
+    with pytest.raises(EngineRejected, match="never accepted this version"):
+        control_of(server).load(MODEL)
+
+    assert control_of(server).serving() == {MODEL: {1, 2}}

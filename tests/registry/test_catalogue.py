@@ -1,0 +1,426 @@
+"""The catalogue: what was published stays known, once, under its number; loss and remnants mend at the next command."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from release_site import add_version, add_versions, make_site, write_seed
+
+from cli import main as cli
+from parley.bundle import FAMILIES, MANIFEST, Lineage, Manifest, TensorSpec, read_manifest, write_bundle
+from parley.errors import ParleyError
+from parley.utterances import Utterance, Utterances, of_texts, write_utterances
+from registry import tables as t
+from registry.catalogue import (
+    COLLECTED,
+    Catalogue,
+    CatalogueUnavailable,
+    VersionRow,
+    audit,
+    manifest_of,
+    manifest_text,
+    next_number,
+    numbers,
+    record_version,
+    set_state,
+    version,
+    versions,
+)
+from registry.lineage import learned_from
+from registry.releasing.aliases import current_aliases, history
+from registry.releasing.documents import POINTERS, RELEASES
+from registry.releasing.promotion import promote, rollback
+from registry.releasing.releases import create_release, read_release
+from registry.site import Registry, check, rebuild, resolve_bot, resolve_model
+
+TENSOR = [TensorSpec(name="x", dtype="FP32", dims=[1])]
+HEARD = of_texts([("train", ["a latte please", "an espresso"]), ("test", ["nothing else"])])
+
+
+def make_version(folder: Path, number: int | None = 1, model: str = "barista_stt", heard: list[Utterance] = HEARD):
+    """The directory of a version, unsigned: the catalogue takes what its caller verified."""
+    bot, family = model.rsplit("_", 1)
+    directory = folder / model / str(number)
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_text(f"{model} {number}")
+    dataset = sha256(repr(heard).encode()).hexdigest()
+    if heard:
+        write_utterances(directory, Utterances(dataset, bot, "CC BY 4.0", tuple(heard)))
+    manifest = Manifest(
+        family=family, bot=bot, model=model, version=number, inputs=TENSOR, outputs=TENSOR,
+        lineage=Lineage(dataset_digest=dataset if heard else ""),
+    )  # fmt: skip
+    return directory, write_bundle(directory, manifest)
+
+
+@pytest.fixture
+def catalogue(database_url: str) -> Iterator[Catalogue]:
+    with Catalogue(database_url) as opened:
+        yield opened
+
+
+def record(catalogue: Catalogue, folder: Path, *args: object, **named: object) -> VersionRow:
+    directory, manifest = make_version(folder, *args, **named)  # type: ignore[arg-type]
+    with catalogue.write() as c:
+        return record_version(c, directory, manifest, who="ada", key_id="k" * 64)
+
+
+# Rows
+
+
+def test_a_recorded_version_is_found_with_its_manifest_byte_for_byte(catalogue: Catalogue, tmp_path: Path) -> None:
+    row = record(catalogue, tmp_path, 3)
+    directory = tmp_path / "barista_stt" / "3"
+    with catalogue.read() as c:
+        assert version(c, "barista_stt", 3) == row
+        assert manifest_text(c, "barista_stt", 3) == (directory / MANIFEST).read_text()
+        assert manifest_of(c, "barista_stt", 3) == read_manifest(directory)
+    assert row.digest == sha256((directory / MANIFEST).read_bytes()).hexdigest()
+    assert row.size_bytes == sum(path.stat().st_size for path in directory.iterdir())
+    assert (row.family, row.bot, row.state, row.published_by) == ("stt", "barista", "published", "ada")
+    assert row.published_at.timestamp() == pytest.approx((directory / MANIFEST).stat().st_mtime, abs=1e-3)
+
+
+def test_the_same_version_again_changes_nothing(catalogue: Catalogue, tmp_path: Path) -> None:
+    row = record(catalogue, tmp_path)
+    with catalogue.write() as c:
+        directory = tmp_path / "barista_stt" / "1"
+        assert record_version(c, directory, read_manifest(directory), who="bob", key_id="x") == row
+        assert c.scalar(sa.select(sa.func.count()).select_from(t.registry_audit)) == 1
+
+
+def test_a_number_is_never_given_to_other_content(catalogue: Catalogue, tmp_path: Path) -> None:
+    row = record(catalogue, tmp_path)
+    directory, manifest = make_version(tmp_path / "other", heard=HEARD[:1])
+    with pytest.raises(ParleyError, match="other content"), catalogue.write() as c:
+        record_version(c, directory, manifest, who="eve", key_id="x")
+    with catalogue.read() as c:
+        assert version(c, "barista_stt", 1) == row
+
+
+def test_a_bundle_without_a_number_is_not_recorded(catalogue: Catalogue, tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="names no version"):
+        record(catalogue, tmp_path, None)
+
+
+def test_what_is_too_long_for_one_database_is_refused_by_both(catalogue: Catalogue, tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="bot is longer than 64"):
+        record(catalogue, tmp_path, 1, f"{'b' * 65}_stt", heard=[])
+
+
+def test_a_dataset_is_known_once_and_a_second_list_under_its_digest_is_refused(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    record(catalogue, tmp_path, 1)
+    record(catalogue, tmp_path, 2)
+    directory, manifest = make_version(tmp_path, 3)
+    (directory / "utterances.tsv").unlink()
+    write_utterances(
+        directory, Utterances(manifest.lineage.dataset_digest, "barista", "", (replace(HEARD[0], split="test"),))
+    )
+    manifest = write_bundle(directory, manifest)
+    with catalogue.read() as c:
+        assert c.scalar(sa.select(sa.func.count()).select_from(t.dataset_utterances)) == len(HEARD)
+    with pytest.raises(ParleyError, match="other utterances"), catalogue.write() as c:
+        record_version(c, directory, manifest, who="eve", key_id="x")
+    with catalogue.read() as c:
+        assert [row.number for row in versions(c)] == [1, 2], "the refused version left no row"
+
+
+def test_a_list_of_another_dataset_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
+    directory, manifest = make_version(tmp_path)
+    wrong = manifest.model_copy(update={"lineage": Lineage(dataset_digest="f" * 64)})
+    with pytest.raises(ParleyError, match="another dataset"), catalogue.write() as c:
+        record_version(c, directory, wrong, who="eve", key_id="x")
+
+
+def test_versions_are_listed_by_model_and_number_and_filtered(catalogue: Catalogue, tmp_path: Path) -> None:
+    for model, number in (("bank_nlu", 1), ("barista_stt", 10), ("barista_stt", 2)):
+        record(catalogue, tmp_path, number, model)
+    with catalogue.write() as c:
+        set_state(c, "barista_stt", 2, COLLECTED)
+    with catalogue.read() as c:
+        assert [(v.model, v.number) for v in versions(c)] == [("bank_nlu", 1), ("barista_stt", 2), ("barista_stt", 10)]
+        assert [v.number for v in versions(c, model="barista_stt", state="published")] == [10]
+        assert [v.model for v in versions(c, bot="bank")] == ["bank_nlu"]
+        assert numbers(c) == {"bank_nlu": {1}, "barista_stt": {2, 10}}
+
+
+def test_a_collected_version_stays_known_and_its_number_is_not_used_again(catalogue: Catalogue, tmp_path: Path) -> None:
+    record(catalogue, tmp_path, 1)
+    record(catalogue, tmp_path, 2)
+    with catalogue.write() as c:
+        set_state(c, "barista_stt", 2, COLLECTED)
+    with catalogue.read() as c:
+        assert next_number(c, "barista_stt") == 3
+        assert next_number(c, "barista_tts") == 1
+        assert version(c, "barista_stt", 2).state == COLLECTED
+        assert manifest_of(c, "barista_stt", 2).version == 2
+
+
+def test_an_unknown_version_or_model_says_what_there_is(catalogue: Catalogue, tmp_path: Path) -> None:
+    for number in (1, 2, 3, 7):
+        record(catalogue, tmp_path, number)
+    with catalogue.read() as c:
+        with pytest.raises(ParleyError, match="there is: 1-3, 7"):
+            version(c, "barista_stt", 4)
+        with pytest.raises(ParleyError, match="there is: barista_stt"):
+            manifest_of(c, "barrista_stt", 1)
+
+
+def test_what_is_written_is_kept_as_a_whole_or_not_at_all(catalogue: Catalogue, tmp_path: Path) -> None:
+    directory, manifest = make_version(tmp_path)
+    with pytest.raises(RuntimeError), catalogue.write() as c:
+        record_version(c, directory, manifest, who="ada", key_id="x")
+        raise RuntimeError("killed")
+    with catalogue.read() as c:
+        for table in t.metadata.sorted_tables:
+            assert c.scalar(sa.select(sa.func.count()).select_from(table)) == 0, table.name
+
+
+def test_publishers_at_once_take_different_numbers(catalogue: Catalogue, tmp_path: Path) -> None:
+    barrier = threading.Barrier(6)
+
+    def publish(who: int) -> int:
+        barrier.wait()
+        with catalogue.write() as c:
+            number = next_number(c, "barista_stt")
+            return record_version(c, *make_version(tmp_path / str(who), number), who="ada", key_id="x").number
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(publish, range(6))) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_audit_cannot_be_changed_and_a_long_reason_is_cut(catalogue: Catalogue) -> None:
+    with catalogue.write() as c:
+        audit(c, "ada", "retire", "barista release 3", "x" * 5000, {"from": 1})
+    with catalogue.read() as c:
+        (row,) = c.execute(sa.select(t.registry_audit)).all()
+    assert (row.who, row.what, row.detail, row.why) == ("ada", "retire", {"from": 1}, "x" * t.WHY_CHARS)
+    for change in (t.registry_audit.delete(), t.registry_audit.update().values(who="eve")):
+        with pytest.raises(sa.exc.IntegrityError, match="append-only"), catalogue.write() as c:
+            c.execute(change)
+
+
+def test_a_database_that_goes_away_is_said_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "parley.db"
+    with Catalogue(f"sqlite:///{path}") as catalogue:
+        path.unlink()
+        with pytest.raises(CatalogueUnavailable, match="does not answer"), catalogue.read() as c:
+            versions(c)
+    with pytest.raises(CatalogueUnavailable):
+        Catalogue(f"postgresql://parley@/parley?host={tmp_path}")
+
+
+# The registry of a site
+
+
+@pytest.fixture
+def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
+    site = make_site(tmp_path / "site", database_url)
+    write_seed(site, dict.fromkeys(FAMILIES, 1))
+    with Registry.at(site) as opened:
+        yield opened
+
+
+def test_a_family_is_enough_where_one_bot_has_it(registry: Registry) -> None:
+    add_version(registry, "stt")
+    add_version(registry, "nlu")
+    assert resolve_model(registry, "stt") == resolve_model(registry, "barista_stt") == "barista_stt"
+    add_version(registry, "stt", bot="bank")
+    with pytest.raises(ParleyError, match="bank_stt, barista_stt"):
+        resolve_model(registry, "stt")
+    assert resolve_model(registry, "stt", bot="bank") == "bank_stt"
+    with pytest.raises(ParleyError, match="no such model"):
+        resolve_model(registry, "tts")
+    with pytest.raises(ParleyError, match="no such model"):
+        resolve_model(registry, "barista_stt", bot="bank")
+
+
+def test_a_bot_need_not_be_named_where_one_can_answer_calls(registry: Registry) -> None:
+    with pytest.raises(ParleyError, match="no bot has"):
+        resolve_bot(registry)
+    add_versions(registry)
+    registry.mend()
+    assert resolve_bot(registry) == resolve_bot(registry, "barista") == "barista"
+    with pytest.raises(ParleyError, match="there is: barista"):
+        resolve_bot(registry, "bank")
+
+
+def living_site(registry: Registry) -> None:
+    """Two versions of each stage, three releases, promoted and rolled back."""
+    add_versions(registry, 2)
+    registry.mend()
+    for stages in ({"stt": 2}, {"nlu": 2, "tts": 2}):
+        release = create_release(registry, "barista", stages, who="ada", why="more look-ahead")
+        promote(registry, "barista", release.number, who="ada", why="try", force=True)
+    rollback(registry, "barista", who="bob", why="callers hang up")
+
+
+def answers(registry: Registry) -> dict[str, object]:
+    """What a catalogue says that the repository can prove."""
+    with registry.catalogue.read() as c:
+        return {
+            "versions": [replace(row, published_by="") for row in versions(c)],
+            "manifests": [manifest_text(c, row.model, row.number) for row in versions(c)],
+            "utterances": c.execute(sa.select(t.dataset_utterances).order_by(*t.dataset_utterances.primary_key)).all(),
+            "datasets": c.execute(sa.select(t.datasets).order_by(t.datasets.c.digest)).all(),
+            "next": {row.model: next_number(c, row.model) for row in versions(c)},
+            "releases": [read_release(c, "barista", number) for number in (1, 2, 3)],
+            "pointers": replace(current_aliases(c, "barista")),
+            "learned": learned_from(c, HEARD[0].sha256),
+        }
+
+
+def lose(registry: Registry, database_url: str) -> None:
+    """The database after a disk's death: gone, or there and empty."""
+    if "sqlite" in database_url:
+        for path in Path(registry.catalogue.where).parent.glob("parley.db*"):
+            path.unlink()
+        return
+    with registry.catalogue.write() as c:
+        c.exec_driver_sql("DROP SCHEMA public CASCADE")
+        c.exec_driver_sql("CREATE SCHEMA public")
+
+
+def test_a_lost_catalogue_is_rebuilt_and_answers_as_before(registry: Registry, database_url: str) -> None:
+    living_site(registry)
+    before = answers(registry)
+    lose(registry, database_url)
+    with pytest.raises(CatalogueUnavailable):
+        answers(registry)
+    with Registry.at(registry.site, mend=False) as again:
+        with again.catalogue.read() as c:
+            assert versions(c) == []
+        report = rebuild(again)
+        after = answers(again)
+        assert check(again) == []
+    assert (report.versions, report.releases) == (8, 3)
+    assert after.pop("pointers").champion == before.pop("pointers").champion == 2  # type: ignore[attr-defined]
+    assert after == before
+
+
+def test_the_next_command_after_the_loss_rebuilds_by_itself(registry: Registry, database_url: str) -> None:
+    living_site(registry)
+    lose(registry, database_url)
+    with Registry.at(registry.site) as again, again.catalogue.read() as c:
+        assert len(versions(c)) == 8
+        assert history(c, "barista")[-1].champion == 2
+
+
+def test_a_rebuild_takes_nothing_in_that_was_altered(registry: Registry, database_url: str) -> None:
+    living_site(registry)
+    weights = registry.repo / "barista_stt" / "2" / "model.onnx"
+    weights.chmod(0o644)
+    weights.write_text("poisoned")
+    lose(registry, database_url)
+    with Registry.at(registry.site, mend=False) as again:
+        report = rebuild(again)
+        with again.catalogue.read() as c:
+            assert [row.number for row in versions(c, model="barista_stt")] == [1]
+    assert any("barista_stt 2 aside" in words and "altered" in words for words in report.done)
+
+
+def test_a_rebuild_of_a_whole_catalogue_adds_only_its_own_audit_row(registry: Registry, database_url: str) -> None:
+    living_site(registry)
+    before = answers(registry)
+    assert rebuild(registry).done == []
+    assert answers(registry) == before
+    with registry.catalogue.read() as c:
+        what = list(c.scalars(sa.select(t.registry_audit.c.what).order_by(t.registry_audit.c.id)))
+    assert what[-1] == "rebuild"
+    assert what.count("rebuild") == 1
+
+
+def test_check_says_what_is_missing(registry: Registry) -> None:
+    living_site(registry)
+    assert check(registry) == []
+    shutil.rmtree(registry.repo / "barista_tts" / "2")
+    shutil.copytree(registry.repo / "barista_nlu" / "2", registry.repo / "barista_nlu" / "9")
+    found = "\n".join(check(registry))
+    assert "barista_tts 2: its folder is gone" in found
+    assert "release 3 of barista names barista_tts 2" in found
+    assert "barista_nlu: its folder, the catalogue and the pins disagree" in found
+
+
+def test_nothing_is_mended_where_nothing_is_wrong(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command opens the registry: content must not be read, and nothing written, to find that all is well."""
+    living_site(registry)
+
+    def refuse(*args: object, **named: object) -> None:
+        raise AssertionError("read or written for nothing")
+
+    monkeypatch.setattr("registry.versions.mending.verify_version", refuse)
+    monkeypatch.setattr("registry.catalogue.Catalogue.write", refuse)
+    with Registry.at(registry.site) as again:
+        assert again.mend() == []
+
+
+def test_a_folder_beside_the_bots_is_no_bot(registry: Registry) -> None:
+    """A copy that somebody puts aside, and takes away again, leaves no champion behind."""
+    add_versions(registry)
+    bots = registry.site.bots_dir
+    for copy in ("barista.bak", "barista2", "Barista copy"):
+        shutil.copytree(bots / "barista", bots / copy)
+        with Registry.at(registry.site):
+            pass
+        shutil.rmtree(bots / copy)
+    assert resolve_bot(registry) == "barista"
+    with registry.catalogue.read() as c:
+        assert set(c.scalars(sa.select(t.alias_changes.c.bot))) == {"barista"}
+
+
+def test_a_bot_whose_folder_went_is_not_in_the_way(registry: Registry) -> None:
+    """Such a champion an older Parley may have made."""
+    add_versions(registry)
+    registry.mend()
+    with registry.catalogue.write() as c:
+        for table in (t.releases, t.release_stages, t.alias_changes):
+            for row in c.execute(sa.select(table)).mappings().all():
+                c.execute(table.insert().values({**row, "bot": "barista.bak", **({"id": 99} if "id" in row else {})}))
+    assert resolve_bot(registry) == "barista"
+
+
+# The command line
+
+
+def at_site(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bots_dir", "repo_dir", "state_dir", "database_url"):
+        monkeypatch.setenv(f"PARLEY_{name.upper()}", str(getattr(registry.site, name)))
+
+
+def test_the_command_checks_rebuilds_and_upgrades(
+    registry: Registry, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    living_site(registry)
+    at_site(registry, monkeypatch)
+    assert cli.run(["catalogue", "check"]) == 0
+    lose(registry, database_url)
+    assert cli.run(["catalogue", "check"]) == 1
+    assert cli.run(["catalogue", "rebuild"]) == 0
+    assert "8 versions and 3 releases are known" in capsys.readouterr().out
+    assert cli.run(["catalogue", "check"]) == 0
+    assert cli.run(["catalogue", "upgrade"]) == 0
+    assert (registry.repo / RELEASES / "barista" / POINTERS).is_file()
+
+
+def test_a_damaged_database_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_site(tmp_path / "site")
+    with Registry.at(site):
+        pass
+    path = site.state_dir / "parley.db"
+    with sqlite3.connect(path) as opened:
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes()[:4096] + b"\0" * 40960)
+    with pytest.raises(ParleyError) as error:
+        Registry.at(site)
+    assert error.value.mend

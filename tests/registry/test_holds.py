@@ -1,0 +1,74 @@
+"""What keeps a version, in words, and that it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from release_site import add_versions, make_site, write_seed
+
+from parley.bundle import FAMILIES
+from parley.errors import ParleyError
+from registry import tables as t
+from registry.releasing.holds import hold, holders, let_go, references, refuse_if_needed
+from registry.releasing.leases import lease
+from registry.releasing.promotion import promote
+from registry.releasing.releases import create_release, seed
+from registry.site import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
+    with Registry.at(make_site(tmp_path, database_url)) as opened:
+        add_versions(opened, 2)
+        write_seed(opened.site, dict.fromkeys(FAMILIES, 1))
+        seed(opened)
+        yield opened
+
+
+def test_a_holder_keeps_versions_until_it_lets_go(registry: Registry) -> None:
+    with registry.catalogue.write() as c:
+        hold(c, "experiment a", [("barista_stt", 1), ("barista_stt", 2), ("barista_stt", 2)])
+        hold(c, "experiment b", [("barista_stt", 2)])
+    with registry.catalogue.read() as c:
+        assert holders(c, "barista_stt") == ["experiment a", "experiment b"]
+        assert holders(c, "barista_stt", 1) == ["experiment a"]
+    with registry.catalogue.write() as c:
+        let_go(c, "experiment a")
+        assert holders(c, "barista_stt") == ["experiment b"]
+
+
+def test_every_reason_why_a_version_must_stay_is_named(registry: Registry) -> None:
+    create_release(registry, "barista", {"tts": 2}, who="ada")
+    promote(registry, "barista", 2, who="ada", why="try", force=True)
+    with registry.catalogue.write() as c:
+        hold(c, "experiment stt-2", [("barista_stt", 1)])
+        lease(c, "replica x", {("barista_stt", 1): 4})
+
+    with registry.catalogue.read() as c:
+        reasons = references(c, "barista_stt", 1)
+        unneeded = references(c, "barista_stt", 2)
+
+    assert reasons == [
+        "release 1 of barista (previous)",
+        "release 2 of barista (champion)",
+        "experiment stt-2",
+        "4 calls on replica x",
+    ]
+    assert unneeded == []
+
+
+def test_what_is_needed_is_not_given_up(registry: Registry) -> None:
+    with registry.catalogue.write() as c:
+        with pytest.raises(ParleyError, match=r"barista_stt version 1: it is needed: release 1 .*\(champion\)"):
+            refuse_if_needed(c, "barista_stt", 1)
+        refuse_if_needed(c, "barista_stt", 2)
+
+
+def test_a_retired_release_keeps_nothing(registry: Registry) -> None:
+    create_release(registry, "barista", {"stt": 2}, who="ada")
+    with registry.catalogue.write() as c:
+        assert references(c, "barista_stt", 2) == ["release 2 of barista"]
+        c.execute(t.releases.update().where(t.releases.c.number == 2).values(state="retired"))
+        assert references(c, "barista_stt", 2) == []
