@@ -22,7 +22,7 @@ import pytest
 import soundfile
 import uvicorn
 import websockets
-from call_fakes import FakeModels, tone
+from fake_models import FakeModels, tone
 from release_site import add_versions, make_site, write_seed
 
 import orchestrator.app

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from call_fakes import EchoingGateway, FakeLine, babble, fake_services, tone
+from call_fakes import EchoingGateway, FakeLine, fake_services
+from fake_models import babble, tone
 from numpy.typing import NDArray
 
 from benchmarks.echo import Bot, Echo, _beside

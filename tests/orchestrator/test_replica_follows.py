@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from call_fakes import FakeGateway, FakeLine, FakeModels, LineClock
+from call_fakes import FakeGateway, FakeLine, LineClock
+from fake_models import FakeModels
 from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands

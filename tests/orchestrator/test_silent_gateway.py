@@ -6,10 +6,10 @@ import asyncio
 
 import numpy as np
 import pytest
-from call_fakes import FakeClock, FakeGateway, babble, fake_services, script_of, tone
+from call_fakes import FakeClock, FakeGateway, fake_services, run, script_of
+from fake_models import babble, tone
 from hypothesis import given
 from hypothesis import strategies as st
-from test_session import run
 
 from orchestrator.playout import LATE_S, Playout
 from orchestrator.turn_taking import TurnParams

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from call_fakes import tone
+from fake_models import tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

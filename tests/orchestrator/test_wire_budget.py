@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-from call_fakes import FakeClock, FakeGateway, FakeLine, fake_services, tone
-from test_session import run
+from call_fakes import FakeClock, FakeGateway, FakeLine, fake_services, run
+from fake_models import tone
 
 from orchestrator import farewell as farewell_module
 from orchestrator import session as session_module

@@ -7,7 +7,8 @@ import json
 import logging
 from typing import Any
 
-from call_fakes import FakeGateway, FakeLine, fake_services, tone
+from call_fakes import FakeGateway, FakeLine, fake_services
+from fake_models import tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

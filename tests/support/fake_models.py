@@ -1,0 +1,179 @@
+"""Models that need no training: for tests of calls.
+
+A word of this language is a tone: the fake STT tells utterances apart by their pitch, so that two calls at once cannot
+hear each other's without a test noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.bot.replies import realise
+from parley.serving.engine import EngineUnavailable
+
+SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
+    300: ("i'd like a latte", "orderDrink", {"coffeeDrink": "latte"}),
+    400: ("a large one", "inform", {"size": "large"}),
+    500: ("yes", "affirm", {}),
+    600: ("no thanks", "deny", {}),
+    700: ("operator", "operator", {}),
+    800: ("i'd like a small mocha", "orderDrink", {"coffeeDrink": "mocha", "size": "small"}),
+    900: ("", "", {}),
+}
+"""Pitch in Hz to what it means. 900 Hz is never understood."""
+
+
+def tone(hertz: int, seconds: float, amplitude: float = 8000) -> Pcm:
+    """A word of the fakes' language, int16 ``[n]``."""
+    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (amplitude * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
+
+
+def babble(seconds: float, seed: int = 0, pitch: float = 120, amplitude: float = 6000) -> Pcm:
+    """Speech without words, int16 ``[n]``: syllables with a gliding pitch, changing formants and a hiss between."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    while sum(map(len, parts)) < seconds * SAMPLE_RATE:
+        samples = round(rng.uniform(0.12, 0.28) * SAMPLE_RATE)
+        hertz = np.linspace(*(pitch * rng.uniform(0.8, 1.3, 2)), samples)
+        phase, wave = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE, np.zeros(samples)
+        formants = rng.uniform([300, 900, 2200], [900, 2200, 3200])
+        for k in range(1, 25):
+            loudness = sum(1 / (1 + ((k * pitch - formant) / 150) ** 2) for formant in formants)
+            wave += loudness * np.sin(k * phase + rng.uniform(0, 6)) * (k * hertz < 3600)
+        hiss = rng.standard_normal(round(rng.uniform(0.02, 0.08) * SAMPLE_RATE)) * 0.2
+        parts += [wave * np.sin(np.linspace(0, np.pi, samples)) ** 0.5, hiss]
+    wave = np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
+    return np.clip(wave / wave.std() * amplitude / 2, -32000, 32000).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    confidence: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Meant:
+    intent: str
+    slots: dict[str, str]
+    confidence: float = 0.99
+    out_of_scope: bool = False
+
+
+@dataclass(frozen=True)
+class Worded:
+    text: str
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class EndedWord:
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Sound:
+    pcm: Pcm
+    words: list[EndedWord]
+    last: bool
+
+
+@dataclass
+class FakeModels:
+    """All four stages; a stage in ``down`` raises as a dead engine does. Stands in for the client pool."""
+
+    bot: Any
+    down: set[str] = field(default_factory=set)
+    words_s: float = 0.2
+    broken: set[str] = field(default_factory=set)
+    """Stages that fail with a bug, not with an engine error."""
+
+    hanging: set[str] = field(default_factory=set)
+    """Stages that never answer: only the STT can."""
+
+    voice: Pcm | None = None
+    """What the bot sounds like, over and over; None is a tone."""
+
+    def check(self, stage: str) -> None:
+        if stage in self.broken:
+            raise ZeroDivisionError("a bug")
+        if stage in self.down:
+            raise EngineUnavailable("no server", where=stage)
+
+    def get(self, stage: str, model: str, version: int) -> Any:
+        return {"stt": FakeStt, "nlu": FakeNlu, "nlg": FakeNlg, "tts": FakeTts}[stage](self)
+
+
+@dataclass
+class FakeStt:
+    models: FakeModels
+
+    def new_stream(self) -> FakeStream:
+        return FakeStream(self.models)
+
+
+class FakeStream:
+    def __init__(self, models: FakeModels) -> None:
+        self._models = models
+        self._audio: list[Pcm] = []
+
+    async def accept(self, pcm: Pcm) -> None:
+        self._models.check("stt")
+        self._audio.append(pcm)
+
+    def partial(self) -> str:
+        return f"{sum(map(len, self._audio)) // 1600} words"
+
+    async def finish(self) -> Said:
+        self._models.check("stt")
+        if "stt" in self._models.hanging:
+            await asyncio.Event().wait()
+        pcm = np.concatenate(self._audio).astype(np.float64)
+        spectrum = np.abs(np.fft.rfft(pcm, SAMPLE_RATE))
+        text = SENTENCES.get(round(float(spectrum.argmax()) / 100) * 100, ("",))[0]
+        return Said(text, 0.9 if text else 0.1, bool(text))
+
+
+@dataclass
+class FakeNlu:
+    models: FakeModels
+
+    async def parse(self, text: str) -> Meant:
+        self.models.check("nlu")
+        found = next(((intent, slots) for said, intent, slots in SENTENCES.values() if said == text), ("", {}))
+        return Meant(*found, out_of_scope=not found[0])
+
+
+@dataclass
+class FakeNlg:
+    models: FakeModels
+
+    async def generate(self, act: str, slots: dict[str, str]) -> Worded:
+        self.models.check("nlg")
+        return Worded(realise(self.models.bot, act, slots))
+
+
+@dataclass
+class FakeTts:
+    models: FakeModels
+
+    async def synthesise(self, text: str) -> AsyncIterator[Sound]:
+        words = text.split()
+        per_word = self.models.words_s
+        for index, word in enumerate(words):
+            self.models.check("tts")
+            end = EndedWord(word, index * per_word, (index + 1) * per_word)
+            sound = tone(1200, per_word)
+            if (voice := self.models.voice) is not None:
+                sound = np.resize(np.roll(voice, -index * len(sound)), len(sound))
+            yield Sound(sound, [end], index == len(words) - 1)
