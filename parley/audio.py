@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from parley.errors import ParleyError
 
-SAMPLE_RATE = 8000
-"""Samples a second, everywhere in Parley."""
+TELEPHONE_RATE = 8000
+"""Samples a second of telephone audio (ITU-T G.711)."""
+SAMPLE_RATE = TELEPHONE_RATE
 FRAME_SAMPLES = 160
 """Samples of one 20 ms telephone frame."""
 
