@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Header, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
+from calls.pseudonyms import pseudonym_key, unit_of_id
 from experiments.assignment import (
     Algorithm,
     Experiment,
@@ -31,7 +32,6 @@ from experiments.assignment import (
 )
 from experiments.door import RestDoor, TokenGuard
 from experiments.problems import answer_with_problems
-from experiments.pseudonyms import pseudonym_key, unit_of_id
 from experiments.store import AuditRow, ExperimentStore
 from experiments.versions import check_start, model_of, two_arms
 from parley.database import storable

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from calls.pseudonyms import pseudonym as pseudonym
 from experiments.hashing import cumulative64, draw64, gb_bucket_ranges, gb_choose, gb_hash, share64
-from experiments.pseudonyms import pseudonym as pseudonym
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 

@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from calls.pseudonyms import pseudonym_key, unit_of_id
 from experiments import assignment
 from experiments.assignment import ALGORITHMS, STAGES, Experiment, arm_of, find
-from experiments.pseudonyms import pseudonym_key, unit_of_id
 from experiments.store import ExperimentStore, snapshot_of
 from experiments.versions import check_start, model_of, two_arms
 from parley.errors import ParleyError

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from experiments.assignment import ExperimentRefused
-from experiments.exposures import StoreUnavailable
+from experiments.store import StoreUnavailable
 from parley.errors import ParleyError
 
 _log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
     with ExperimentStore.at(settings()) as store:
         store.change("Ada", "start", "first try", lambda known: start("stt-2", "stt", "barista_stt", arms, 0.1, known))
-        store.log_exposures(rows)       # returns at once
+        store.exposures("4f1c…")        # what that call was served
 
 Epochs and audit rows are only ever added. ``config_version`` counts the epochs of all experiments: replicas follow it.
 SQLite (WAL) by default, PostgreSQL where the site says so; `parley.database` makes both keep the same promises.
@@ -10,9 +10,8 @@ SQLite (WAL) by default, PostgreSQL where the site says so; `parley.database` ma
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,69 +20,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from experiments import tables as t
 from experiments.assignment import Arm, Experiment, Snapshot
-from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable
+from experiments.exposures import Exposure, exposures
 from experiments.follower import SnapshotFollower as SnapshotFollower
-from parley.database import UtcTime, answering, connect, forbid_changes, migrate, storable, writing
+from parley.database import DatabaseUnavailable, answering, connect, migrate, storable, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url
 from registry.releasing.holds import EXPERIMENT, hold, holders, let_go
 
-_WHO_CHARS = 128
-_WHY_CHARS = 1000
 
-metadata = sa.MetaData()
-
-experiments_table = sa.Table(
-    "experiments",
-    metadata,
-    sa.Column("config_version", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("name", sa.String(64), nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("stage", sa.String(16), nullable=False),
-    sa.Column("model", sa.String(128), nullable=False),
-    sa.Column("algorithm", sa.String(16), nullable=False),
-    sa.Column("salt", sa.String(256), nullable=False),
-    sa.Column("arms", sa.JSON, nullable=False),
-    sa.Column("coverage", sa.Float, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("at", UtcTime, nullable=False),
-    sa.UniqueConstraint("name", "epoch"),
-)
-
-exposures_table = sa.Table(
-    "exposures",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("call_id", sa.String(128), nullable=False, index=True),
-    sa.Column("turn", sa.Integer, nullable=False),
-    sa.Column("unit", sa.String(64), nullable=False, index=True),
-    sa.Column("stage", sa.String(16), nullable=False),
-    sa.Column("experiment", sa.String(64), index=True),
-    sa.Column("arm", sa.String(64)),
-    sa.Column("model", sa.String(128), nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("reason", sa.String(32), nullable=False),
-    sa.Column("config_version", sa.Integer, nullable=False),
-    sa.Column("at", UtcTime, nullable=False),
-)
-
-audit_table = sa.Table(
-    "experiment_audit",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at", UtcTime, nullable=False),
-    sa.Column("who", sa.String(_WHO_CHARS), nullable=False),
-    sa.Column("what", sa.String(32), nullable=False),
-    sa.Column("experiment", sa.String(64), nullable=False),
-    sa.Column("why", sa.String(_WHY_CHARS), nullable=False),
-    sa.Column("before", sa.JSON),
-    sa.Column("after", sa.JSON, nullable=False),
-    sa.Column("config_version", sa.Integer, nullable=False),
-)
-
-forbid_changes(experiments_table)
-forbid_changes(audit_table)
+class StoreUnavailable(DatabaseUnavailable):
+    """The database is locked, absent or full just now; the same write may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +61,6 @@ class ExperimentStore:
         with self._problems():
             migrate(self._engine)
             self._hold_live()
-        self._exposures = ExposureWriter(self._write_exposures)
-        atexit.register(self.close)
 
     @classmethod
     def at(cls, settings: Settings) -> ExperimentStore:
@@ -163,8 +109,10 @@ class ExperimentStore:
         Raises:
             StoreUnavailable: the database cannot be written now.
         """
-        if len(who) > _WHO_CHARS or len(why) > _WHY_CHARS:
-            raise ParleyError(f"who ({_WHO_CHARS}) or why ({_WHY_CHARS} characters) is too long", mend="say it shorter")
+        if len(who) > t.WHO_CHARS or len(why) > t.WHY_CHARS:
+            raise ParleyError(
+                f"who ({t.WHO_CHARS}) or why ({t.WHY_CHARS} characters) is too long", mend="say it shorter"
+            )
         for name, text in (("who", who), ("why", why)):
             storable(text, name)
         with self._problems(), writing(self._engine).begin() as connection:
@@ -176,9 +124,9 @@ class ExperimentStore:
             _keep_arms(connection, new)
             before = next((e for e in known if e.name == new.name), None)
             now = datetime.now(UTC)
-            connection.execute(experiments_table.insert().values(at=now, **asdict(new)))
+            connection.execute(t.experiments.insert().values(at=now, **asdict(new)))
             connection.execute(
-                audit_table.insert().values(
+                t.audit.insert().values(
                     at=now,
                     who=who,
                     what=what,
@@ -212,53 +160,21 @@ class ExperimentStore:
 
     def audit(self, experiment: str | None = None) -> list[AuditRow]:
         """The changes of one experiment or of all, oldest first."""
-        query = sa.select(audit_table).order_by(audit_table.c.id)
+        query = sa.select(t.audit).order_by(t.audit.c.id)
         if experiment is not None:
-            query = query.where(audit_table.c.experiment == experiment)
+            query = query.where(t.audit.c.experiment == experiment)
         with self._problems(), self._engine.connect() as connection:
             rows = connection.execute(query).mappings()
             return [AuditRow(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
 
-    # Exposures
-
-    def log_exposures(self, rows: Iterable[Exposure]) -> None:
-        """Hand rows to the background writer; returns at once and never raises. Lost rows are counted in
-        ``dropped``."""
-        self._exposures.put(rows)
-
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until the rows handed over are written; False when the time is over first."""
-        return self._exposures.flush(timeout_s)
-
-    @property
-    def written(self) -> int:
-        """Exposures this process has written."""
-        return self._exposures.written
-
-    @property
-    def dropped(self) -> int:
-        """Exposures this process has lost."""
-        return self._exposures.dropped
-
     def exposures(self, call_id: str | None = None) -> list[Exposure]:
-        """What was served, in the order it was written."""
-        query = sa.select(exposures_table).order_by(exposures_table.c.id)
-        if call_id is not None:
-            query = query.where(exposures_table.c.call_id == call_id)
+        """What was served (`calls.log` writes it), in the order it was written."""
         with self._problems(), self._engine.connect() as connection:
-            rows = connection.execute(query).mappings()
-            return [Exposure(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
+            return exposures(connection, call_id)
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Write the waiting exposures and let go of the database. May be called twice."""
-        atexit.unregister(self.close)
-        self._exposures.close(timeout_s)
+    def close(self) -> None:
+        """Let go of the database. May be called twice."""
         self._engine.dispose()
-
-    def _write_exposures(self, rows: Sequence[Exposure]) -> None:
-        # Rows that are only added need no turn among the writers: a busy night must not make a rollback wait.
-        with self._problems(), self._engine.begin() as connection:
-            connection.execute(exposures_table.insert(), [asdict(row) for row in rows])
 
     def _problems(self) -> AbstractContextManager[None]:
         return answering(self._where, StoreUnavailable)
@@ -287,7 +203,7 @@ def _held(connection: sa.Connection, experiment: Experiment) -> bool:
 
 def config_version_of(connection: sa.Connection) -> int:
     """The version of the newest change, in the transaction at hand."""
-    return connection.scalar(sa.select(sa.func.max(experiments_table.c.config_version))) or 0
+    return connection.scalar(sa.select(sa.func.max(t.experiments.c.config_version))) or 0
 
 
 def snapshot_of(connection: sa.Connection) -> Snapshot:
@@ -297,7 +213,7 @@ def snapshot_of(connection: sa.Connection) -> Snapshot:
 
 def _newest(connection: sa.Connection) -> Iterator[Experiment]:
     """Every experiment in its newest epoch, in the order of their starts."""
-    table = experiments_table
+    table = t.experiments
     newest = sa.select(sa.func.max(table.c.config_version)).group_by(table.c.name)
     first = sa.func.min(table.c.config_version).label("first")
     started = sa.select(table.c.name, first).group_by(table.c.name).subquery()

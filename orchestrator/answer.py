@@ -178,6 +178,6 @@ class Answering:
             fallbacks=fallbacks,
         )
         try:
-            self._services.log_exposures(rows)
+            self._services.record(rows)
         except Exception:
             _log.exception("exposures were not logged")

@@ -19,7 +19,7 @@ from parley.errors import ParleyError
 CALL_ID: ContextVar[str] = ContextVar("parley_call_id", default="")
 """The call that the running task belongs to."""
 
-ROOMS = ("parley", "models", "registry", "experiments", "orchestrator")
+ROOMS = ("parley", "models", "registry", "calls", "experiments", "orchestrator")
 LOG_FILE = "orchestrator.jsonl"
 _MAX_BYTES, _KEPT = 20_000_000, 5
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from calls.callers import check_region
+from calls.log import CallLog
+from calls.pseudonyms import pseudonym_key, unit_of_call
 from experiments.assignment import StageAssignment, assign_call
-from experiments.callers import check_region
-from experiments.pseudonyms import pseudonym_key, unit_of_call
 from experiments.store import ExperimentStore
 from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
 from orchestrator.rehearsal import Proof, synthetic_turn
@@ -87,6 +88,7 @@ class Replica:
         self._key = pseudonym_key(settings)
         self._catalogue = Catalogue.at(settings)
         self.store = ExperimentStore.at(settings)
+        self.call_log = CallLog.at(settings)
         reader = RoutingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
         self._follower: Follower[Routing] = Follower(
             reader.version, reader.read, reader.read(), f"routing of {bot_name}", FOLLOW_S, on_change=self._moved
@@ -106,7 +108,7 @@ class Replica:
             pool=pool,
             assign=self._assign,
             call_over=lambda assignment: self.leases.drop(_refs(assignment.stages.values())),
-            log_exposures=self.store.log_exposures,
+            record=self.call_log.put,
             params=params,
         )
 
@@ -134,6 +136,7 @@ class Replica:
             await asyncio.wait(self._tasks)
         await asyncio.to_thread(self._follower.close)
         await asyncio.to_thread(self.leases.close)
+        await asyncio.to_thread(self.call_log.close)
         await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self._catalogue.close)
         await self.engine.close()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
+from calls.log import Row
 from experiments.assignment import StageAssignment
-from experiments.exposures import Exposure
 from orchestrator.dialogue import Dialogue
 from orchestrator.prompts import Prompts
 from orchestrator.stages import ClientPool
@@ -90,7 +90,8 @@ class Services:
     pool: ClientPool
     assign: Callable[[str, str], CallAssignment]
     """(caller, call id) to what answers it."""
-    log_exposures: Callable[[Iterable[Exposure]], None]
+    record: Callable[[Iterable[Row]], None]
+    """Takes what happened in calls, to be written behind their backs; returns at once."""
     call_over: Callable[[CallAssignment], None] = lambda _: None
     """Told when a call that was assigned is over, however it ended."""
     params: CallParams = field(default_factory=CallParams)

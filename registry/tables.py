@@ -93,12 +93,12 @@ release_stages = sa.Table(
 )
 
 alias_changes = sa.Table(
-    "pointer_moves",
+    "alias_changes",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("bot", sa.String(64), nullable=False),
     sa.Column("seq", sa.Integer, nullable=False),
-    # Where the three names point after this move; None is nowhere. The newest row of a bot is its state.
+    # Where the three names point after this change; None is nowhere. The newest row of a bot is its state.
     sa.Column("champion", sa.Integer),
     sa.Column("candidate", sa.Integer),
     sa.Column("previous", sa.Integer),

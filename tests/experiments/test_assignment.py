@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from calls.pseudonyms import pseudonym, unit_of_call, unit_of_id
 from experiments.assignment import (
     FROZEN,
     STAGES,
@@ -30,7 +31,6 @@ from experiments.assignment import (
     stop,
 )
 from experiments.hashing import SPACE, draw64, encode_fields, gb_bucket_ranges, gb_choose, gb_hash, share64
-from experiments.pseudonyms import pseudonym, unit_of_call, unit_of_id
 from parley.errors import ParleyError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "growthbook_v2.json").read_text(encoding="utf-8"))

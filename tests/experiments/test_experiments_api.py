@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from release_site import add_version, add_versions, make_site, write_seed
 
+from calls.pseudonyms import pseudonym, pseudonym_key
 from experiments import commands
 from experiments.api import serve_rest
 from experiments.assignment import STAGES, assign_call
@@ -27,7 +28,6 @@ from experiments.door import (
     TokenGuard,
 )
 from experiments.problems import PROBLEM_JSON
-from experiments.pseudonyms import pseudonym, pseudonym_key
 from experiments.store import ExperimentStore
 from parley.errors import ParleyError
 from parley.settings import Settings

@@ -1,30 +1,23 @@
-"""The store: append-only epochs, replicas that follow, exposures that are not lost in silence."""
+"""The store: append-only epochs, and replicas that follow."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgresql import PostgreSQL
 
 from experiments.assignment import Arm, Experiment, ExperimentRefused, Snapshot, find, ramp, start, stop
-from experiments.exposures import Exposure, ExposureWriter, StoreUnavailable, exposures_of_turn
-from experiments.pseudonyms import KEY_FILE, pseudonym_key
-from experiments.store import ExperimentStore, SnapshotFollower
+from experiments.store import ExperimentStore, SnapshotFollower, StoreUnavailable
 from parley.database import connect, writing
 from parley.errors import ParleyError
-from parley.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 GENEROUS_S = 30.0
@@ -51,13 +44,6 @@ def begin(store: ExperimentStore, name: str = "exp", stage: str = "stt", coverag
 
 def move(store: ExperimentStore, coverage: float, name: str = "exp") -> Experiment:
     return store.change("Ada", "ramp", "", lambda known: ramp(find(name, known), coverage))
-
-
-def rows(count: int, call_id: str = "CA1") -> list[Exposure]:
-    return [
-        Exposure(call_id, turn, "u" * 64, "stt", "b_stt", 2, "experiment", "exp", "treatment", 1)
-        for turn in range(count)
-    ]
 
 
 # Epochs
@@ -153,7 +139,7 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
 
 REPLICA = """
 import sys
-from experiments.store import ExperimentStore, SnapshotFollower
+from experiments.store import ExperimentStore, SnapshotFollower, StoreUnavailable
 def say(snapshot):
     print(snapshot.config_version, *(f"{e.name}={e.coverage}:{e.state}" for e in snapshot.experiments), flush=True)
 with ExperimentStore(sys.argv[1]) as store, SnapshotFollower(store, on_change=say):
@@ -261,172 +247,3 @@ def test_a_listener_that_fails_does_not_end_the_following(store: ExperimentStore
         assert follower.wait_for(lambda snapshot: snapshot.config_version == 1, GENEROUS_S)
         move(store, 0.7)
         assert follower.wait_for(lambda snapshot: snapshot.config_version == 2, GENEROUS_S)
-
-
-# Exposures
-
-
-def test_exposures_come_back_as_they_were(store: ExperimentStore) -> None:
-    given = [
-        *rows(2),
-        Exposure("CA2", 0, "v" * 64, "nlu", "b_nlu", 1, "release", at=datetime(2026, 1, 2, 3, tzinfo=UTC)),
-    ]
-    store.log_exposures(given)
-    assert store.flush(GENEROUS_S)
-    assert store.exposures() == given
-    assert store.exposures("CA2") == given[2:]
-    assert (store.written, store.dropped) == (3, 0)
-
-
-def test_close_writes_what_waits(database_url: str) -> None:
-    store = ExperimentStore(database_url)
-    store.log_exposures(rows(1500))
-    store.close(GENEROUS_S)
-    with ExperimentStore(database_url) as again:
-        assert len(again.exposures()) == 1500
-
-
-def test_the_end_of_a_process_writes_what_waits(database_url: str) -> None:
-    code = (
-        "import sys; from experiments.store import ExperimentStore; from experiments.exposures import Exposure\n"
-        "s = ExperimentStore(sys.argv[1]); s.log_exposures([Exposure('CA', 1, 'u', 'stt', 'm', 1, 'release')])"
-    )
-    subprocess.run([sys.executable, "-c", code, database_url], cwd=ROOT, check=True, timeout=GENEROUS_S)
-    with ExperimentStore(database_url) as store:
-        assert len(store.exposures()) == 1
-
-
-def test_logging_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
-    """The rows are taken while another process holds the lock, and are written when it lets go."""
-    path = tmp_path / "parley.db"
-    with ExperimentStore(f"sqlite:///{path}", busy_timeout_s=0.01) as store:
-        with sqlite3.connect(path, isolation_level=None) as blocker:
-            blocker.execute("BEGIN IMMEDIATE")
-            store.log_exposures(rows(5))
-            assert not store.flush(0.5)
-            assert store.dropped == 0
-            blocker.execute("ROLLBACK")
-        assert store.flush(GENEROUS_S)
-        assert len(store.exposures()) == 5
-
-
-def test_exposures_on_postgresql_do_not_take_a_turn_among_the_writers(postgresql: PostgreSQL) -> None:
-    """Rows that are only added must neither wait for a long change nor make one wait."""
-    url = postgresql.create()
-    with ExperimentStore(url) as store, writing(connect(url, GENEROUS_S)[0]).begin():
-        store.log_exposures(rows(5))
-        assert store.flush(GENEROUS_S)
-        assert len(store.exposures()) == 5
-
-
-WRITER = """
-import sys
-from experiments.exposures import Exposure
-from experiments.store import ExperimentStore
-store = ExperimentStore(sys.argv[1])
-turn = 0
-while True:
-    store.log_exposures([Exposure("CRASH", turn, "u" * 64, "stt", "b_stt", 1, "release")])
-    turn += 1
-    if turn % 50 == 0:
-        store.flush(30)
-        print(turn, flush=True)
-"""
-
-
-def test_exposures_survive_the_crash_of_another_writer(store: ExperimentStore, database_url: str) -> None:
-    other = subprocess.Popen([sys.executable, "-c", WRITER, database_url], cwd=ROOT, text=True, stdout=subprocess.PIPE)
-    assert other.stdout
-    try:
-        store.log_exposures(rows(100, "MINE"))
-        flushed = int(other.stdout.readline())
-    finally:
-        os.kill(other.pid, signal.SIGKILL)
-        other.communicate(timeout=GENEROUS_S)
-    store.log_exposures(rows(100, "AFTER"))
-    assert store.flush(GENEROUS_S)
-    assert len(store.exposures("MINE")) == len(store.exposures("AFTER")) == 100
-    theirs = [row.turn for row in store.exposures("CRASH")]
-    assert len(theirs) >= flushed
-    assert theirs == list(range(len(theirs))), "what is there is a gapless beginning"
-    begin(store)
-
-
-def test_a_full_queue_counts_what_it_drops(caplog: pytest.LogCaptureFixture) -> None:
-    free = threading.Event()
-
-    def blocked(batch: object) -> None:
-        free.wait(GENEROUS_S)
-
-    writer = ExposureWriter(blocked, max_pending=10, gather_s=0)
-    writer.put(rows(25))
-    assert writer.dropped == 15
-    assert "15 exposures lost" in caplog.text
-    free.set()
-    writer.close(GENEROUS_S)
-    assert (writer.written, writer.dropped) == (10, 15)
-    writer.put(rows(2))
-    assert writer.dropped == 17
-
-
-def test_a_database_that_stays_away_costs_counted_rows_at_close(caplog: pytest.LogCaptureFixture) -> None:
-    def away(batch: object) -> None:
-        raise StoreUnavailable("gone")
-
-    writer = ExposureWriter(away, gather_s=0)
-    writer.put(rows(7))
-    writer.close(0.2)
-    assert (writer.written, writer.dropped) == (0, 7)
-    assert caplog.text.count("wait in memory") == 1
-
-
-def test_one_bad_row_does_not_take_its_neighbours_along(store: ExperimentStore) -> None:
-    bad = Exposure("CA1", 1, None, "stt", "b_stt", 1, "release")  # type: ignore[arg-type]
-    store.log_exposures([*rows(3), bad, *rows(3)])
-    assert store.flush(GENEROUS_S)
-    assert (store.written, store.dropped, len(store.exposures())) == (6, 1, 6)
-
-
-def test_a_turn_logs_what_was_reached_and_what_fell_back(store: ExperimentStore) -> None:
-    from experiments.assignment import StageAssignment
-
-    assigned = {
-        stage: StageAssignment(stage, f"b_{stage}", 2, "exp", "treatment", "experiment", 4)
-        for stage in ("stt", "nlu", "tts")
-    }
-    made = exposures_of_turn(assigned, call_id="CA1", turn=3, unit="u", stages=("stt", "nlu"), fallbacks={"nlu": 1})
-    assert [(e.stage, e.version, e.reason, e.arm, e.config_version) for e in made] == [
-        ("stt", 2, "experiment", "treatment", 4),
-        ("nlu", 1, "fallback", "treatment", 4),
-    ]
-
-
-# The pseudonym key
-
-
-def test_the_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
-    site = Settings(state_dir=tmp_path / "state")
-    with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(lambda _: pseudonym_key(site), range(16)))
-    assert len(keys) == 1
-    assert len(keys.pop()) == 64
-    assert stat.S_IMODE((site.state_dir / KEY_FILE).stat().st_mode) == 0o600
-    assert [p.name for p in site.state_dir.iterdir()] == [KEY_FILE]
-
-
-def test_a_key_that_others_can_read_is_closed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    site = Settings(state_dir=tmp_path)
-    key = pseudonym_key(site)
-    (tmp_path / KEY_FILE).chmod(0o644)
-    assert pseudonym_key(site) == key
-    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
-    assert "0600" in caplog.text
-    assert key.decode() not in caplog.text
-
-
-def test_the_configured_key_wins_and_a_damaged_file_is_said(tmp_path: Path) -> None:
-    assert pseudonym_key(Settings(state_dir=tmp_path, pseudonym_key="of the site")) == b"of the site"
-    assert not (tmp_path / KEY_FILE).exists()
-    (tmp_path / KEY_FILE).write_text("short")
-    with pytest.raises(ParleyError, match="damaged"):
-        pseudonym_key(Settings(state_dir=tmp_path))

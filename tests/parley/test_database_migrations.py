@@ -1,4 +1,4 @@
-"""Migrations: they make what both rooms expect, take over what was there before them, and cost nothing when done."""
+"""Migrations: they make what the rooms expect, take over what was there before them, and cost nothing when done."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-import experiments.store
+import calls.tables
+import experiments.tables
 import parley.migrations
 import registry.tables
 from experiments.assignment import Arm
 from experiments.store import ExperimentStore
 from parley.database import APPEND_ONLY, connect, migrate, newest_migration, writing
 from parley.errors import ParleyError
+from parley.settings import Settings
+from registry.catalogue import Catalogue, OldTables
 
 ROOT = Path(__file__).parents[2]
 GENEROUS_S = 60.0
-ROOMS = (registry.tables.metadata, experiments.store.metadata)
+ROOMS = (registry.tables.metadata, calls.tables.metadata, experiments.tables.metadata)
 
 # The database of an installation from before there were migrations: made by create_all, with what it held.
 OLD = """
@@ -76,7 +81,7 @@ def differences(engine: sa.Engine) -> list[object]:
         return list(compare_metadata(context, list(ROOMS)))
 
 
-def test_the_migrations_make_the_tables_of_both_rooms(engine: sa.Engine) -> None:
+def test_the_migrations_make_the_tables_of_all_rooms(engine: sa.Engine) -> None:
     migrate(engine)
     assert differences(engine) == []
 
@@ -96,25 +101,89 @@ def test_every_table_declared_append_only_refuses_changes(engine: sa.Engine) -> 
         query = "SELECT DISTINCT event_object_table FROM information_schema.triggers"
     with engine.connect() as connection:
         assert set(connection.scalars(sa.text(query))) == declared
-    assert {"pointer_moves", "registry_audit", "experiments"} <= declared
+    assert {"alias_changes", "registry_audit", "experiments"} <= declared
 
 
 def test_a_database_from_before_the_migrations_is_taken_over_without_losing_a_row(tmp_path: Path) -> None:
     path = tmp_path / "parley.db"
     with sqlite3.connect(path) as old:
         old.executescript(OLD)
-        before = [old.execute(f"SELECT * FROM {t}").fetchall() for t in experiments.store.metadata.tables]
+        before = [old.execute(f"SELECT * FROM {t}").fetchall() for t in experiments.tables.metadata.tables]
     with ExperimentStore(f"sqlite:///{path}") as store:
         (running,) = store.snapshot().live
         assert (running.name, running.arms) == ("stt-2", (Arm("control", 1, 0.5, "d1"),))
         assert [a.who for a in store.audit()] == ["Ada"]
         assert len(store.exposures("CA1")) == 1
     with sqlite3.connect(path) as new:
-        assert [new.execute(f"SELECT * FROM {t}").fetchall() for t in experiments.store.metadata.tables] == before
+        assert [new.execute(f"SELECT * FROM {t}").fetchall() for t in experiments.tables.metadata.tables] == before
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             new.execute("DELETE FROM experiments")
     engine, _ = connect(f"sqlite:///{path}", GENEROUS_S)
     assert differences(engine) == []
+
+
+def upgrade_to(engine: sa.Engine, revision: str) -> None:
+    """Leave the database as a Parley left it that knew no newer migration."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(parley.migrations.__file__).parent))
+    with writing(engine).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+CHANGE = {
+    "bot": "barista", "champion": 1, "candidate": None, "previous": None, "what": "first", "moved_from": None,
+    "moved_to": 1, "forced": False, "at": datetime(2026, 11, 20, tzinfo=UTC), "who": "Ada", "why": "try",
+}  # fmt: skip
+
+
+def test_a_site_with_a_history_keeps_every_row_under_the_new_name(engine: sa.Engine) -> None:
+    upgrade_to(engine, "0002")
+    new = registry.tables.alias_changes
+    old = new.to_metadata(sa.MetaData(), name="pointer_moves")
+    with writing(engine).begin() as connection:
+        connection.execute(old.insert(), [CHANGE | {"seq": seq} for seq in (1, 2)])
+
+    migrate(engine)
+
+    with writing(engine).begin() as connection:
+        assert [(row.id, row.seq, row.who) for row in connection.execute(sa.select(new))] == [
+            (1, 1, "Ada"),
+            (2, 2, "Ada"),
+        ]
+        connection.execute(new.insert().values(seq=3, **CHANGE))  # its numbers go on
+        assert connection.scalar(sa.select(sa.func.max(new.c.id))) == 3
+    for statement, complaint in (
+        ("UPDATE alias_changes SET seq = 9", "alias_changes is append-only"),
+        ("DELETE FROM alias_changes", "alias_changes is append-only"),
+        ("INSERT INTO alias_changes SELECT 9, bot, seq, champion, candidate, previous, what, moved_from, moved_to, "
+         "forced, at, who, why FROM alias_changes WHERE seq = 1", "(?i)unique"),
+    ):  # fmt: skip
+        with pytest.raises(sa.exc.IntegrityError, match=complaint), engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    assert differences(engine) == []
+
+
+def test_nothing_bears_the_old_name(engine: sa.Engine) -> None:
+    upgrade_to(engine, "0002")
+    migrate(engine)
+    query = "SELECT name || ' ' || coalesce(sql, '') FROM sqlite_master"
+    if engine.dialect.name == "postgresql":
+        query = (
+            "SELECT relname FROM pg_class UNION SELECT conname FROM pg_constraint UNION SELECT tgname FROM pg_trigger"
+        )
+    with engine.connect() as connection:
+        assert [name for name in connection.scalars(sa.text(query)) if "pointer_moves" in name] == []
+
+
+def test_who_only_looks_is_told_to_upgrade(engine: sa.Engine, database_url: str) -> None:
+    upgrade_to(engine, "0002")
+    site = Settings(database_url=database_url)
+    with pytest.raises(OldTables, match="older Parley") as error:
+        Catalogue.look(site)
+    assert error.value.mend == "parley catalogue upgrade"
+    Catalogue.at(site).close()
+    Catalogue.look(site).close()
 
 
 def test_several_processes_may_migrate_at_once(database_url: str, engine: sa.Engine) -> None:

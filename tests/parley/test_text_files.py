@@ -130,6 +130,6 @@ def _is_text(node: ast.Call, given: dict[str | None, ast.expr]) -> bool:
 
 def test_no_locale_decides_an_encoding() -> None:
     root = Path(__file__).parents[2]
-    rooms = ("parley", "models", "registry", "experiments", "orchestrator", "benchmarks")
+    rooms = ("parley", "models", "registry", "calls", "experiments", "orchestrator", "benchmarks")
 
     assert [place for room in rooms for path in (root / room).rglob("*.py") for place in _without_encoding(path)] == []

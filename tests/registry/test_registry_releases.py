@@ -33,7 +33,7 @@ def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
 def forget_releases(registry: Registry) -> None:
     """Lose what the catalogue knows of releases, as with a new database; the versions are adopted by others."""
     with registry.catalogue.write() as c:
-        allow = {"sqlite": "pointer_moves_no_delete", "postgresql": "pointer_moves_append_only ON pointer_moves"}
+        allow = {"sqlite": "alias_changes_no_delete", "postgresql": "alias_changes_append_only ON alias_changes"}
         c.exec_driver_sql(f"DROP TRIGGER {allow[c.dialect.name]}")
         for table in (t.alias_changes, t.release_stages, t.releases, t.dialogues):
             c.execute(table.delete())

@@ -6,13 +6,14 @@ import asyncio
 import heapq
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 from fake_models import FakeModels, tone
 
+from calls.log import Row
 from experiments.assignment import StageAssignment
 from experiments.exposures import Exposure
 from orchestrator.services import CallAssignment, CallParams, Script, Services
@@ -68,7 +69,11 @@ def fake_services(
     bot = load_bot(bot_name)
     models = FakeModels(bot)
     script = Script.of(bot)
-    kept: list[Exposure] = exposures if exposures is not None else []
+
+    def record(rows: Iterable[Row]) -> None:
+        for row in rows:
+            if isinstance(row, Exposure) and exposures is not None:
+                exposures.append(row)
 
     def assign(caller: str, call_id: str) -> CallAssignment:
         stages = {
@@ -81,7 +86,7 @@ def fake_services(
     services = Services(
         pool=models,  # type: ignore[arg-type]
         assign=assign,
-        log_exposures=kept.extend,
+        record=record,
         params=CallParams(**params),
         clock=LineClock(),
     )

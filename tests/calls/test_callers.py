@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.callers import LONGEST, caller_form, check_region
-from experiments.pseudonyms import pseudonym, unit_of_call, unit_of_id
+from calls.callers import LONGEST, caller_form, check_region
+from calls.pseudonyms import pseudonym, unit_of_call, unit_of_id
 from parley.errors import ParleyError
 
 BERLIN = "+4930123456"

@@ -14,7 +14,7 @@ import stat
 import unicodedata
 from pathlib import Path
 
-from experiments.callers import caller_form
+from calls.callers import caller_form
 from parley.errors import ParleyError
 from parley.settings import Settings
 
@@ -50,7 +50,7 @@ def unit_of_call(caller: str, call_id: str, key: str | bytes, region: str = "") 
     """The unit of a call: the caller's pseudonym, or the call's own where the number is withheld.
 
     Args:
-        region: of callers whose number names no country (`experiments.callers`).
+        region: of callers whose number names no country (`calls.callers`).
     """
     known = caller_form(caller, region)
     return pseudonym(f"call:{call_id}" if known is None else known, key)
