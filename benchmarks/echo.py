@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from judging.slu import Listener
+from judging.slu import Listener, understood
 from models.channel import active_rms
-from models.dataset import read_recordings
 from models.training import environment, git_lineage
 from orchestrator.echo import EchoGuard
 from orchestrator.services import Script
 from orchestrator.stages import ClientPool, Stages
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples, read_audio
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
 from parley.bot import load_bot
 from parley.bot.replies import realise
 from parley.command import exit_with
@@ -37,6 +36,7 @@ from parley.errors import ParleyError
 from parley.files import write_json
 from parley.g711 import ulaw_decode, ulaw_encode
 from parley.progress import progress
+from parley.recordings import Recording, read_recordings
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
@@ -153,28 +153,28 @@ async def alone(listener: Listener, said: Pcm, quick: bool) -> list[dict[str, An
     return rows
 
 
-def caller(row: dict[str, Any], folder: Path, said: Pcm, db: float) -> Pcm:
+def caller(recording: Recording, marks: tuple[float, float], said: Pcm, db: float) -> Pcm:
     """One recording's speech, begun at ``SPEAKS_AT_S``, at a level relative to the bot's. int16 ``[n]``."""
-    pcm = read_audio(folder / row["audio"]).astype(np.float64)
-    begin, end = (round(row[name] * SAMPLE_RATE) for name in ("speech_start", "speech_end"))
+    pcm = recording.samples(SAMPLE_RATE).astype(np.float64)
+    begin, end = (round(at_s * SAMPLE_RATE) for at_s in marks)
     speech = pcm[begin : min(len(pcm), end + ms_to_samples(200))]
     speech *= active_rms(said) / active_rms(speech) * 10 ** (db / 20)
     return np.clip(np.concatenate([np.zeros(round(SPEAKS_AT_S * SAMPLE_RATE)), speech]), -32768, 32767).astype(np.int16)
 
 
-async def over(listener: Listener, said: Pcm, rows: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+async def over(listener: Listener, said: Pcm, recordings: Sequence[Recording]) -> list[dict[str, Any]]:
     """Callers talk over the bot: a row a level and echo, with the defence beside the same line without either."""
     found = []
-    with progress("callers", len(CALLER_DB) * len(rows)) as bar:
+    marked = [(recording, marks) for recording in recordings if (marks := recording.marks)]
+    with progress("callers", len(CALLER_DB) * len(marked)) as bar:
         for db in CALLER_DB:
             results: dict[tuple[int | None, bool], list[tuple[Bot, bool]]] = {}
-            for row in rows:
-                pcm = caller(row, folder, said, db)
+            for recording, marks in marked:
+                pcm = caller(recording, marks, said, db)
                 for echo_db, guarded in ((None, False), *((level, True) for level in OVER_DB), (-20, False)):
                     bot = Bot(said, Echo("room", echo_db, 160), guarded=guarded)
                     heard = await listener.understand(await listener.listen(pcm, bot))
-                    right = heard.intent == row["intent"] and heard.slots == row["slots"]
-                    results.setdefault((echo_db, guarded), []).append((bot, right))
+                    results.setdefault((echo_db, guarded), []).append((bot, understood(recording, heard)))
                 bar.advance()
             plain = results[None, False]
             for (level, with_guard), calls in results.items():
@@ -223,10 +223,10 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Everything, with the bot's champion."""
     site = settings()
     bot, release = load_bot(args.bot, site), release_of(site, args.bot)
-    recorded = [row for row in read_recordings(args.manifest) if row.get("speech_end") and row.get("intent")]
-    speakers = sorted({row["speaker"] for row in recorded})[1::2][:: args.every]
-    rows = [next(row for row in recorded if row["speaker"] == speaker) for speaker in speakers]
-    if not rows:
+    recorded = [recording for recording in read_recordings(args.manifest) if recording.marks and recording.intent]
+    speakers = sorted({recording.speaker for recording in recorded})[1::2][:: args.every]
+    recordings = [next(one for one in recorded if one.speaker == speaker) for speaker in speakers]
+    if not recordings:
         raise ParleyError("no recordings of commands with their speech marked", where=str(args.manifest),
                           mend="speech_start, speech_end, intent, slots (docs/data.md)")  # fmt: skip
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
@@ -237,7 +237,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         report: dict[str, Any] = {
             "command": " ".join(["python -m benchmarks.echo", *sys.argv[1:]]), "environment": environment(),
             **git_lineage(), "speakers": speakers, "alone": await alone(listener, said, args.every > 1),
-            "callers": await over(listener, said, rows, args.manifest.parent), "frame_us": cost(said),
+            "callers": await over(listener, said, recordings), "frame_us": cost(said),
         }  # fmt: skip
     return report
 

@@ -20,7 +20,8 @@ import numpy as np
 from rich.console import Console
 
 from calling.caller import CallOptions, place_call
-from calling.report import Recording, load_recording, summarise
+from calling.report import summarise
+from calling.speech import Speech, speech_of_file
 from calling.synthetic import synthetic_caller
 from orchestrator.dialogue import Dialogue, State
 from orchestrator.running import running_site
@@ -49,7 +50,7 @@ class Floor:
         self._stages = Stages(bot, pool, release_of(site, bot_name).stages, None)  # type: ignore[arg-type]
         self._dialogue = Dialogue(bot)
 
-    async def turn(self, recording: Recording) -> dict[str, float]:
+    async def turn(self, recording: Speech) -> dict[str, float]:
         """Milliseconds of each stage for one utterance, measured as the server measures them."""
         hearing = self._stages.hear()
         end = min(len(recording.pcm), recording.speech_end + int(0.4 * SAMPLE_RATE))
@@ -81,7 +82,7 @@ def _since(began: float) -> float:
 
 
 async def measure(
-    url: str, floor: Floor, recordings: Sequence[Recording], calls: int
+    url: str, floor: Floor, recordings: Sequence[Speech], calls: int
 ) -> tuple[list[Any], list[dict[str, float]]]:
     """Calls over the wire and turns on the floor, in alternation."""
     reports, floors = [], []
@@ -175,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     site = settings(port=0, engine=args.engine)
     files = args.file or synthetic_caller(site.state_dir / "demo")[:3]
-    recordings = [load_recording(path) for path in files]
+    recordings = [speech_of_file(path) for path in files]
 
     async def run(url: str) -> dict[str, Any]:
         async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:

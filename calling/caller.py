@@ -1,6 +1,6 @@
 """A caller for tests and demonstrations: streams recordings over the Twilio wire in real time and plays the answers.
 
-    report = await place_call([load_recording(Path("order.wav"))], CallOptions("ws://127.0.0.1:8600/twilio"))
+    report = await place_call([speech_of_file(Path("order.wav"))], CallOptions("ws://127.0.0.1:8600/twilio"))
 
 It behaves as the gateway does: 20 ms frames on a steady clock, silence while it waits, the bot's audio played on its
 own clock, marks echoed when that audio has been played, everything dropped on ``clear``.
@@ -22,7 +22,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from calling.recorder import CallRecorder
-from calling.report import CallEvent, CallReport, Recording, SaidReport, judge
+from calling.report import CallEvent, CallReport, SaidReport, judge
+from calling.speech import Speech
 from calling.timeline import draw_timeline
 from orchestrator.wires import WireError
 from orchestrator.wires.twilio import (
@@ -125,7 +126,7 @@ class Playback:
 
 
 async def place_call(
-    recordings: Sequence[Recording],
+    recordings: Sequence[Speech],
     options: CallOptions,
     on_event: OnEvent | None = None,
     *,
@@ -148,17 +149,17 @@ async def place_call(
     if wav is not None:
         caller.recorder.write(wav)
     if png is not None:
-        title = f"{caller.report.call_id[:8]}  {', '.join(r.path.name for r in recordings)}"
+        title = f"{caller.report.call_id[:8]}  {', '.join(r.name for r in recordings)}"
         await asyncio.to_thread(draw_timeline, caller.recorder.stereo(), caller.report.events, png, title)
     return caller.report
 
 
 async def place_calls(
-    recordings: Sequence[Recording],
+    recordings: Sequence[Speech],
     options: CallOptions,
     *,
     parallel: int = 1,
-    on_call: Callable[[Recording, CallReport], None] | None = None,
+    on_call: Callable[[Speech, CallReport], None] | None = None,
 ) -> list[CallReport]:
     """A call for each recording, ``parallel`` at a time, in the recordings' order.
 
@@ -169,7 +170,7 @@ async def place_calls(
     """
     places = asyncio.Semaphore(max(1, parallel))
 
-    async def one(recording: Recording) -> CallReport:
+    async def one(recording: Speech) -> CallReport:
         async with places:
             report = await _until_taken([recording], options)
         if on_call is not None:
@@ -184,7 +185,7 @@ async def place_calls(
     return [task.result() for task in tasks]
 
 
-async def _until_taken(recordings: Sequence[Recording], options: CallOptions) -> CallReport:
+async def _until_taken(recordings: Sequence[Speech], options: CallOptions) -> CallReport:
     for _ in range(BUSY_TRIES - 1):
         with suppress(LinesBusy):
             return await place_call(recordings, options)
@@ -243,7 +244,7 @@ class _Caller:
         self._speech_sent_at: float | None = None
         self._answer_at: float | None = None
 
-    async def call(self, recordings: Sequence[Recording]) -> None:
+    async def call(self, recordings: Sequence[Speech]) -> None:
         receiver = asyncio.create_task(self._receive())
         try:
             await self._open()
@@ -269,13 +270,13 @@ class _Caller:
         await self._socket.send(render(Start(self._sid, self._call_sid, "", 1, parameters)))
         self._next_tick = time.monotonic()
 
-    async def _say(self, recording: Recording) -> None:
+    async def _say(self, recording: Speech) -> None:
         for _ in range(round(self._options.gap_s / FRAME_S)):
             await self._tick(None)
         since = len(self.report.events)
-        said = SaidReport(str(recording.path.name))
+        said = SaidReport(recording.name)
         self.report.said.append(said)
-        self._tell("caller_speaks", recording=recording.path.name, text=recording.text)
+        self._tell("caller_speaks", recording=recording.name, text=recording.recording.text or "")
         self._speech_sent_at, self._answer_at, self._answers = None, None, 0
         last_frame = max(0, (recording.speech_end - 1) // FRAME_SAMPLES)
         try:
@@ -289,7 +290,7 @@ class _Caller:
         finally:
             if self._answer_at is not None and self._speech_sent_at is not None:
                 said.voice_to_voice_ms = round((self._answer_at - self._speech_sent_at) * 1000, 1)
-            judge(said, recording, self.report.events[since:])
+            judge(said, recording.recording, self.report.events[since:])
 
     async def _until_bot_is_done(self) -> None:
         """Send silence until the bot has answered and been quiet for a while, or does not answer in time."""

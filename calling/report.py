@@ -1,33 +1,14 @@
-"""Test calls as values: what is said, how, what happened, and what a set of calls adds up to."""
+"""Test calls as values: what happened, what was understood, and what a set of calls adds up to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orchestrator.vad import Vad
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
-from parley.errors import ParleyError
-from parley.text_files import json_objects
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Something a caller says."""
-
-    path: Path
-    pcm: Pcm
-    speech_end: int
-    """One past the last sample that holds speech."""
-    text: str = ""
-    intent: str | None = None
-    """What the bot must understand, where that is known."""
-    slots: Mapping[str, str] = field(default_factory=dict)
+from parley.recordings import Recording
 
 
 @dataclass(frozen=True)
@@ -67,53 +48,6 @@ class CallReport:
     call_id: str = ""
     late_ms: float = 0.0
     """How late this caller sent its frames, 99th percentile: above 5 ms its figures are worth nothing."""
-
-
-def load_recording(path: Path) -> Recording:
-    """A recording whose speech is found by voice activity.
-
-    Raises:
-        ParleyError: no audio, not 8 kHz mono, or nobody speaks in it.
-    """
-    pcm = read_audio(path)
-    return Recording(path, pcm, _speech_end(pcm, path))
-
-
-def read_recordings(manifest: Path, limit: int | None = None) -> list[Recording]:
-    """The recordings of a manifest: JSON lines with ``audio`` beside the manifest, and where known ``speech_end`` (s),
-    ``text``, ``intent``, ``slots``.
-
-    Raises:
-        ParleyError: no manifest, a bad line, or bad audio; names file and line.
-    """
-    found = [_recording_of(row, manifest, where) for where, row in islice(json_objects(manifest), limit)]
-    if not found:
-        raise ParleyError("the manifest has no recordings", where=str(manifest))
-    return found
-
-
-def _recording_of(row: dict[str, Any], manifest: Path, where: str) -> Recording:
-    try:
-        path = manifest.parent / str(row["audio"])
-        end, slots = row.get("speech_end"), {str(k): str(v) for k, v in (row.get("slots") or {}).items()}
-        end = None if end is None else round(float(end) * SAMPLE_RATE)
-        if end is not None and end < 0:
-            raise ValueError(end)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ParleyError("not a row of a manifest", where=where, mend='give {"audio": "FILE", ...}') from None
-    pcm = read_audio(path)
-    speech_end = _speech_end(pcm, path) if end is None else min(len(pcm), end)
-    return Recording(path, pcm, speech_end, str(row.get("text") or ""), row.get("intent"), slots)
-
-
-def _speech_end(pcm: Pcm, path: Path) -> int:
-    whole = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES]
-    # Some silence first, for the detector to know the floor from.
-    quiet = np.zeros(25 * FRAME_SAMPLES, dtype=np.int16)
-    active = Vad().push(np.concatenate([quiet, whole]))[25:]
-    if not any(active):
-        raise ParleyError("nobody speaks in it", where=str(path), mend="give a recording with speech")
-    return (max(i for i, speech in enumerate(active) if speech) + 1) * FRAME_SAMPLES
 
 
 def judge(said: SaidReport, recording: Recording, events: Sequence[CallEvent]) -> None:

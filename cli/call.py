@@ -45,9 +45,10 @@ def main(argv: list[str]) -> int:
 
 def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
     from calling.caller import CallOptions, place_call
-    from calling.report import load_recording, summarise
+    from calling.report import summarise
+    from calling.speech import speech_of_file
 
-    recordings = [load_recording(path) for path in args.file]
+    recordings = [speech_of_file(path) for path in args.file]
     folder = args.out or site.state_dir / "calls"
     name = "-".join(path.stem for path in args.file)[:60]
     wav, png = folder / f"{name}.wav", folder / f"{name}.png"
@@ -66,17 +67,13 @@ def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
 
 def _call_set(args: argparse.Namespace, site: Settings, url: str) -> int:
     from calling.caller import CallOptions, place_calls
-    from calling.report import read_recordings, summarise
-    from models.dataset import read_recordings as read_rows
+    from calling.report import summarise
+    from calling.speech import load_speech
+    from parley.recordings import of_speakers, read_recordings
 
-    recordings = read_recordings(args.recordings)
-    if args.speakers:
-        wanted = set(args.speakers.split(","))
-        rows = read_rows(args.recordings)
-        recordings = [r for r, row in zip(recordings, rows, strict=True) if row["speaker"] in wanted]
-    recordings = recordings[: args.limit]
-    if not recordings:
-        raise ParleyError("no recording of these speakers", where=str(args.recordings), mend="check --speakers")
+    speakers = [name for name in args.speakers.split(",") if name]
+    listed = of_speakers(read_recordings(args.recordings, needs=()), speakers, args.recordings)
+    recordings = [load_speech(recording) for recording in listed[: args.limit]]
     with progress("calls", len(recordings)) as bar:
         reports = asyncio.run(
             place_calls(

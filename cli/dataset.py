@@ -23,7 +23,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--jobs", type=count, default=2, help="synthesisers at once")
     args = parser.parse_args(argv)
 
-    from models.dataset import make_dataset, read_sentences
+    from models.caller_plans import read_sentences
+    from models.dataset_making import make_dataset
     from parley.bot import load_bot
 
     dataset = make_dataset(

@@ -7,7 +7,7 @@ recogniser understands of them the TTS. The bot's golden items are asked of ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -28,14 +28,15 @@ from judging.paired import (
     two_sides,
 )
 from models.channel import through_codec
-from models.dataset import read_recordings, recording_digests
 from models.nlu.data import OUT_OF_SCOPE, Sizes, make_data
+from models.stored_audio import recording_digests
 from parley.audio import read_audio
 from parley.bot import Bot
 from parley.bot.load import parse_bot
 from parley.bot.replies import says, spoken_values
 from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.recordings import Recording, of_speakers, read_recordings
 from parley.text_files import json_objects
 from registry import tables as t
 from registry.gating.comparison import split_by
@@ -88,16 +89,14 @@ async def gather(
     golden = read_golden(materials.golden or registry.site.bots_dir / candidate.bot / GOLDEN)
     async with two_sides((against, bots[0]), (candidate, bots[1]), registry.site) as sides:
         changed = sides.changed()
-        entries = _recordings(materials, changed.keys())
+        recordings = _recordings(materials, changed.keys())
         measured = Measured()
         items: dict[str, str] = {}
         sources: dict[str, str] = {}
-        if entries and changed.keys() & {"stt", "nlu"}:
-            assert materials.utterances is not None
-            items = _recordingrecording_digests(materials.utterances.parent, entries)
-            found = await _heard(sides, rules, materials, entries)
-            measured.add(found)
-            sources |= {"recordings": str(materials.utterances.name), "noise": str(materials.noise or "")}
+        if materials.utterances and recordings and changed.keys() & {"stt", "nlu"}:
+            items = {d: f"utterance {r.audio}" for r in recordings for d in recording_digests(r.path)}
+            measured.add(await _heard(sides, rules, materials, recordings))
+            sources |= {"recordings": materials.utterances.name, "noise": str(materials.noise or "")}
         elif "nlu" in changed:
             measured.add(await _read(registry, sides, bots[1], materials.sentences))
             sources["sentences"] = f"drawn, seed {_DRAWN_SEED}"
@@ -107,7 +106,7 @@ async def gather(
         memory = _memory(registry, sides)
         sides.broken()
         faults = tuple(sides.candidate.faults)
-    speakers = sorted({str(e["speaker"]) for e in entries}) if items else []
+    speakers = sorted({r.speaker for r in recordings}) if items else []
     items |= {sha256(g["text"].encode()).hexdigest(): f"golden {g['id']}" for g in golden if "text" in g}
     items |= {
         d: f"golden {g['id']}" for g in golden if "audio" in g for d in recording_digests(g["_folder"] / g["audio"])
@@ -128,7 +127,7 @@ def _bot(registry: Registry, release: Release) -> Bot:
     return parse_bot(text, f"{release}, bot.yaml", taken_in=True)
 
 
-def _recordings(materials: Materials, changed: Sequence[str] | Any) -> list[dict[str, Any]]:
+def _recordings(materials: Materials, changed: Collection[str]) -> list[Recording]:
     if materials.utterances is None:
         if "stt" in changed:
             raise ParleyError(
@@ -137,18 +136,13 @@ def _recordings(materials: Materials, changed: Sequence[str] | Any) -> list[dict
                 mend="--utterances MANIFEST.jsonl with recordings of people it has not learned from (docs/data.md)",
             )
         return []
-    entries = read_recordings(materials.utterances)
-    wanted = [e for e in entries if not materials.speakers or e["speaker"] in materials.speakers]
-    if not wanted:
-        raise ParleyError("no recording of these speakers", where=str(materials.utterances), mend="check --speakers")
-    return wanted
+    return of_speakers(read_recordings(materials.utterances), materials.speakers, materials.utterances)
 
 
-async def _heard(sides: Sides, rules: GateRules, materials: Materials, entries: list[dict[str, Any]]) -> Measured:
-    assert materials.utterances is not None
+async def _heard(sides: Sides, rules: GateRules, materials: Materials, recordings: list[Recording]) -> Measured:
     fields = [rule.field for rule in rules.slices]
     under = conditions(materials.noise, rules.snr_db)
-    return await on_recordings(sides, entries, materials.utterances.parent, under, fields, materials.codec)
+    return await on_recordings(sides, recordings, under, fields, materials.codec)
 
 
 async def _read(registry: Registry, sides: Sides, bot: Bot, count: int) -> Measured:
@@ -231,10 +225,6 @@ def _earlier(registry: Registry, bot: str, digest: str) -> int:
     with registry.catalogue.read() as c:
         reports = c.scalars(sa.select(t.verdicts.c.report).where(t.verdicts.c.bot == bot))
         return sum((report.get("sources") or {}).get("digest") == digest for report in reports)
-
-
-def _recordingrecording_digests(folder: Path, entries: Sequence[dict[str, Any]]) -> dict[str, str]:
-    return {d: f"utterance {e['audio']}" for e in entries for d in recording_digests(folder / e["audio"])}
 
 
 def read_golden(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Two releases on the same utterances, in one process, in turns: what each heard and meant, how sure, how fast.
 
     async with two_sides(champion, candidate, site) as sides:
-        measured = await on_recordings(sides, entries, folder, conditions)
+        measured = await on_recordings(sides, recordings, conditions)
         measured.pairs, measured.costs()
 
 Only stages that differ run twice: where both releases have the same STT, both NLUs read the same transcripts, as they
@@ -25,10 +25,11 @@ import numpy as np
 from judging.slu import Heard, Listener, Turn
 from models.channel import mix_at_snr, through_codec
 from orchestrator.stages import ClientPool, Stages
-from parley.audio import Pcm, read_audio
+from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import Bot
 from parley.errors import ParleyError
 from parley.progress import progress
+from parley.recordings import Recording
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
@@ -178,21 +179,20 @@ def conditions(noise: Path | None, snrs: Iterable[float]) -> dict[str, Callable[
 
 async def on_recordings(
     sides: Sides,
-    entries: Sequence[Mapping[str, Any]],
-    folder: Path,
+    recordings: Sequence[Recording],
     under: Mapping[str, Callable[[Pcm, str], Pcm]],
     slices: Iterable[str] = (),
     codec: str = "ulaw",
 ) -> Measured:
-    """Hear recordings (rows as :func:`models.dataset.read_recordings` gives them) under each condition."""
+    """Hear recordings under each condition; ``slices`` are keys of the manifest to judge by as well."""
     measured = Measured()
     fields = list(slices)
-    with progress("both releases listen", len(entries) * len(under)) as bar:
-        for entry in entries:
-            dry = read_audio(folder / entry["audio"])
+    with progress("both releases listen", len(recordings) * len(under)) as bar:
+        for recording in recordings:
+            dry = recording.samples(SAMPLE_RATE)
             for condition, spoil in under.items():
-                pcm = through_codec(spoil(dry, entry["audio"]), codec)
-                _judge(measured, sides, entry, await _hear(measured, sides, pcm), condition, fields)
+                pcm = through_codec(spoil(dry, recording.audio), codec)
+                _judge(measured, sides, recording, await _hear(measured, sides, pcm), condition, fields)
                 bar.advance()
                 if sides.broken():
                     return measured
@@ -228,23 +228,23 @@ class _Answer:
 
 
 def _judge(
-    measured: Measured, sides: Sides, entry: Mapping[str, Any], answers: tuple[_Answer, _Answer], condition: str,
+    measured: Measured, sides: Sides, recording: Recording, answers: tuple[_Answer, _Answer], condition: str,
     fields: Sequence[str],
 ) -> None:  # fmt: skip
     """A command is right when its intent and every slot are."""
-    wanted = (entry["intent"], entry["slots"])
+    wanted = (recording.intent, dict(recording.slots))
     right = [(a.heard.intent, a.heard.slots) == wanted for a in answers]
-    key = str(entry["audio"])
-    known = {"condition": condition, "intent": entry["intent"] or "none"}
-    known |= {name: str(entry[name]) for name in fields if name not in known and entry.get(name) not in (None, "")}
+    name = f"{recording.audio}|{condition}"
+    known = {"condition": condition, "intent": recording.intent or "none"}
+    known |= {key: recording.label(key) for key in fields if key not in known and recording.label(key)}
     measured.pairs.append(
         Pair(
-            f"{key}|{condition}", str(entry["speaker"]), int(right[0]), int(right[1]), slices=known,
-            in_domain=bool(entry["intent"]), champion_score=answers[0].score, candidate_score=answers[1].score,
+            name, recording.speaker, int(right[0]), int(right[1]), slices=known,
+            in_domain=bool(recording.intent), champion_score=answers[0].score, candidate_score=answers[1].score,
         )
     )  # fmt: skip
     measured.rows.append(
-        {"id": f"{key}|{condition}", "said": entry.get("text"), "wanted": [*wanted],
+        {"id": name, "said": recording.text, "wanted": [*wanted],
          **{side: {"text": a.heard.text, "intent": a.heard.intent, "slots": a.heard.slots, "right": ok,
                    "score": round(a.score, 3)}
             for side, a, ok in zip(("champion", "candidate"), answers, right, strict=True)}}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from judging.conditions import Condition, read_noise
-from models.dataset import read_recordings, recording_digests
+from models.stored_audio import recording_digests
 from models.stt.evaluate import edit_distance
 from orchestrator.dialogue import Understood
 from orchestrator.hearing import Ear, HoldOver
@@ -29,11 +29,12 @@ from orchestrator.speaker import Speaker
 from orchestrator.stages import ClientPool, Stages
 from orchestrator.turn_taking import BargeIn, TurnEvent, TurnParams, TurnTaker
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
+from parley.recordings import Recording, of_speakers, read_recordings
 from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
@@ -151,7 +152,12 @@ def _merged(turns: Sequence[tuple[str, Understood | None]]) -> Heard:
     return Heard(" ".join(text for text, _ in turns), meant[0].intent if meant else "", slots, len(turns))
 
 
-def slot_counts(said: dict[str, str], heard: dict[str, str]) -> tuple[int, int]:
+def understood(recording: Recording, heard: Heard) -> bool:
+    """Whether intent and every slot are exactly right."""
+    return recording.intent == heard.intent and dict(recording.slots) == heard.slots
+
+
+def slot_counts(said: Mapping[str, str], heard: Mapping[str, str]) -> tuple[int, int]:
     """Twice the (slot, value) pairs that agree, and all pairs of both sides: their ratio is F1."""
     return 2 * len(said.items() & heard.items()), len(said) + len(heard)
 
@@ -174,36 +180,36 @@ def clustered(
     return round(float(sums[:, 0].sum() / sums[:, 1].sum()), 4), (round(low, 4), round(high, 4))
 
 
-def figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
+def figures(recordings: Sequence[Recording], heard: Sequence[Heard]) -> dict[str, Any]:
     """The figures of a set: acceptance with its interval, WER, intent accuracy, slot F1; false acceptance.
 
     ``recordings`` and ``speakers`` are those of commands. Of those outside the bot's domain, ``outside`` in number,
     ``false_accepts`` is the share in which any intent was understood, ``false_orders`` that in which a slot was filled.
     """
-    outside = [h for e, h in zip(entries, heard, strict=True) if not e["intent"]]
-    pairs = [(e, h) for e, h in zip(entries, heard, strict=True) if e["intent"]]
-    report: dict[str, Any] = {"recordings": len(pairs), "speakers": len({e["speaker"] for e, _ in pairs})}
+    outside = [h for r, h in zip(recordings, heard, strict=True) if not r.intent]
+    pairs = [(r, h) for r, h in zip(recordings, heard, strict=True) if r.intent]
+    report: dict[str, Any] = {"recordings": len(pairs), "speakers": len({r.speaker for r, _ in pairs})}
     if outside:
         report |= {
             "outside": len(outside),
             "false_accepts": round(float(np.mean([bool(h.intent) for h in outside])), 4),
             "false_orders": round(float(np.mean([bool(h.slots) for h in outside])), 4),
         }
-    return {**_command_figures([e for e, _ in pairs], [h for _, h in pairs]), **report} if pairs else report
+    return {**_command_figures([r for r, _ in pairs], [h for _, h in pairs]), **report} if pairs else report
 
 
-def _command_figures(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
-    pairs = list(zip(entries, heard, strict=True))
-    texts = [(e["text"].split(), h.text.split()) if e.get("text") else ([], []) for e, h in pairs]
+def _command_figures(recordings: Sequence[Recording], heard: Sequence[Heard]) -> dict[str, Any]:
+    pairs = list(zip(recordings, heard, strict=True))
+    texts = [(r.text.split(), h.text.split()) if r.text else ([], []) for r, h in pairs]
     counts = {
-        "command_acceptance": ([(int(e["intent"] == h.intent and e["slots"] == h.slots), 1) for e, h in pairs], 0.0),
+        "command_acceptance": ([(int(understood(r, h)), 1) for r, h in pairs], 0.0),
         "wer": ([(edit_distance(said, got), len(said)) for said, got in texts], 0.0),
-        "intent_accuracy": ([(int(e["intent"] == h.intent), 1) for e, h in pairs], 0.0),
-        "slot_f1": ([slot_counts(e["slots"], h.slots) for e, h in pairs], 1.0),
+        "intent_accuracy": ([(int(r.intent == h.intent), 1) for r, h in pairs], 0.0),
+        "slot_f1": ([slot_counts(r.slots, h.slots) for r, h in pairs], 1.0),
     }
     found: dict[str, Any] = {}
     for name, (counted, empty) in counts.items():
-        found[name], found[f"{name}_interval"] = clustered(counted, [e["speaker"] for e in entries], empty=empty)
+        found[name], found[f"{name}_interval"] = clustered(counted, [r.speaker for r in recordings], empty=empty)
     return {**found, "one_turn": round(float(np.mean([h.turns == 1 for h in heard])), 4)}
 
 
@@ -218,44 +224,43 @@ def listener_of(bot_name: str, engine: Engine, release: Release, pool: ClientPoo
 async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Score a manifest with the bot's release."""
     site = settings()
-    entries = read_recordings(args.manifest)
-    if args.speakers:
-        entries = [e for e in entries if e["speaker"] in set(args.speakers.split(","))]
+    speakers = [name for name in args.speakers.split(",") if name]
+    recordings = of_speakers(read_recordings(args.manifest), speakers, args.manifest)
     release = release_of(site, args.bot, args.release)
     condition, noise = Condition(args.snr, args.loss, args.gain, args.codec), read_noise(args.noise)
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
         listener = listener_of(args.bot, engine, release)
         heard = []
-        with progress("slu", len(entries)) as bar:
-            for entry in entries:
-                pcm = condition.apply(read_audio(args.manifest.parent / entry["audio"]), noise, entry["audio"])
+        with progress("slu", len(recordings)) as bar:
+            for recording in recordings:
+                pcm = condition.apply(recording.samples(SAMPLE_RATE), noise, recording.audio)
                 heard.append(await listener.hear(pcm))
                 bar.advance()
     return {
-        **figures(entries, heard),
+        **figures(recordings, heard),
         "bot": args.bot, "codec": args.codec, "condition": condition.name,
         "release": {"number": release.number, **{s: f"{v.model}/{v.version}" for s, v in release.stages.items()}},
-        "learned_from": sum(learned_from(site.repo_dir, release.stages["stt"], args.manifest.parent, entries)),
-        "misses": misses(entries, heard),
+        "learned_from": sum(learned_from(site.repo_dir, release.stages["stt"], recordings)),
+        "misses": misses(recordings, heard),
     }  # fmt: skip
 
 
-def learned_from(repo: Path, ref: StageVersion, folder: Path, entries: Sequence[dict[str, Any]]) -> list[bool]:
+def learned_from(repo: Path, ref: StageVersion, recordings: Sequence[Recording]) -> list[bool]:
     """Which recordings a version learned from, or chose its weights by: all that it knows but its own test rows."""
     known = read_utterances(repo / ref.model / str(ref.version))
     learned = {row.sha256 for row in known.rows if row.split != "test"} if known else set()
-    return [not learned.isdisjoint(recording_digests(folder / entry["audio"])) for entry in entries]
+    return [not learned.isdisjoint(recording_digests(recording.path)) for recording in recordings]
 
 
-def misses(entries: Sequence[dict[str, Any]], heard: Sequence[Heard]) -> list[dict[str, Any]]:
+def misses(recordings: Sequence[Recording], heard: Sequence[Heard]) -> list[dict[str, Any]]:
     """What was not understood as it was meant."""
     return [
         {
-            "audio": e["audio"], "speaker": e["speaker"], "said": e.get("text"), "meant": e["slots"],
+            "audio": r.audio, "speaker": r.speaker, "said": r.text, "meant": dict(r.slots),
             "heard": h.text, "intent": h.intent, "slots": h.slots, "turns": h.turns,
         }
-        for e, h in zip(entries, heard, strict=True)
-        if e["intent"] != h.intent or e["slots"] != h.slots
+        for r, h in zip(recordings, heard, strict=True)
+        if not understood(r, h)
     ]  # fmt: skip
 
 

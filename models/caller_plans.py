@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.accents import foreigners
 from models.callers import SAME_SPEAKER, Voice, speakers, vary
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.bot.slots import DIGIT_WORDS, REPEATS
+from parley.errors import ParleyError
+from parley.text_files import read_lines
 
-ALONE = "alone-"
-"""How the ids of words begin that a voice said one by one, to be joined as strings."""
+SYNTHETIC, FOREIGN, ALONE = "syn-", "foreign-", "alone-"
+"""Kinds of callers, by which their rows' names begin. ``ALONE``: words said one by one, to be joined as strings."""
 _FLITE_TAKES = 8
 
 
@@ -21,7 +24,7 @@ _FLITE_TAKES = 8
 class Plan:
     """One utterance: what is said, what it means, and the voice."""
 
-    id: str
+    kind: str
     text: str
     intent: str
     slots: dict[str, str]
@@ -36,21 +39,21 @@ def utterance_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> 
     voices = speakers()
     flite = [v for v in voices if v.engine == "flite"]
     rng = random.Random(f"synthetic|{seed}")
-    for index in range(n):
+    for _ in range(n):
         said = words.draw(rng)
         # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
         voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
         if voice.name in SAME_SPEAKER:
             continue
-        yield Plan(f"syn-{index:06d}", *said, vary(voice, rng))
+        yield Plan(SYNTHETIC, *said, vary(voice, rng))
 
 
 def foreign_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> Iterator[Plan]:
     """As :func:`utterance_plans`, every voice with a foreign accent."""
     words, voices = _Words(bot, others), foreigners()
     rng = random.Random(f"foreign|{seed}")
-    for index in range(n):
-        yield Plan(f"foreign-{index:06d}", *words.draw(rng), vary(rng.choice(voices), rng))
+    for _ in range(n):
+        yield Plan(FOREIGN, *words.draw(rng), vary(rng.choice(voices), rng))
 
 
 def alone_plans(seed: int) -> Iterator[Plan]:
@@ -59,8 +62,8 @@ def alone_plans(seed: int) -> Iterator[Plan]:
     said = [(v, word) for v in speakers() if v.name not in SAME_SPEAKER for word in (*DIGIT_WORDS, *REPEATS)
             for _ in range(_FLITE_TAKES if v.engine == "flite" else 1)]  # fmt: skip
     said += [(v, word) for v in foreigners() for word in DIGIT_WORDS]
-    for index, (voice, word) in enumerate(said):
-        yield Plan(f"{ALONE}{index:06d}", word, "", {}, vary(voice, rng))
+    for voice, word in said:
+        yield Plan(ALONE, word, "", {}, vary(voice, rng))
 
 
 class _Words:
@@ -83,3 +86,18 @@ def _piece(words: list[str], rng: random.Random) -> str:
     length = min(len(words), rng.randint(2, 8))
     start = rng.randint(0, len(words) - length)
     return " ".join(words[start : start + length])
+
+
+def read_sentences(path: Path) -> list[str]:
+    """Sentences of a text file, one a line: letters and apostrophes, lower case; others are left out.
+
+    Raises:
+        ParleyError: there is no such file, or no sentence in it.
+    """
+    if not path.is_file():
+        raise ParleyError("no such file", where=str(path), mend="give a text file, a sentence a line")
+    allowed = set("abcdefghijklmnopqrstuvwxyz' ")
+    found = [line for line in map(str.strip, read_lines(path)) if line and set(line) <= allowed]
+    if not found:
+        raise ParleyError("no sentence in it", where=str(path), mend="a sentence a line, lower case, no digits")
+    return found

@@ -10,22 +10,20 @@ To test with, :func:`strings` puts a speaker's takes together in a fixed way.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from models.dataset import read_recordings
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot.slots import words_of
 from parley.command import exit_with
 from parley.errors import ParleyError
-from parley.files import write_atomic
+from parley.recordings import Recording, read_recordings, write_recordings
 
 GAP_S = (0.05, 0.4)
 """Silence between two digits, drawn uniformly."""
@@ -111,22 +109,21 @@ def strings(takes: Sequence[Take], lengths: Sequence[int], per_length: int, seed
             yield Spoken(tuple(dealt), tuple(rng.uniform(*GAP_S) for _ in range(length - 1)))
 
 
-def manifest(folder: Path, others: Sequence[Path] = ()) -> str:
-    """The takes of ``folder`` and the recordings of other manifests, as JSON lines.
+def manifest(folder: Path, others: Sequence[Path] = ()) -> list[Recording]:
+    """The takes of ``folder`` and the recordings of other manifests: speech that asks for nothing.
 
     Raises:
         ParleyError: no digits in ``folder``, or another manifest is wrong.
     """
-    rows: list[dict[str, object]] = []
-    for speaker, takes in read_takes(folder).items():
-        for take in takes:
-            rows.append({"audio": str(take.path.resolve()), "speaker": speaker, "text": words_of(take.digit)[0],
-                         "intent": "", "slots": {}})  # fmt: skip
+    found = [
+        Recording(str(take.path.resolve()), take.path, speaker=speaker, intent="", text=words_of(take.digit)[0])
+        for speaker, takes in read_takes(folder).items()
+        for take in takes
+    ]
     for path in others:
         # To whoever takes digits, what others asked for is speech that asks for nothing.
-        foreign: dict[str, object] = {"intent": "", "slots": {}}
-        rows += [{**e, **foreign, "audio": str((path.parent / e["audio"]).resolve())} for e in read_recordings(path)]
-    return "".join(json.dumps(row) + "\n" for row in rows)
+        found += [replace(r, audio=str(r.path.resolve()), intent="", slots={}) for r in read_recordings(path)]
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -136,10 +133,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="manifests of other recordings")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write")
     args = parser.parse_args(argv)
-    text = manifest(args.folder, args.also)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(args.out, text)
-    print(f"{len(text.splitlines())} recordings in {args.out}")
+    recordings = manifest(args.folder, args.also)
+    write_recordings(args.out, recordings)
+    print(f"{len(recordings)} recordings in {args.out}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from parley.errors import ParleyError
@@ -53,11 +54,39 @@ def read_audio(path: Path | str) -> Pcm:
     path = Path(path)
     convert = f"convert it: sox {path.name} -r 8000 -c 1 -b 16 out.wav"
     decoded = _decode(path)
-    if decoded.shape[1] != 1:
-        raise ParleyError(f"audio has {decoded.shape[1]} channels, expected 1", where=str(path), mend=convert)
+    samples = _one_channel(decoded, path, convert)
     if decoded.rate != SAMPLE_RATE:
         raise ParleyError(f"sample rate is {decoded.rate} Hz, expected {SAMPLE_RATE}", where=str(path), mend=convert)
-    samples = decoded.samples[:, 0]
+    return _to_int16(samples)
+
+
+def read_audio_at(path: Path | str, rate: int) -> Pcm:
+    """Read a recording of one channel and any sample rate.
+
+    Returns:
+        int16 samples, shape ``[n]``, at ``rate`` Hz: the file's own where it has that rate, else resampled by soxr
+        (high quality; the same file always gives the same samples).
+
+    Raises:
+        ParleyError: as `read_audio`, but for the rate.
+    """
+    path = Path(path)
+    decoded = _decode(path)
+    samples = _one_channel(decoded, path, f"take one channel of it: sox {path.name} out.wav remix 1")
+    if decoded.rate == rate:
+        return _to_int16(samples)
+    floats = samples / 32768.0 if samples.dtype == np.int16 else samples
+    return _to_int16(np.asarray(soxr.resample(floats, decoded.rate, rate), dtype=np.float64))
+
+
+def _one_channel(decoded: _Decoded, path: Path, mend: str) -> NDArray[Any]:
+    if decoded.shape[1] != 1:
+        raise ParleyError(f"audio has {decoded.shape[1]} channels, expected 1", where=str(path), mend=mend)
+    return np.asarray(decoded.samples[:, 0])
+
+
+def _to_int16(samples: NDArray[Any]) -> Pcm:
+    """Integers as they are, floats of -1 to 1 scaled."""
     if samples.dtype == np.int16:
         return samples
     return np.asarray(np.rint(np.clip(samples, -1.0, 1.0) * 32767.0), dtype=np.int16)

@@ -134,7 +134,7 @@ def _of_text(path: Path) -> list[str]:
 def _of_sound(path: Path) -> list[str]:
     import soundfile  # libraries of sound, only where a file is asked for
 
-    from models.dataset import stored_digest
+    from models.stored_audio import stored_digest
 
     try:
         soundfile.info(str(path))

@@ -2,7 +2,7 @@
 
 async with AsyncExitStack() as stack:
     ears = await make_ears("heard", "barista", runs, stack)
-    heard = await unheard(ears, folder, entries)[0][1].hear(entry, pcm)
+    heard = await unheard(ears, recordings)[0][1].hear(recording, pcm)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.quality.sphinx import Sphinx, jsgf
 from judging.slu import Heard, learned_from, listener_of
-from models.dataset import fold_of, split_of
+from models.splits import fold_of, split_of
 from models.stt.client import SttClient
 from models.stt.evaluate import decode
 from orchestrator.stages import ClientPool
@@ -23,6 +23,7 @@ from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
 from parley.errors import ParleyError
+from parley.recordings import Recording
 from parley.runs import Run
 from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
@@ -30,8 +31,7 @@ from parley.serving.trust import Trust
 from parley.settings import settings
 from registry.releasing.releases import Release, release_of
 
-_AROUND_S = 0.3
-Hear = Callable[[dict[str, Any], Pcm], Awaitable[Heard]]
+Hear = Callable[[Recording, Pcm], Awaitable[Heard]]
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,6 @@ class RunPool(ClientPool):
         return self._stt if stage == "stt" else super().get(stage, model, version)
 
 
-def cut(entry: dict[str, Any], pcm: Pcm) -> Pcm:
-    """The speech of a recording by the manifest's marks, 300 ms around it; all of it where there are none."""
-    if entry.get("speech_start") is None:
-        return pcm
-    start, end = max(0.0, entry["speech_start"] - _AROUND_S), entry["speech_end"] + _AROUND_S
-    return pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
-
-
 async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: AsyncExitStack) -> list[Ear]:
     """The release's ear or the peer's, or an ear for each run.
 
@@ -85,8 +77,8 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
     if system == "sphinx":
         peer = Sphinx(jsgf(bot), Grammar(bot).words())
 
-        async def by_peer(entry: dict[str, Any], pcm: Pcm) -> Heard:
-            return await _understood(stages, peer.hear(cut(entry, pcm)))
+        async def by_peer(recording: Recording, pcm: Pcm) -> Heard:
+            return await _understood(stages, peer.hear(recording.speech(pcm, SAMPLE_RATE)))
 
         stages = listener_of(bot_name, engine, release).stages
         return [Ear(by_peer)]
@@ -113,11 +105,11 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
 def _hearing(system: str, bot_name: str, release: Release, engine: Engine, client: SttClient) -> Hear:
     listener = listener_of(bot_name, engine, release, RunPool(settings().repo_dir, engine, client))
 
-    async def by_call(entry: dict[str, Any], pcm: Pcm) -> Heard:
+    async def by_call(recording: Recording, pcm: Pcm) -> Heard:
         return await listener.hear(pcm)
 
-    async def by_marks(entry: dict[str, Any], pcm: Pcm) -> Heard:
-        transcript = await decode(client, cut(entry, pcm))
+    async def by_marks(recording: Recording, pcm: Pcm) -> Heard:
+        transcript = await decode(client, recording.speech(pcm, SAMPLE_RATE))
         return await _understood(listener.stages, transcript.text if transcript.accepted else "")
 
     return by_call if system == "heard" else by_marks
@@ -135,19 +127,19 @@ def ear_for(ears: Sequence[Ear], speaker: str) -> Ear | None:
     return next((ear for ear in ears if ear.judged_on(speaker)), None)
 
 
-def unheard(ears: Sequence[Ear], folder: Path, entries: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], Ear]]:
+def unheard(ears: Sequence[Ear], recordings: Sequence[Recording]) -> list[tuple[Recording, Ear]]:
     """The recordings on which an ear may be judged, each with that ear.
 
     Raises:
         ParleyError: there is none.
     """
-    found = [(entry, ear) for entry in entries if (ear := ear_for(ears, entry["speaker"])) is not None]
+    found = [(one, ear) for one in recordings if (ear := ear_for(ears, one.speaker)) is not None]
     if found and (release := found[0][1].release):
-        learned = learned_from(settings().repo_dir, release.stages["stt"], folder, [entry for entry, _ in found])
+        learned = learned_from(settings().repo_dir, release.stages["stt"], [one for one, _ in found])
         found = [pair for pair, known in zip(found, learned, strict=True) if not known]
     if not found:
         raise ParleyError(
-            "no recording is left that these models did not learn from", where=str(folder),
+            "no recording is left that these models did not learn from", where=recordings[0].where.rpartition(":")[0],
             mend="recordings of other people, or --runs with the runs of a cross-validation",
         )  # fmt: skip
     return found

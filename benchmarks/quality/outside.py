@@ -7,23 +7,22 @@ Understanding anything in them is a false acceptance (``parley evaluate slu --ma
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 
+from models.caller_plans import read_sentences
 from models.callers import SAME_SPEAKER, speakers, synthesise, vary
-from models.dataset import read_sentences, split_of
 from models.digits import read_takes
+from models.splits import split_of
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot.slots import words_of
 from parley.command import exit_with
-from parley.files import write_atomic
+from parley.recordings import Recording, write_recordings
 
 
 def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, str, Pcm]]:
@@ -54,15 +53,15 @@ def other_sentences(path: Path, count: int, seed: int) -> Iterator[tuple[str, st
         yield voice.speaker, text, np.concatenate([silence, synthesise(text, voice), silence])
 
 
-def write_manifest(out: Path, utterances: Iterator[tuple[str, str, Pcm]], prefix: str) -> list[dict[str, Any]]:
-    """Write each utterance's audio into ``out`` and return its rows."""
-    rows = []
+def write_audio(out: Path, utterances: Iterator[tuple[str, str, Pcm]], prefix: str) -> list[Recording]:
+    """Write each utterance's audio into ``out``; the recordings they are."""
+    found = []
     for index, (speaker, text, pcm) in enumerate(utterances):
         name = f"{prefix}-{index:04d}.flac"
         soundfile.write(str(out / name), pcm, SAMPLE_RATE, subtype="PCM_16")
-        ends = {"speech_start": 1.0, "speech_end": round(len(pcm) / SAMPLE_RATE - 1.0, 2)}
-        rows.append({"audio": name, "speaker": speaker, "text": text, "intent": "", "slots": {}, **ends})
-    return rows
+        end_s = round(len(pcm) / SAMPLE_RATE - 1.0, 2)
+        found.append(Recording(name, out / name, "", speaker, "", {}, text, 1.0, end_s))
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -75,13 +74,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    recordings: list[Recording] = []
     if args.digits:
-        rows += write_manifest(args.out, digit_strings(args.digits, args.count, args.seed), "digits")
+        recordings += write_audio(args.out, digit_strings(args.digits, args.count, args.seed), "digits")
     if args.sentences:
-        rows += write_manifest(args.out, other_sentences(args.sentences, args.count, args.seed), "sentence")
-    write_atomic(args.out / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    print(f"{len(rows)} utterances in {args.out / 'manifest.jsonl'}")
+        recordings += write_audio(args.out, other_sentences(args.sentences, args.count, args.seed), "sentence")
+    write_recordings(args.out / "manifest.jsonl", recordings)
+    print(f"{len(recordings)} utterances in {args.out / 'manifest.jsonl'}")
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ from benchmarks.quality.report import write_report
 from benchmarks.quality.slu_errors import by_speaker_and_slot
 from judging.conditions import CLEAN, GRID, NOISY, Condition, read_noise
 from judging.slu import FIGURES, clustered, figures, misses
-from models.dataset import read_recordings
 from parley.arguments import ArgumentParser
-from parley.audio import read_audio
+from parley.audio import SAMPLE_RATE
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
+from parley.recordings import read_recordings
 from parley.runs import Run
 
 SYSTEMS = ("heard", "given", "sphinx")
@@ -45,17 +45,17 @@ OUTSIDE_CONDITIONS = (CLEAN, Condition(snr_db=12.0))
 async def measure(ears: Sequence[Ear], condition: Condition, args: argparse.Namespace, label: str) -> dict[str, Any]:
     """The figures of one system under one condition."""
     # Voice activity, and runs with --noise, have heard the first half of the kitchen's.
-    noise, folder = read_noise(args.noise, "second"), args.manifest.parent
-    judged = [(folder, *pair) for pair in unheard(ears, folder, read_recordings(args.manifest))]
+    noise = read_noise(args.noise, "second")
+    judged = unheard(ears, read_recordings(args.manifest))
     if args.outside and condition in OUTSIDE_CONDITIONS:
-        judged += [(args.outside.parent, entry, ears[0]) for entry in read_recordings(args.outside)]
+        judged += [(recording, ears[0]) for recording in read_recordings(args.outside)]
     heard = []
     with progress(label, len(judged)) as bar:
-        for folder, entry, ear in judged:
-            pcm = condition.apply(read_audio(folder / entry["audio"]), noise, entry["audio"])
-            heard.append(await ear.hear(entry, pcm))
+        for recording, ear in judged:
+            pcm = condition.apply(recording.samples(SAMPLE_RATE), noise, recording.audio)
+            heard.append(await ear.hear(recording, pcm))
             bar.advance()
-    rows = [entry for _, entry, _ in judged]
+    rows = [recording for recording, _ in judged]
     return {**figures(rows, heard), **by_speaker_and_slot(rows, heard), "misses": misses(rows, heard)}
 
 

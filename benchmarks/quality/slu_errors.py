@@ -6,26 +6,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from judging.slu import Heard
+from judging.slu import Heard, understood
+from parley.recordings import Recording
 
 _NOTHING = "nothing"
 _SHOWN = 8
 
 
-def by_speaker_and_slot(entries: Sequence[Mapping[str, Any]], heard: Sequence[Heard]) -> dict[str, Any]:
+def by_speaker_and_slot(recordings: Sequence[Recording], heard: Sequence[Heard]) -> dict[str, Any]:
     """Counts of what is an order: right and all of each speaker, of each slot, and the confusions of slots' values."""
     speakers: dict[str, list[int]] = {}
     slots: dict[str, list[int]] = {}
     confused: Counter[str] = Counter()
-    for entry, got in zip(entries, heard, strict=True):
-        if not entry["intent"]:
+    for said, got in zip(recordings, heard, strict=True):
+        if not said.intent:
             continue
-        _count(speakers, entry["speaker"], entry["intent"] == got.intent and entry["slots"] == got.slots)
-        for name in sorted(entry["slots"].keys() | got.slots.keys()):
-            meant, said = entry["slots"].get(name, _NOTHING), got.slots.get(name, _NOTHING)
-            _count(slots, name, meant == said)
-            if meant != said:
-                confused[f"{name}: {meant} -> {said}"] += 1
+        _count(speakers, said.speaker, understood(said, got))
+        for name in sorted(said.slots.keys() | got.slots.keys()):
+            meant, heard_as = said.slots.get(name, _NOTHING), got.slots.get(name, _NOTHING)
+            _count(slots, name, meant == heard_as)
+            if meant != heard_as:
+                confused[f"{name}: {meant} -> {heard_as}"] += 1
     return {"by_speaker": speakers, "by_slot": slots, "confused": dict(confused.most_common())}
 
 

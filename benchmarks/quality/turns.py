@@ -17,20 +17,21 @@ from typing import Any
 import matplotlib
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from judging.conditions import CLEAN, NOISY, Condition, read_noise
-from models.dataset import read_recordings
 from models.training import environment, git_lineage
 from models.vad.client import power
 from orchestrator.energy import EnergyDetector, frame_levels
 from orchestrator.turn_taking import EndOfTurn, TurnTaker
 from orchestrator.vad import Vad, VoiceActivity
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples, read_audio
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_atomic, write_json
 from parley.progress import progress
+from parley.recordings import Recording, read_recordings
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -95,12 +96,13 @@ def turns_of(pcm: Pcm, detector: VoiceActivity) -> list[tuple[float, float]]:
     return [((e.start + before) / SAMPLE_RATE, e.speech_end / SAMPLE_RATE) for e in ends]
 
 
-def figures(rows: Sequence[dict[str, Any]], found: Sequence[Sequence[tuple[float, float]]], preroll_s: float) -> Any:
-    """Counts over recordings, and the last turn's end against the mark."""
+def figures(
+    marks: Sequence[tuple[float, float]], found: Sequence[Sequence[tuple[float, float]]], preroll_s: float
+) -> dict[str, Any]:
+    """Counts over recordings, of their marked speech and the turns found (seconds), and the last turn's end."""
     counts = dict.fromkeys(("missed", "cut", "beside", "clipped", "early"), 0)
     late: list[float] = []
-    for row, turns in zip(rows, found, strict=True):
-        begin, end = row["speech_start"], row["speech_end"]
+    for (begin, end), turns in zip(marks, found, strict=True):
         on = [turn for turn in turns if turn[1] > begin and turn[0] < end]
         counts["beside"] += len(turns) - len(on)
         counts["cut"] += len(on) > 1
@@ -111,16 +113,20 @@ def figures(rows: Sequence[dict[str, Any]], found: Sequence[Sequence[tuple[float
         late.append(1000 * (on[-1][1] - end))
         counts["early"] += late[-1] < -250
     p50, p90 = np.percentile(late, [50, 90]) if late else (float("nan"), float("nan"))
-    return {"recordings": len(rows), **counts, "end_p50_ms": round(float(p50)), "end_p90_ms": round(float(p90))}
+    return {"recordings": len(marks), **counts, "end_p50_ms": round(float(p50)), "end_p90_ms": round(float(p90))}
 
 
 def measure(
-    rows: Sequence[dict[str, Any]], folder: Path, condition: Condition, noise: Any, make: Callable[[], VoiceActivity]
+    recordings: Sequence[Recording],
+    condition: Condition,
+    noise: NDArray[np.float32] | None,
+    make: Callable[[], VoiceActivity],
 ) -> dict[str, Any]:
     """One detector under one condition."""
-    heard = [condition.apply(read_audio(folder / row["audio"]), noise, row["audio"]) for row in rows]
+    marked = [(recording, marks) for recording in recordings if (marks := recording.marks)]
+    heard = [condition.apply(recording.samples(SAMPLE_RATE), noise, recording.audio) for recording, _ in marked]
     preroll_s = TurnTaker().params.preroll_ms / 1000
-    return dict(figures(rows, [turns_of(pcm, make()) for pcm in heard], preroll_s))
+    return figures([marks for _, marks in marked], [turns_of(pcm, make()) for pcm in heard], preroll_s)
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -160,8 +166,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--silero", type=Path, help="silero_vad.onnx")
     parser.add_argument("--out", type=Path, required=True, help="folder of turns.json, turns.md, turns.png")
     args = parser.parse_args(argv)
-    rows = [row for row in read_recordings(args.manifest) if row.get("speech_end") is not None]
-    if not rows:
+    recordings = [recording for recording in read_recordings(args.manifest) if recording.marks]
+    if not recordings:
         raise ParleyError("no recording says where its speech is", where=str(args.manifest),
                           mend="speech_start and speech_end, in seconds (docs/data.md)")  # fmt: skip
     makers: dict[str, Callable[[], VoiceActivity]] = {"both": Vad, "energy": ByEnergy}
@@ -173,14 +179,14 @@ def main(argv: list[str] | None = None) -> None:
     conditions, noise = [CLEAN, *(NOISY if args.noise else ())], read_noise(args.noise, "second")
     report: dict[str, Any] = {
         "command": " ".join(["python -m benchmarks.quality.turns", *sys.argv[1:]]), "environment": environment(),
-        **git_lineage(), "recordings": len(rows), "speakers": len({row["speaker"] for row in rows}), "results": {},
+        **git_lineage(), "recordings": len(recordings), "speakers": len({r.speaker for r in recordings}), "results": {},
     }  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     with progress("turns", len(conditions) * len(makers)) as bar:
         for condition in conditions:
             found = report["results"].setdefault(condition.name, {})
             for name, make in makers.items():
-                found[name] = measure(rows, args.manifest.parent, condition, noise, make)
+                found[name] = measure(recordings, condition, noise, make)
                 bar.advance()
             write_json(args.out / "turns.json", report)
     write_atomic(args.out / "turns.md", markdown(report))

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from judging.replies import reply_texts, things_to_say
 from models.channel import through_codec
-from models.dataset import read_recordings
 from models.nlg.client import NlgClient, SlotErrors, Writer
 from models.nlg.data import make_data as nlg_data
 from models.nlg.evaluate import write_all
@@ -32,10 +31,11 @@ from models.tts.client import TtsClient
 from models.tts.evaluate import mel_distance_db, speak
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import Lexicon
-from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.slots import spot
 from parley.errors import ParleyError
+from parley.recordings import Recording, of_speakers, read_recordings
 from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from registry.gating.statistics import cluster_bootstrap
@@ -43,7 +43,6 @@ from registry.gating.statistics import cluster_bootstrap
 Feeds = dict[str, NDArray[Any]]
 _DRAWN_SEED = 20_261
 """Of the drawn sentences; no training uses it."""
-_AROUND_S = 0.3
 _PATIENCE_S = 30.0
 
 
@@ -102,36 +101,35 @@ Judge = Callable[[Path, RecordingEngine, Material, Sequence[Scored]], Awaitable[
 
 async def judge_stt(bundle: Path, engine: RecordingEngine, material: Material, base: Sequence[Scored]) -> list[Scored]:
     """Word errors and accepted commands, the speech's boundaries given."""
-    if material.manifest is None:
-        raise ParleyError("no recordings", where="stt", mend="--manifest MANIFEST.jsonl of recordings")
     client = SttClient(bundle, engine, "", 1)
     scored = []
-    for entry in chosen_recordings(material):
-        pcm = through_codec(read_audio(material.manifest.parent / entry["audio"]), "ulaw")
-        if entry.get("speech_start") is not None:
-            start, end = max(0.0, entry["speech_start"] - _AROUND_S), entry["speech_end"] + _AROUND_S
-            pcm = pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
-        heard = (await decode(client, pcm)).text
-        said = (entry.get("text") or "").split()
-        right = float(spot(material.bot.slots, heard) == entry["slots"])
+    for recording in chosen_recordings(material):
+        pcm = through_codec(recording.samples(SAMPLE_RATE), "ulaw")
+        heard = (await decode(client, recording.speech(pcm, SAMPLE_RATE))).text
+        said = (recording.text or "").split()
+        right = float(spot(material.bot.slots, heard) == dict(recording.slots))
         counts = {"command_acceptance": (right, 1.0)}
         if said:
             counts["wer"] = (float(edit_distance(said, heard.split())), float(len(said)))
-        scored.append(Scored(entry["speaker"], counts, heard))
+        scored.append(Scored(recording.speaker, counts, heard))
     return scored
 
 
-def chosen_recordings(material: Material) -> list[dict[str, Any]]:
-    """Recordings of requests, spread over all speakers; the same choice for the same material."""
-    assert material.manifest is not None
-    entries = [e for e in read_recordings(material.manifest) if e["intent"]]
-    entries = [e for e in entries if not material.speakers or e["speaker"] in material.speakers]
+def chosen_recordings(material: Material) -> list[Recording]:
+    """Recordings of requests, spread over all speakers; the same choice for the same material.
+
+    Raises:
+        ParleyError: the material has none.
+    """
+    if material.manifest is None:
+        raise ParleyError("no recordings", where="stt", mend="--manifest MANIFEST.jsonl of recordings")
+    found = of_speakers(read_recordings(material.manifest), material.speakers, material.manifest)
     turns: dict[str, int] = {}
     order = []
-    for entry in sorted(entries, key=lambda e: e["audio"]):
-        turns[entry["speaker"]] = turns.get(entry["speaker"], 0) + 1
-        order.append((turns[entry["speaker"]], entry["speaker"], entry))
-    return [entry for *_, entry in sorted(order, key=lambda o: o[:2])][: material.recordings]
+    for one in sorted((one for one in found if one.intent), key=lambda one: one.audio):
+        turns[one.speaker] = turns.get(one.speaker, 0) + 1
+        order.append((turns[one.speaker], one.speaker, one))
+    return [one for *_, one in sorted(order, key=lambda o: o[:2])][: material.recordings]
 
 
 async def judge_nlu(bundle: Path, engine: RecordingEngine, material: Material, base: Sequence[Scored]) -> list[Scored]:

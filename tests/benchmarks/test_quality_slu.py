@@ -6,11 +6,11 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from manifests import recording
 
 from benchmarks.quality import slu
 from benchmarks.quality.ears import Ear, ear_for
@@ -22,11 +22,13 @@ from calling.synthetic import SAID, synthetic_caller
 from judging.conditions import CLEAN, GRID, Condition
 from judging.slu import Heard, figures, learned_from
 from models.channel import active_rms
-from models.dataset import fold_of, recording_digests, split_of
+from models.splits import fold_of, split_of
+from models.stored_audio import recording_digests
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
+from parley.recordings import Recording
 from parley.runs import Run
 from parley.settings import settings
 from parley.utterances import read_utterances, write_utterances
@@ -56,8 +58,8 @@ def test_the_grid_names_every_condition_once() -> None:
 
 
 def test_understanding_anything_outside_the_domain_is_a_false_acceptance() -> None:
-    order = {"speaker": "a", "text": "a latte", "intent": "orderDrink", "slots": {"coffeeDrink": "latte"}}
-    digits = {"speaker": "d", "text": "one two", "intent": "", "slots": {}}
+    order = recording("a", "orderDrink", text="a latte", slots={"coffeeDrink": "latte"})
+    digits = recording("d", text="one two")
     right, nothing = Heard("a latte", "orderDrink", {"coffeeDrink": "latte"}, 1), Heard("", "", {}, 0)
     fooled = Heard("yes", "affirm", {}, 1)
 
@@ -123,7 +125,7 @@ def test_a_table_keeps_the_order_of_conditions_and_says_how_many_its_mean_is_of(
 
 
 def test_a_run_is_judged_on_the_people_it_kept() -> None:
-    async def hear(entry: dict[str, Any], pcm: Pcm) -> Heard:
+    async def hear(said: Recording, pcm: Pcm) -> Heard:
         return Heard("", "", {}, 0)
 
     people = [f"p{n}" for n in range(60)]
@@ -144,27 +146,27 @@ def test_a_release_is_not_judged_on_what_it_learned_from(tmp_path: Path) -> None
     known = read_utterances(site.repo_dir / version.model / str(version.version))
     assert known is not None
     (tmp_path / "a.wav").write_bytes(synthetic_caller(tmp_path)[0].read_bytes())
-    entries = [{"audio": "a.wav", "speaker": "ann", "text": "", "intent": "", "slots": {}}]
+    said = [Recording("a.wav", tmp_path / "a.wav", speaker="ann", intent="")]
     row = replace(next(r for r in known.rows if r.split == "train"), sha256=recording_digests(tmp_path / "a.wav")[1])
     folder = tmp_path / version.model / str(version.version)
     folder.mkdir(parents=True)
 
     write_utterances(folder, replace(known, rows=(row,)))
-    assert learned_from(tmp_path, version, tmp_path, entries) == [True]
+    assert learned_from(tmp_path, version, said) == [True]
     write_utterances(folder, replace(known, rows=(replace(row, split="test"),)))
-    assert learned_from(tmp_path, version, tmp_path, entries) == [False]
-    assert learned_from(site.repo_dir, version, tmp_path, entries) == [False]
+    assert learned_from(tmp_path, version, said) == [False]
+    assert learned_from(site.repo_dir, version, said) == [False]
 
 
 def test_errors_are_counted_by_speaker_slot_and_confusion() -> None:
-    entry = {"speaker": "ann", "text": "", "intent": "order", "slots": {"drink": "latte", "size": "small"}}
+    said = recording("ann", "order", slots={"drink": "latte", "size": "small"})
     heard = [
         Heard("", "order", {"drink": "latte", "size": "small"}, 1),
         Heard("", "order", {"drink": "mocha", "size": "small"}, 1),
         Heard("", "", {}, 0),
     ]
 
-    found = by_speaker_and_slot([entry] * 3, heard)
+    found = by_speaker_and_slot([said] * 3, heard)
     lines = "\n".join(error_analysis({"clean": found, "mean of SNRs": {}}))
 
     assert found["by_speaker"] == {"ann": [1, 3]} and found["by_slot"] == {"drink": [1, 3], "size": [2, 3]}

@@ -25,11 +25,11 @@ _QUIET = np.zeros(SAMPLE_RATE, dtype=np.int16)
 
 
 def test_turns_are_counted_against_the_marks() -> None:
-    rows = [{"speech_start": 1.0, "speech_end": 2.0}] * 5
+    marks = [(1.0, 2.0)] * 5
     right, halves = [(1.05, 2.02)], [(1.0, 1.3), (1.9, 2.0)]
     late, beside_too, nothing = [(1.6, 1.7)], [(0.1, 0.4), (1.0, 2.0)], [(3.0, 3.5)]
 
-    found = turns.figures(rows, [right, halves, late, beside_too, nothing], preroll_s=0.5)
+    found = turns.figures(marks, [right, halves, late, beside_too, nothing], preroll_s=0.5)
 
     assert (found["missed"], found["cut"], found["beside"], found["clipped"], found["early"]) == (1, 1, 2, 1, 1)
     assert found["end_p50_ms"] == 0

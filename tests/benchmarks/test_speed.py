@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from manifests import row, write_manifest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.speed import losses, timing, variants
@@ -127,12 +127,10 @@ def test_a_loss_is_measured_on_the_same_items_and_drawn_over_units() -> None:
 
 
 def test_recordings_are_spread_over_speakers(tmp_path: Path) -> None:
-    rows = [{"audio": f"{s}{n}.flac", "speaker": s, "intent": "order" if n else "", "slots": {}}
-            for s in "abc" for n in range(5)]  # fmt: skip
-    manifest = tmp_path / "m.jsonl"
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [row(f"{s}{n}.flac", speaker=s, intent="order" if n else "") for s in "abc" for n in range(5)]
+    manifest = write_manifest(tmp_path / "m.jsonl", rows)
     chosen = losses.chosen_recordings(Material(None, manifest, ("a", "c"), 4))  # type: ignore[arg-type]
-    assert [e["audio"] for e in chosen] == ["a1.flac", "c1.flac", "a2.flac", "c2.flac"]
+    assert [one.audio for one in chosen] == ["a1.flac", "c1.flac", "a2.flac", "c2.flac"]
 
 
 def test_engines_and_precisions_take_turns_and_get_the_same_share() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import websockets
 
 from calling.caller import CallOptions, place_call
-from calling.report import Recording
+from calling.speech import Speech
 from orchestrator.wires.twilio import Media, Start, parse, render
 from parley.audio import FRAME_SAMPLES
 from parley.g711 import ulaw_encode
+from parley.recordings import Recording
 
 _SPEECH_FRAMES, _STALL_S = 5, 0.4
 _LOUD = ulaw_encode(np.full(8 * FRAME_SAMPLES, 8000, dtype=np.int16)).tobytes()
@@ -37,7 +38,7 @@ async def _stalling_bot(socket: websockets.ServerConnection) -> None:
 
 def test_a_stall_after_the_speech_is_part_of_the_wait() -> None:
     pcm = np.full((_SPEECH_FRAMES + 20) * FRAME_SAMPLES, 3000, dtype=np.int16)
-    recording = Recording(Path("a.wav"), pcm, _SPEECH_FRAMES * FRAME_SAMPLES)
+    recording = Speech(Recording("a.wav", Path("a.wav")), pcm, _SPEECH_FRAMES * FRAME_SAMPLES)
 
     async def call() -> float | None:
         async with websockets.serve(_stalling_bot, "127.0.0.1", 0) as server:

@@ -19,14 +19,15 @@ from rich.console import Console
 from starters import copy_starters
 
 from calling.caller import CallOptions, place_call, place_calls
-from calling.report import CallReport, Recording, load_recording, read_recordings, summarise
+from calling.report import CallReport, summarise
+from calling.speech import Speech, load_speech, speech_of_file
 from calling.synthetic import synthetic_caller
 from experiments import commands
 from experiments.store import ExperimentStore
-from models.dataset import read_recordings as read_rows
-from models.dataset import split_of
+from models.splits import split_of
 from orchestrator.app import RunningApp
 from orchestrator.running import running_site
+from parley.recordings import read_recordings
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
 from registry.served import ServedView
@@ -44,7 +45,7 @@ EXPERIMENT = "nlu-two"
 class Site:
     settings: Settings
     app: RunningApp
-    caller: list[Recording]
+    caller: list[Speech]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         answer_within_ms=60_000,  # on a machine that runs other tests too nobody is to be refused here
     )
     with running_site("barista", settings, Console(stderr=True)) as app:
-        yield Site(settings, app, [load_recording(p) for p in synthetic_caller(folder)])
+        yield Site(settings, app, [speech_of_file(p) for p in synthetic_caller(folder)])
 
 
 def _bundle_of(version: Path, folder: Path) -> Path:
@@ -76,7 +77,7 @@ def _bundle_of(version: Path, folder: Path) -> Path:
     return bundle
 
 
-def _call(site: Site, said: list[Recording], caller: str = "") -> CallReport:
+def _call(site: Site, said: list[Speech], caller: str = "") -> CallReport:
     return asyncio.run(place_call(said, CallOptions(site.app.address, caller=caller)))
 
 
@@ -193,11 +194,9 @@ def test_a_server_that_dies_in_mid_call_does_not_end_the_call(site: Site) -> Non
 
 
 def test_people_that_no_model_has_heard_are_understood_over_the_wire(site: Site, recordings: Path) -> None:
-    rows = read_rows(recordings)
-    unheard = [
-        r for r, row in zip(read_recordings(recordings), rows, strict=True) if split_of(row["speaker"], 7) == "test"
-    ]
-    calls = asyncio.run(place_calls(unheard[:30], CallOptions(site.app.address), parallel=6))
+    unheard = [r for r in read_recordings(recordings) if split_of(r.speaker, 7) == "test"]
+    said = [load_speech(recording) for recording in unheard[:30]]
+    calls = asyncio.run(place_calls(said, CallOptions(site.app.address), parallel=6))
     summary = summarise(calls)
 
     assert summary["calls"] == summary["answered"] == 30
@@ -226,7 +225,7 @@ def test_serve_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
 
 def test_calling_where_nobody_listens_is_one_clear_line(tmp_path: Path, site: Site) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "call", str(site.caller[0].path), "--url", "ws://127.0.0.1:9/twilio"],
+        [sys.executable, "-m", "cli.main", "call", str(site.caller[0].recording.path), "--url", "ws://127.0.0.1:9/twilio"],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2 and "nobody answers" in done.stderr and "Traceback" not in done.stderr

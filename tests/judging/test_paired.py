@@ -16,10 +16,10 @@ from judging.footprint import memory_mb
 from judging.paired import Measured, Sentence, Side, Sides, conditions, on_recordings, on_sentences
 from judging.replies import on_acts, reply_texts, things_to_say
 from judging.slu import Heard, Turn
-from models.dataset import read_recordings
 from parley.audio import Pcm, write_wav
 from parley.bot import load_bot
 from parley.errors import ParleyError
+from parley.recordings import Recording, read_recordings
 from registry.releasing.documents import Release, StageVersion
 
 ROOT = Path(__file__).parents[2]
@@ -59,19 +59,18 @@ def _calls(side: Side) -> list[str]:
 
 
 @pytest.fixture
-def recorded(tmp_path: Path) -> tuple[list[dict[str, Any]], Path]:
+def recorded(tmp_path: Path) -> tuple[list[Recording], Path]:
     write_wav(tmp_path / "a.wav", (np.sin(np.arange(4000) / 5) * 8000).astype(np.int16))
     row = {"audio": "a.wav", "speaker": "s1", "text": "a latte", "intent": "orderDrink", "slots": LATTE, "group": "car"}
     (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
     return read_recordings(tmp_path / "m.jsonl"), tmp_path
 
 
-def _run(sides: Sides, recorded: tuple[list[dict[str, Any]], Path], **more: Any) -> Measured:
-    entries, folder = recorded
-    return asyncio.run(on_recordings(sides, entries, folder, more.pop("under", conditions(None, [])), **more))
+def _run(sides: Sides, recorded: tuple[list[Recording], Path], **more: Any) -> Measured:
+    return asyncio.run(on_recordings(sides, recorded[0], more.pop("under", conditions(None, [])), **more))
 
 
-def test_only_what_differs_runs_twice(recorded: tuple[list[dict[str, Any]], Path]) -> None:
+def test_only_what_differs_runs_twice(recorded: tuple[list[Recording], Path]) -> None:
     nlu = Sides(_side(1, "a latte"), _side(2, "a latte", nlu=2))
     stt = Sides(_side(1, "a latte"), _side(2, "a mocha", stt=2))
     same = Sides(_side(1, "a latte"), _side(2, "a latte", tts=2))
@@ -85,7 +84,7 @@ def test_only_what_differs_runs_twice(recorded: tuple[list[dict[str, Any]], Path
 
 
 def test_a_pair_says_who_spoke_under_what_and_which_release_was_right(
-    recorded: tuple[list[dict[str, Any]], Path],
+    recorded: tuple[list[Recording], Path],
 ) -> None:
     sides = Sides(_side(1, "a latte"), _side(2, "a mocha", stt=2))
 
@@ -114,7 +113,7 @@ def test_who_goes_first_alternates() -> None:
 
 
 def test_noise_is_the_same_for_both_releases_and_in_every_run(
-    recorded: tuple[list[dict[str, Any]], Path],
+    recorded: tuple[list[Recording], Path],
 ) -> None:
     noise = recorded[1] / "noise.wav"
     write_wav(noise, np.random.default_rng(1).integers(-3000, 3000, 16000).astype(np.int16))
@@ -132,7 +131,7 @@ def test_noise_is_the_same_for_both_releases_and_in_every_run(
 
 
 def test_a_candidate_that_keeps_failing_is_not_measured_to_the_end(
-    recorded: tuple[list[dict[str, Any]], Path],
+    recorded: tuple[list[Recording], Path],
 ) -> None:
     sides = Sides(_side(1, "a latte"), _side(2, "", stt=2))
     sides.candidate.faults += ["stt: IndexError"] * 3
@@ -142,7 +141,7 @@ def test_a_candidate_that_keeps_failing_is_not_measured_to_the_end(
     assert len(measured.pairs) == 1
 
 
-def test_a_champion_that_fails_is_nobody_to_compare_with(recorded: tuple[list[dict[str, Any]], Path]) -> None:
+def test_a_champion_that_fails_is_nobody_to_compare_with(recorded: tuple[list[Recording], Path]) -> None:
     sides = Sides(_side(1, ""), _side(2, "a latte", stt=2))
     sides.champion.faults.append("stt: EngineRejected")
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from manifests import recording
 
 from calling.synthetic import SAID, synthetic_caller
 from judging.slu import Heard, clustered, figures, main, slot_counts
@@ -15,13 +16,13 @@ from parley.errors import ParleyError
 
 
 def test_a_command_counts_only_when_intent_and_every_slot_are_right() -> None:
-    entry = {"speaker": "a", "text": "a large latte", "intent": "order", "slots": {"size": "large", "drink": "latte"}}
+    said = recording("a", "order", text="a large latte", slots={"size": "large", "drink": "latte"})
     right = Heard("a large latte", "order", {"size": "large", "drink": "latte"}, 1)
     wrong_value = Heard("a small latte", "order", {"size": "small", "drink": "latte"}, 1)
     one_too_many = Heard("a large latte", "order", {"size": "large", "drink": "latte", "milk": "cream"}, 1)
     wrong_intent = Heard("a large latte", "inform", {"size": "large", "drink": "latte"}, 1)
 
-    report = figures([entry] * 4, [right, wrong_value, one_too_many, wrong_intent])
+    report = figures([said] * 4, [right, wrong_value, one_too_many, wrong_intent])
 
     assert report["command_acceptance"] == 0.25
     assert report["wer"] == pytest.approx(1 / 12, abs=1e-4)
@@ -44,10 +45,10 @@ def test_the_intervals_are_over_speakers_not_over_recordings() -> None:
 
 
 def test_every_figure_has_its_interval() -> None:
-    entries = [{"speaker": w, "text": "a latte", "intent": "order", "slots": {"drink": "latte"}} for w in "abcdefgh"]
+    said = [recording(who, "order", text="a latte", slots={"drink": "latte"}) for who in "abcdefgh"]
     heard = [Heard("a latte", "order", {"drink": "latte"}, 1)] * 7 + [Heard("latte", "", {}, 1)]
 
-    report = figures(entries, heard)
+    report = figures(said, heard)
 
     for name in ("command_acceptance", "wer", "intent_accuracy", "slot_f1"):
         low, high = report[f"{name}_interval"]

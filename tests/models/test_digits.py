@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from manifests import row, write_manifest
 
-from models.dataset import read_recordings
 from models.digits import GAP_S, manifest, read_takes, strings
 from parley.audio import SAMPLE_RATE
 from parley.errors import ParleyError
+from parley.recordings import read_recordings, write_recordings
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE // 4) * 0.3)).astype(np.int16)
 
@@ -55,17 +55,16 @@ def test_a_string_sounds_as_its_takes_with_gaps_between(folder: Path) -> None:
 
 
 def test_the_manifest_holds_every_take_and_other_recordings(folder: Path) -> None:
-    other = folder / "other" / "manifest.jsonl"
-    other.parent.mkdir()
-    entry = {"audio": "x.flac", "speaker": "cy", "intent": "order", "slots": {}, "text": "a latte"}
-    other.write_text(json.dumps(entry) + "\n")
+    said = row("x.flac", speaker="cy", intent="order", slots={"size": "large"}, text="a latte", accent="welsh")
+    other = write_manifest(folder / "other" / "manifest.jsonl", [said])
     written = folder / "all.jsonl"
-    written.write_text(manifest(folder, [other]))
+    write_recordings(written, manifest(folder, [other]))
 
-    rows = read_recordings(written)
+    found = read_recordings(written)
 
-    assert len(rows) == 21 and rows[0]["text"] == "zero" and Path(rows[0]["audio"]).is_file()
-    assert rows[-1]["text"] == "a latte" and rows[-1]["audio"] == str((other.parent / "x.flac").resolve())
+    assert len(found) == 21 and found[0].text == "zero" and found[0].path.is_file()
+    assert found[-1].text == "a latte" and found[-1].path == (other.parent / "x.flac").resolve()
+    assert (found[-1].intent, found[-1].slots, found[-1].label("accent")) == ("", {}, "welsh")
 
 
 def test_a_folder_without_digits_is_told_the_names(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import shutil
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from models import caller_plans, exporting
 from models.accents import ACCENTS
 from models.caller_plans import ALONE
 from models.callers import Voice
-from models.dataset import Dataset, check_bot, load_dataset, make_dataset
+from models.dataset import Dataset, check_bot, load_dataset
+from models.dataset_making import make_dataset
 from models.stt import export, train
 from models.stt.client import SttClient
 from models.stt.evaluate import decode, edit_distance
@@ -298,40 +298,6 @@ def test_no_speaker_is_in_two_splits(recordings: Path, tmp_path: Path) -> None:
 
     assert all(len(splits) == 1 for splits in homes.values())
     assert {row.split for row in made.rows if row.source == "recording"} == {"train", "dev", "test"}
-
-
-def test_a_bad_recordings_manifest_names_line_and_key(tmp_path: Path) -> None:
-    manifest = tmp_path / "m.jsonl"
-    manifest.write_text(json.dumps({"audio": "a.wav", "speaker": "s", "intent": "x", "slots": {}}) + '\n{"audio": 1}\n')
-    with pytest.raises(ParleyError, match="m.jsonl:2: audio: expected str"):
-        from models.dataset import read_recordings
-
-        read_recordings(manifest)
-
-
-@pytest.mark.parametrize(
-    ("intent", "slots", "says"),
-    [
-        ("orderTea", {}, "m.jsonl:2: intent: barista has no 'orderTea'; it has: .*orderDrink"),
-        ("orderDrink", {"cup": "large"}, "m.jsonl:2: slots: barista has no 'cup'; it has: .*size"),
-        ("orderDrink", {"size": "huge"}, "m.jsonl:2: slots.size: 'huge' is no value of it"),
-        ("orderDrink", {"size": 8}, "m.jsonl:2: slots.size: 8 is no value of it"),
-        ("", {}, ""),
-        ("orderDrink", {"size": "large"}, ""),
-    ],
-)
-def test_recordings_mean_what_the_bot_knows(tmp_path: Path, intent: str, slots: dict[str, str], says: str) -> None:
-    from models.dataset import read_recordings
-
-    manifest = tmp_path / "m.jsonl"
-    rows = [{"audio": "a.wav", "speaker": "s", "intent": i, "slots": s} for i, s in (("help", {}), (intent, slots))]
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    if says:
-        with pytest.raises(ParleyError, match=says):
-            read_recordings(manifest, load_bot("barista"))
-    else:
-        assert len(read_recordings(manifest, load_bot("barista"))) == 2
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=6), st.lists(st.sampled_from("abc"), max_size=6))

@@ -12,8 +12,9 @@ import pytest
 
 from models.caller_plans import ALONE
 from models.channel import active_rms, lose_packets, place_noise
-from models.dataset import Dataset, Row, fold_of, fold_split, load_split, speech_of
+from models.dataset import Dataset, Row, load_split, speech_of
 from models.noises import NoiseBank
+from models.splits import fold_of, fold_split
 from models.stt import confidence, export
 from models.stt.augment import Disturbance, disturb
 from models.stt.confidence import choose_threshold

@@ -27,7 +27,8 @@ from release_site import add_versions, make_site, write_seed
 
 import orchestrator.app
 from calling.caller import CallOptions, Playback, place_call, place_calls
-from calling.report import CallReport, Recording, load_recording, read_recordings, summarise
+from calling.report import CallReport, summarise
+from calling.speech import Speech
 from orchestrator.api import create_api
 from orchestrator.app import RunningApp, start_app
 from orchestrator.rehearsal import PROOF_HOLDS_S
@@ -37,6 +38,7 @@ from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
+from parley.recordings import Recording
 from parley.settings import Settings
 from registry.releasing.releases import seed
 from registry.site import Registry
@@ -96,9 +98,10 @@ def models() -> FakeModels:
     return FakeModels(load_bot("barista"), words_s=0.03)
 
 
-def spoken(hertz: int, **expected: Any) -> Recording:
+def spoken(hertz: int, **expected: Any) -> Speech:
     pcm = np.concatenate([tone(hertz, 0.5), np.zeros(800, dtype=np.int16)])
-    return Recording(Path(f"{hertz}.wav"), pcm, SAMPLE_RATE // 2, **expected)
+    recording = Recording(f"{hertz}.wav", Path(f"{hertz}.wav"), **expected)
+    return Speech(recording, pcm, SAMPLE_RATE // 2)
 
 
 def test_two_calls_at_once_are_both_taken_to_their_end(site: Settings, models: FakeModels, tmp_path: Path) -> None:
@@ -234,26 +237,6 @@ def test_the_caller_plays_audio_on_a_clock_and_echoes_marks_when_they_are_reache
     assert frames[1] == (b"\x01" * 80 + b"\x02" * 80, ["a"])
     assert cleared == ["b"]
     assert playback.empty
-
-
-def test_recordings_are_read_with_what_is_expected_and_bad_ones_named(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.concatenate([tone(300, 1.0), np.zeros(8000, np.int16)]), 8000, "PCM_16")
-    soundfile.write(tmp_path / "wide.wav", tone(300, 1.0), 16000, "PCM_16")
-    soundfile.write(tmp_path / "still.wav", np.zeros(8000, np.int16), 8000, "PCM_16")
-    manifest = tmp_path / "m.jsonl"
-    manifest.write_text('{"audio": "a.wav", "speech_end": 0.9, "intent": "orderDrink", "slots": {"size": "large"}}\n')
-
-    (read,) = read_recordings(manifest)
-
-    assert (read.speech_end, read.intent, read.slots) == (7200, "orderDrink", {"size": "large"})
-    assert abs(load_recording(tmp_path / "a.wav").speech_end - 8000) <= 320
-    with pytest.raises(ParleyError, match="16000"):
-        load_recording(tmp_path / "wide.wav")
-    with pytest.raises(ParleyError, match="nobody speaks"):
-        load_recording(tmp_path / "still.wav")
-    manifest.write_text("[]\n")
-    with pytest.raises(ParleyError, match="m.jsonl:1"):
-        read_recordings(manifest)
 
 
 @contextmanager

@@ -31,8 +31,8 @@ from starters import copy_starters  # noqa: E402
 
 from cli.gate import main  # noqa: E402
 from models.callers import Voice, synthesise  # noqa: E402
-from models.dataset import stored_digest  # noqa: E402
 from models.pronunciation import pronunciations  # noqa: E402
+from models.stored_audio import stored_digest  # noqa: E402
 from parley.audio import Pcm, write_wav  # noqa: E402
 from parley.bot import load_bot  # noqa: E402
 from parley.bot.grammar import Grammar, Utterance  # noqa: E402

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from manifests import row, write_manifest
 from release_site import make_site
 
 from cli import main as cli
-from models.dataset import load_dataset, make_dataset
+from models.dataset import load_dataset
+from models.dataset_making import make_dataset
 from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
@@ -123,11 +125,19 @@ def test_a_text_is_known_by_its_words(tmp_path: Path) -> None:
     assert LATTE in utterance_digests(str(tmp_path / "said.txt"))
 
 
-def test_a_recording_of_another_rate_is_not_taken_for_one_nobody_heard(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "studio.wav", np.zeros(44100, dtype=np.int16), 44100)
-    with pytest.raises(ParleyError, match="44100 Hz") as error:
-        utterance_digests(str(tmp_path / "studio.wav"))
-    assert "sox" in error.value.mend
+def test_a_recording_of_another_rate_is_known_as_the_dataset_resampled_it(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.jsonl", [row("studio.wav")], rate=44100)
+
+    made = make_dataset(load_bot("barista"), tmp_path / "data", recordings=manifest, synthetic=0, seed=1)
+
+    assert soundfile.info(made.path / made.rows[0].audio).samplerate == SAMPLE_RATE
+    assert made.rows[0].sha256 in utterance_digests(str(tmp_path / "studio.wav"))
+
+
+def test_a_recording_of_two_channels_is_not_taken_for_one_nobody_heard(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "both.wav", np.zeros((8000, 2), dtype=np.int16), SAMPLE_RATE)
+    with pytest.raises(ParleyError, match="2 channels"):
+        utterance_digests(str(tmp_path / "both.wav"))
 
 
 @pytest.mark.parametrize("given", ["nobody.wav", "abc", "z" * 64])

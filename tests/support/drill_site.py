@@ -13,7 +13,7 @@ from onnx import helper
 from rich.console import Console
 from starters import copy_starters
 
-from calling.report import Recording, load_recording
+from calling.speech import Speech, speech_of_file
 from calling.synthetic import synthetic_caller
 from orchestrator.app import RunningApp
 from orchestrator.running import running_site
@@ -32,7 +32,7 @@ BAD = 2
 class DrillSite:
     settings: Settings
     app: RunningApp
-    caller: list[Recording]
+    caller: list[Speech]
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def drill_site(folder: Path) -> Iterator[DrillSite]:
         publish(_contrary(starters["nlu"], folder / "bundle"), registry)
         create_release(registry, "barista", {"nlu": 2}, who="tester", why="drill")
     with running_site("barista", settings, Console(stderr=True)) as app:
-        yield DrillSite(settings, app, [load_recording(path) for path in synthetic_caller(folder)])
+        yield DrillSite(settings, app, [speech_of_file(path) for path in synthetic_caller(folder)])
 
 
 def _contrary(version: Path, bundle: Path) -> Path:

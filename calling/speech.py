@@ -1,0 +1,59 @@
+"""What a test caller says: a recording with its samples, and where its speech ends.
+
+said = [load_speech(recording) for recording in read_recordings(manifest, needs=())]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.vad import Vad
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.errors import ParleyError
+from parley.recordings import Recording
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A recording, ready to be said."""
+
+    recording: Recording
+    """Where it is from, and what must be understood where that is known."""
+    pcm: Pcm
+    """int16 ``[n]``, 8 kHz."""
+    speech_end: int
+    """One past the last sample that holds speech."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, for reports."""
+        return self.recording.path.name
+
+
+def load_speech(recording: Recording) -> Speech:
+    """A recording's samples; where its speech ends is found by voice activity if it is not marked.
+
+    Raises:
+        ParleyError: no audio, or nobody speaks in it.
+    """
+    pcm, end = recording.samples(SAMPLE_RATE), recording.speech_end_s
+    speech_end = _speech_end(pcm, recording.path) if end is None else min(len(pcm), round(end * SAMPLE_RATE))
+    return Speech(recording, pcm, speech_end)
+
+
+def speech_of_file(path: Path) -> Speech:
+    """As :func:`load_speech`, of an audio file of which nothing else is known."""
+    return load_speech(Recording(path.name, path, str(path)))
+
+
+def _speech_end(pcm: Pcm, path: Path) -> int:
+    whole = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES]
+    # Some silence first, for the detector to know the floor from.
+    quiet = np.zeros(25 * FRAME_SAMPLES, dtype=np.int16)
+    active = Vad().push(np.concatenate([quiet, whole]))[25:]
+    if not any(active):
+        raise ParleyError("nobody speaks in it", where=str(path), mend="give a recording with speech")
+    return (max(i for i, speech in enumerate(active) if speech) + 1) * FRAME_SAMPLES
