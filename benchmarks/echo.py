@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from judging.slu import Listener, understood
 from models.channel import active_rms
+from models.pool import ClientPool
 from models.training import environment, git_lineage
 from orchestrator.echo import EchoGuard
 from orchestrator.services import Script
-from orchestrator.stages import ClientPool, Stages
+from orchestrator.stages import Stages
 from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
 from parley.bot import load_bot
@@ -231,7 +232,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                           mend="speech_start, speech_end, intent, slots (docs/data.md)")  # fmt: skip
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
         prompts = Script.of(bot).prompts
-        stages = Stages(bot, ClientPool(site.repo_dir, engine), release.stages, prompts)  # type: ignore[arg-type]
+        stages = Stages(bot, ClientPool(site.repo_dir, engine), release.stages, prompts)
         said = await say(stages, [realise(bot, "greet", {})])
         listener = Listener(stages, site.end_of_turn_ms)
         report: dict[str, Any] = {

@@ -140,7 +140,7 @@ def scratch_site(bot: str, bots_dir: Path, source: Path | None = None) -> Iterat
         )
         with Registry.at(site, new=True) as registry:
             publisher = Publisher(registry, bot, source)
-            stages = {family: publisher.publish(publisher.prepare(family)) for family in FAMILIES}
+            stages: dict[str, int] = {family: publisher.publish(publisher.prepare(family)) for family in FAMILIES}
             first = create_release(registry, bot, stages, who="benchmark", why="the first")
             promote(registry, bot, first.number, who="benchmark", why="the first", force=True)
             yield registry, publisher

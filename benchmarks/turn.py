@@ -23,9 +23,10 @@ from calling.caller import CallOptions, place_call
 from calling.report import summarise
 from calling.speech import Speech, speech_of_file
 from calling.synthetic import synthetic_caller
+from models.pool import ClientPool
 from orchestrator.dialogue import Dialogue, State
 from orchestrator.running import running_site
-from orchestrator.stages import ClientPool, Stages
+from orchestrator.stages import Stages
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
@@ -47,7 +48,7 @@ class Floor:
     def __init__(self, bot_name: str, site: Settings, engine: OnnxEngine) -> None:
         bot = load_bot(bot_name, site)
         pool = ClientPool(site.repo_dir, engine)
-        self._stages = Stages(bot, pool, release_of(site, bot_name).stages, None)  # type: ignore[arg-type]
+        self._stages = Stages(bot, pool, release_of(site, bot_name).stages, None)
         self._dialogue = Dialogue(bot)
 
     async def turn(self, recording: Speech) -> dict[str, float]:
@@ -68,10 +69,10 @@ class Floor:
         assert meant is not None
         act = self._dialogue.understood(State(), meant).acts[0]
         began = time.perf_counter()
-        reply = await self._stages.client("nlg").generate(act.name, dict(act.slots))
+        reply = await (await self._stages.nlg()).generate(act.name, dict(act.slots))
         took["nlg_ms"] = _since(began)
         began = time.perf_counter()
-        async with aclosing(self._stages.client("tts").synthesise(reply.text)) as pieces:
+        async with aclosing((await self._stages.tts()).synthesise(reply.text)) as pieces:
             await anext(pieces)
             took["tts_first_ms"] = _since(began)
         return took

@@ -99,7 +99,7 @@ def releases_of(
 def _changes(candidate: Sequence[str]) -> dict[str, int]:
     from parley.bundle import FAMILIES
 
-    changes = {}
+    changes: dict[str, int] = {}
     for part in candidate:
         stage, _, number = part.partition("=")
         if stage not in FAMILIES or not is_number(number):

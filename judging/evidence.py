@@ -174,7 +174,7 @@ async def _said(registry: Registry, sides: Sides, bot: Bot, sources: dict[str, s
         met = _met(registry, sides, "tts", {sha256(text.encode()).hexdigest(): text for text in texts})
         # A small bot's replies may all be known to its voice; then both voices know them alike.
         fresh = [text for text in texts if text not in met] or texts
-        listener = replies.listening(sides, fresh, registry.repo)
+        listener = await replies.listening(sides, fresh, registry.repo)
         measured.add(await replies.on_texts(sides, listener))
         sources["ear"] = listener.name
     return measured

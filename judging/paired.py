@@ -24,7 +24,8 @@ import numpy as np
 
 from judging.slu import Heard, Listener, Turn
 from models.channel import mix_at_snr, through_codec
-from orchestrator.stages import ClientPool, Stages
+from models.pool import ClientPool
+from orchestrator.stages import Stages
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import Bot
 from parley.errors import ParleyError
@@ -66,10 +67,6 @@ class Side:
         """The version, for people."""
         found = self.version(stage)
         return f"{found[0]} {found[1]}" if found else "none"
-
-    def client(self, stage: str) -> Any:
-        """The client of a stage."""
-        return self.stages.client(stage)
 
 
 @dataclass
@@ -127,7 +124,7 @@ async def two_sides(
         for release, bot in (champion, candidate):
             faults: list[str] = []
             stages = Stages(
-                bot, pool, release.stages, None, timeout_s=TIMEOUT_S,  # type: ignore[arg-type]
+                bot, pool, release.stages, None, timeout_s=TIMEOUT_S,
                 on_fallback=lambda f, faults=faults: faults.append(f"{f.stage}: {f.reason}"),  # type: ignore[misc]
             )  # fmt: skip
             sides.append(Side(release, bot, pool, stages, Listener(stages, site.end_of_turn_ms), faults))

@@ -73,7 +73,7 @@ def _sayable(bot: Bot, one: ToSay) -> bool:
 async def worded(side: Side, act: str, slots: dict[str, str]) -> tuple[str, bool]:
     """The reply, and whether the network itself says every value: a template in its place does not count."""
     try:
-        reply = await side.client("nlg").generate(act, slots)
+        reply = await (await side.stages.nlg()).generate(act, slots)
     except ParleyError as error:
         side.faults.append(f"nlg: {error.what}")
         return f"({error.what})", False
@@ -111,7 +111,7 @@ class Listening:
     texts: list[str]
 
 
-def listening(sides: Sides, texts: Sequence[str], repo: Path) -> Listening:
+async def listening(sides: Sides, texts: Sequence[str], repo: Path) -> Listening:
     """PocketSphinx on the bot's replies where it is installed: it has heard neither voice. Else the champion's own STT.
 
     That one knows what callers say and nothing else, so it is given callers' sentences.
@@ -120,7 +120,7 @@ def listening(sides: Sides, texts: Sequence[str], repo: Path) -> Listening:
     try:
         recogniser = Recogniser(texts, Lexicon.load(repo / model / str(version) / "lexicon.json"))
     except ParleyError:
-        client, grammar = sides.champion.client("stt"), Grammar(sides.champion.bot)
+        client, grammar = await sides.champion.stages.stt(), Grammar(sides.champion.bot)
         rng = random.Random("gate|voice")
         said = dict.fromkeys(grammar.sample(rng).text for _ in range(2 * len(texts)))
 
@@ -160,7 +160,7 @@ async def _spoken(side: Side, text: str) -> tuple[Pcm, float]:
     begun, first = time.perf_counter(), 0.0
     parts: list[Pcm] = [np.zeros(0, np.int16)]
     try:
-        async with aclosing(side.client("tts").synthesise(text)) as pieces:
+        async with aclosing((await side.stages.tts()).synthesise(text)) as pieces:
             async for piece in pieces:
                 first = first or (time.perf_counter() - begun) * 1000
                 parts.append(piece.pcm)

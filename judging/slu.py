@@ -20,13 +20,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from judging.conditions import Condition, read_noise
+from models.contracts import Clients, Understanding
+from models.pool import ClientPool
 from models.stored_audio import recording_digests
 from models.stt.evaluate import edit_distance
-from orchestrator.dialogue import Understood
 from orchestrator.hearing import Ear, HoldOver
 from orchestrator.services import CallParams
 from orchestrator.speaker import Speaker
-from orchestrator.stages import ClientPool, Stages
+from orchestrator.stages import Stages
 from orchestrator.turn_taking import BargeIn, TurnEvent, TurnParams, TurnTaker
 from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
@@ -146,7 +147,7 @@ class Listener:
         return _merged([(turn.text, await self.stages.understand(turn.text)) for turn in turns])
 
 
-def _merged(turns: Sequence[tuple[str, Understood | None]]) -> Heard:
+def _merged(turns: Sequence[tuple[str, Understanding | None]]) -> Heard:
     meant = [u for _, u in turns if u is not None and not u.out_of_scope]
     slots = {k: v for u in meant for k, v in u.slots.items()}
     return Heard(" ".join(text for text, _ in turns), meant[0].intent if meant else "", slots, len(turns))
@@ -213,11 +214,11 @@ def _command_figures(recordings: Sequence[Recording], heard: Sequence[Heard]) ->
     return {**found, "one_turn": round(float(np.mean([h.turns == 1 for h in heard])), 4)}
 
 
-def listener_of(bot_name: str, engine: Engine, release: Release, pool: ClientPool | None = None) -> Listener:
-    """The ear of a bot's release; ``pool`` may give other clients than the repository's."""
+def listener_of(bot_name: str, engine: Engine, release: Release, clients: Clients | None = None) -> Listener:
+    """The ear of a bot's release; ``clients`` may be others than the repository's."""
     site = settings()
-    pool = pool or ClientPool(site.repo_dir, engine)
-    stages = Stages(load_bot(bot_name, site), pool, release.stages, None)  # type: ignore[arg-type]  # nothing is spoken
+    clients = clients or ClientPool(site.repo_dir, engine)
+    stages = Stages(load_bot(bot_name, site), clients, release.stages, None)
     return Listener(stages, site.end_of_turn_ms)
 
 

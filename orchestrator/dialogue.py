@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal
 
+from models.contracts import Understanding
 from parley.bot import Bot
 from parley.bot.replies import ANSWER, ActSpec, acts, unanswerable
 from parley.bot.slots import canonicalise
@@ -30,19 +31,6 @@ MAX_TURNS = 60
 """Turns after which a person takes over, whatever is said."""
 MIN_CONFIDENCE = 0.3
 """Understandings less sure than this are not acted on."""
-
-
-class Understood(Protocol):
-    """What the dialogue needs of an NLU result."""
-
-    @property
-    def intent(self) -> str: ...
-    @property
-    def slots(self) -> Mapping[str, str]: ...
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def out_of_scope(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ class Dialogue:
         """The first thing said. The greeting says that the caller talks to an AI."""
         return self._say(State(), "greet") if greet else Step((), State())
 
-    def understood(self, state: State, meant: Understood) -> Step:
+    def understood(self, state: State, meant: Understanding) -> Step:
         """The caller said something that was understood as ``meant``."""
         if state.phase == "over":
             return Step((Act("goodbye"),), state, "goodbye")
@@ -175,7 +163,7 @@ class Dialogue:
         """The caller asked for a person by key."""
         return self._end(state, "handover", "handover")
 
-    def _answer(self, state: State, part: str, meant: Understood) -> Step | None:
+    def _answer(self, state: State, part: str, meant: Understanding) -> Step | None:
         """The answer to an understood intent, None when it makes no sense here."""
         if part == "task":
             return self._open_task(state, meant.intent, meant.slots)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from orchestrator.prompts import Prompt
+from models.contracts import Piece
 from orchestrator.services import Line
 from orchestrator.speaker import HANGUP_SLACK_S, Speaker
 from orchestrator.wires import WireError
@@ -21,7 +21,7 @@ _PAUSE_S = 0.002
 """Between messages: one who floods is listened to slowly."""
 
 
-async def say_last(line: Line, speaker: Speaker, prompt: Prompt, budget: Budget) -> None:
+async def say_last(line: Line, speaker: Speaker, prompt: Piece, budget: Budget) -> None:
     """Say a prompt instead of what is being said, and return when it has been heard or the gateway is gone.
 
     Args:

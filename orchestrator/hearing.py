@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from models.contracts import Transcript
 from orchestrator.services import Arrivals, CallParams
 from orchestrator.speaker import Speaker
-from orchestrator.stages import Hearing, Stages, Transcript
+from orchestrator.stages import Hearing, Stages
 from orchestrator.turn_taking import EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnTaker
 from parley.audio import SAMPLE_RATE, Pcm, ms_to_samples, samples_to_ms
 

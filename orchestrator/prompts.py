@@ -10,13 +10,12 @@ import logging
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from models.contracts import Piece, VersionRef
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.replies import realise
@@ -29,59 +28,41 @@ _KEPT_VOICES = 4
 """TTS versions whose audio is kept: the champion's, the one before, and two arms of an experiment."""
 
 
-@dataclass(frozen=True)
-class PromptWord:
-    """A word and when it ends, in seconds from the prompt's first sample."""
-
-    word: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A whole prompt as one piece of audio. ``pcm``: int16 ``[n]``, 8 kHz."""
-
-    pcm: Pcm
-    words: Sequence[PromptWord] = field(default_factory=tuple)
-    last: bool = True
-
-
 class Prompts:
-    """The prompts of one bot, by text and by the TTS version that said them."""
+    """The prompts of one bot, each a single piece, by text and by the TTS version that said it."""
 
     def __init__(self, bot: Bot) -> None:
         self.texts = {act: realise(bot, act, {}) for act in PROMPT_ACTS}
         """Act to the words of its template."""
-        self._by_version: dict[tuple[str, tuple[str, int]], Prompt] = {}
-        self._by_text: dict[str, Prompt] = {}
-        self._last_resort: Prompt | None = None
+        self._by_version: dict[tuple[str, tuple[str, int]], Piece] = {}
+        self._by_text: dict[str, Piece] = {}
+        self._last_resort: Piece | None = None
 
-    def keep(self, text: str, version: tuple[str, int], pcm: Pcm, words: Sequence[PromptWord]) -> None:
-        """Remember how a (model, version) said a text."""
-        self._by_version[text, version] = self._by_text[text] = Prompt(pcm, tuple(words))
-        voices = list(dict.fromkeys(voice for _, voice in self._by_version))
-        for text_, voice in list(self._by_version):
-            if voice in voices[:-_KEPT_VOICES]:
-                del self._by_version[text_, voice]
+    def keep(self, text: str, voice: VersionRef, piece: Piece) -> None:
+        """Remember how a TTS version said a text."""
+        self._by_version[text, (voice.model, voice.version)] = self._by_text[text] = piece
+        voices = list(dict.fromkeys(by for _, by in self._by_version))
+        for text_, by in list(self._by_version):
+            if by in voices[:-_KEPT_VOICES]:
+                del self._by_version[text_, by]
 
-    def find(self, text: str, version: tuple[str, int] | None = None) -> Prompt | None:
-        """The text as this (model, version) said it, or, where it is left out, as anybody did."""
-        return self._by_text.get(text) if version is None else self._by_version.get((text, version))
+    def find(self, text: str, voice: VersionRef | None = None) -> Piece | None:
+        """The text as this TTS version said it, or, where it is left out, as anybody did."""
+        return self._by_text.get(text) if voice is None else self._by_version.get((text, (voice.model, voice.version)))
 
-    def ready(self, act: str) -> Prompt:
+    def ready(self, act: str) -> Piece:
         """One of :data:`PROMPT_ACTS` as anybody said it; where nobody did, an apology."""
         return self._by_text.get(self.texts[act]) or self.last_resort()
 
-    def apology(self) -> Prompt:
+    def apology(self) -> Piece:
         """An apology, whatever is down."""
         return self.ready("apology")
 
-    def last_resort(self) -> Prompt:
+    def last_resort(self) -> Piece:
         """The apology by the system's synthesiser, or three tones."""
         if self._last_resort is None:
             pcm = _system_voice(self.texts["apology"])
-            self._last_resort = Prompt(tones() if pcm is None else pcm)
+            self._last_resort = Piece(tones() if pcm is None else pcm, SAMPLE_RATE)
         return self._last_resort
 
 

@@ -1,68 +1,73 @@
-"""Turns without a caller: one that warms a release up, and the short one that proves that it answers.
+"""Turns without a caller: one that warms a release up, and the short question that proves that a version answers.
 
-await synthetic_turn(routing, pool)              # once a release: renders its prompts
-await Proof(pool).stages(routing)                # {"stt": True, ...}, at most once a second
+await synthetic_turn(routing, clients)                 # once a release: renders its prompts
+await Proof(clients).stages(routing)                   # {"stt": True, ...}, at most once a second
+await prove("nlu", ref, clients)                       # the version's assets are read, and its graph answers
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from contextlib import aclosing
 
 import numpy as np
 
+from models.contracts import Clients, Piece, TimedWord, TtsClient, VersionRef
 from orchestrator.dialogue import Act
-from orchestrator.hearing import FEED_SAMPLES
-from orchestrator.prompts import PROMPT_ACTS, PromptWord
+from orchestrator.prompts import PROMPT_ACTS
 from orchestrator.routing import Routing
-from orchestrator.stages import ClientPool, Stages
-from parley.audio import SAMPLE_RATE, Pcm
-from parley.bundle import FAMILIES
+from orchestrator.stages import Stages
+from parley.audio import Pcm
+from parley.bundle import FAMILIES, Family
 
 PROOF_WITHIN_S = 2.0
 PROOF_HOLDS_S = 1.0
 """Balancers ask every few seconds, each for itself."""
+_FED_S = 0.16
+"""Audio that goes to the STT at once."""
+_HEARD_S = 2.0
+"""How much of the greeting the STT is given to warm up."""
 
 
-async def synthetic_turn(routing: Routing, pool: ClientPool) -> None:
+async def synthetic_turn(routing: Routing, clients: Clients) -> None:
     """Render a release's prompts and run one turn of it.
 
     Raises:
         ParleyError: a stage cannot answer.
     """
     script = routing.script
-    versions = {str(stage): ref for stage, ref in routing.release.stages.items()}
-    stages = Stages(script.bot, pool, versions, script.prompts, timeout_s=60.0)
-    clients = {stage: await asyncio.to_thread(stages.client, stage) for stage in FAMILIES}
+    stages = Stages(script.bot, clients, routing.release.stages, script.prompts, timeout_s=60.0)
+    stt, nlu, tts = await stages.stt(), await stages.nlu(), await stages.tts()
+    await stages.nlg()  # raises, where `phrase` would take the bot's own template
     for act in PROMPT_ACTS:
         for text in dict.fromkeys([script.prompts.texts[act], await stages.phrase(Act(act))]):
-            await _render(routing, clients["tts"], text)
+            script.prompts.keep(text, routing.release.stages["tts"], await _rendered(tts, text))
     prompt = script.prompts.find(script.prompts.texts["greet"])
-    stream = clients["stt"].new_stream()
-    pcm = prompt.pcm if prompt is not None else np.zeros(SAMPLE_RATE, dtype=np.int16)
-    for at in range(0, min(len(pcm), 2 * SAMPLE_RATE), FEED_SAMPLES):
-        await stream.accept(pcm[at : at + FEED_SAMPLES])
+    pcm = prompt.pcm if prompt is not None else np.zeros(stt.sample_rate, dtype=np.int16)
+    stream, size = stt.new_stream(), round(_FED_S * stt.sample_rate)
+    for at in range(0, min(len(pcm), round(_HEARD_S * stt.sample_rate)), size):
+        await stream.accept(pcm[at : at + size])
     await stream.finish()
-    await clients["nlu"].parse(next(iter(script.bot.intents)))
+    await nlu.parse(next(iter(script.bot.intents)))
 
 
-async def _render(routing: Routing, tts: Any, text: str) -> None:
-    """Say a prompt and keep it."""
-    audio: list[Pcm] = []
-    words: list[PromptWord] = []
-    async for piece in tts.synthesise(text):
-        audio.append(piece.pcm)
-        words += [PromptWord(word.word, word.start_s, word.end_s) for word in piece.words]
-    voice = routing.release.stages["tts"]
-    routing.script.prompts.keep(text, (voice.model, voice.version), np.concatenate(audio), words)
+async def _rendered(tts: TtsClient, text: str) -> Piece:
+    """A whole text as one piece."""
+    parts: list[Pcm] = []
+    words: list[TimedWord] = []
+    async with aclosing(tts.synthesise(text)) as pieces:
+        async for piece in pieces:
+            parts.append(piece.pcm)
+            words += piece.words
+    return Piece(np.concatenate(parts), tts.sample_rate, tuple(words))
 
 
 class Proof:
     """Whether each stage of a release answers, by asking it something small; no server is taken at its word."""
 
-    def __init__(self, pool: ClientPool) -> None:
-        self._pool = pool
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._asking = asyncio.Lock()
         self._found: dict[str, bool] = {}
         self._of: tuple[int, float] = (0, 0.0)
@@ -77,31 +82,32 @@ class Proof:
                 self._of = (routing.release.number, time.monotonic() + PROOF_HOLDS_S)
             return dict(self._found)
 
-    async def _answers(self, stage: str, routing: Routing) -> bool:
+    async def _answers(self, stage: Family, routing: Routing) -> bool:
         if stage not in routing.release.stages:
             return False
-        version = routing.release.stages[stage]
         try:
             async with asyncio.timeout(PROOF_WITHIN_S):
-                client = await asyncio.to_thread(self._pool.get, stage, version.model, version.version)
-                await _ask(stage, client)
+                await prove(stage, routing.release.stages[stage], self._clients)
         except Exception:  # whatever it is, the stage does not answer
             return False
         return True
 
 
-async def _ask(stage: str, client: Any) -> None:
+async def prove(stage: Family, ref: VersionRef, clients: Clients) -> None:
+    """Have a version answer something small.
+
+    Raises:
+        ParleyError: its client cannot be read, or its graph does not answer.
+    """
     if stage == "stt":
-        stream = client.new_stream()
-        await stream.accept(np.zeros(FEED_SAMPLES, dtype=np.int16))
+        stt = await clients.stt(ref)
+        stream = stt.new_stream()
+        await stream.accept(np.zeros(round(_FED_S * stt.sample_rate), dtype=np.int16))
         await stream.finish()
     elif stage == "nlu":
-        await client.parse("yes")
+        await (await clients.nlu(ref)).parse("yes")
     elif stage == "nlg":
-        await client.generate(PROMPT_ACTS[-1], {})
+        await (await clients.nlg(ref)).generate(PROMPT_ACTS[-1], {})
     else:
-        pieces = client.synthesise("yes")
-        try:
+        async with aclosing((await clients.tts(ref)).synthesise("yes")) as pieces:
             await anext(pieces)
-        finally:
-            await pieces.aclose()

@@ -15,11 +15,12 @@ from calls.log import CallLog
 from calls.pseudonyms import pseudonym_key, unit_of_call
 from experiments.assignment import StageAssignment, assign_call
 from experiments.store import ExperimentStore
+from models.contracts import Clients
+from models.pool import ClientPool
 from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
 from orchestrator.rehearsal import Proof, synthetic_turn
 from orchestrator.routing import Routing, RoutingReader
 from orchestrator.services import CallAssignment, CallParams, Services
-from orchestrator.stages import ClientPool
 from orchestrator.turn_taking import TurnParams
 from orchestrator.waiting import Place, WaitingRoom
 from parley.following import Follower
@@ -65,7 +66,7 @@ class Replica:
         settings: Settings,
         *,
         engine: Engine | None = None,
-        pool: ClientPool | None = None,
+        pool: Clients | None = None,
         replicas: int = 1,
     ) -> None:
         self.bot_name = bot_name

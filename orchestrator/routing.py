@@ -11,12 +11,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from experiments.assignment import Arm, Experiment, Snapshot
 from experiments.store import config_version_of, snapshot_of
+from models.contracts import Clients
 from orchestrator.services import Script
 from parley.bot.load import parse_bot
 from parley.bundle import Manifest
@@ -47,12 +47,6 @@ class Routing:
     def arm_available(self, model: str, number: int) -> bool:
         """Whether an experiment may serve this version now."""
         return (model, number) in self.arms
-
-
-class Clients(Protocol):
-    """Gives the client of a version, and reads its assets the first time (`orchestrator.stages.ClientPool`)."""
-
-    def get(self, stage: str, model: str, version: int) -> Any: ...
 
 
 class RoutingReader:
@@ -88,7 +82,7 @@ class RoutingReader:
         # Here, in the follower's thread: the first call of a release must not stop the others' audio to read files.
         for stage, ref in release.stages.items():
             try:
-                self._clients.get(stage, ref.model, ref.version)
+                self._clients.read(stage, ref)
             except Exception as error:
                 # A damaged version must not keep the replica on a release that somebody moved away from.
                 _log.warning("a version of the release cannot be used", extra={"stage": stage, "reason": str(error)})

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from calls.log import Row
 from experiments.assignment import StageAssignment
+from models.contracts import Clients
 from orchestrator.dialogue import Dialogue
 from orchestrator.prompts import Prompts
-from orchestrator.stages import ClientPool
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
@@ -87,7 +87,7 @@ class CallAssignment:
 class Services:
     """Shared by the calls of a replica; every field may be used by many calls at once."""
 
-    pool: ClientPool
+    pool: Clients
     assign: Callable[[str, str], CallAssignment]
     """(caller, call id) to what answers it."""
     record: Callable[[Iterable[Row]], None]

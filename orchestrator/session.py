@@ -19,6 +19,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from models.contracts import Piece
 from orchestrator.answer import Answering
 from orchestrator.dialogue import State
 from orchestrator.echo import EchoGuard, SentAudio
@@ -27,7 +28,7 @@ from orchestrator.hearing import Ear, Heard, HoldOver
 from orchestrator.keys import Keyed, KeyPad
 from orchestrator.logs import CALL_ID
 from orchestrator.opening import await_start
-from orchestrator.prompts import Prompt, tones
+from orchestrator.prompts import tones
 from orchestrator.services import CallAssignment, Line, Services
 from orchestrator.speaker import Speaker
 from orchestrator.stages import Fallback, Stages
@@ -100,7 +101,8 @@ async def answer_call(
     except Exception:
         # Before the session ran, or after it: there is no script to apologise from.
         _log.exception("call failed")
-        await say_last(line, Speaker(line, start.stream_sid, services.clock), Prompt(tones()), Budget(services.clock))
+        speaker, sorry = Speaker(line, start.stream_sid, services.clock), Piece(tones(), SAMPLE_RATE)
+        await say_last(line, speaker, sorry, Budget(services.clock))
         await hang_up(line, INTERNAL_ERROR, "internal_error")
         return "internal_error"
     finally:
@@ -395,5 +397,5 @@ class CallSession:
     def _on_fallback(self, fallback: Fallback) -> None:
         self._fallen.add(fallback.stage)
 
-    async def _say_last(self, prompt: Prompt) -> None:
+    async def _say_last(self, prompt: Piece) -> None:
         await say_last(self._line, self._speaker, prompt, self._budget)

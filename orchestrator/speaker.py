@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
+from models.contracts import Piece
 from orchestrator.echo import SentAudio
 from orchestrator.playout import Playout, SpokenWord
-from orchestrator.prompts import Prompt
 from orchestrator.services import Line
-from orchestrator.stages import Piece, Stages
+from orchestrator.stages import Stages
 from orchestrator.wall_clock import Clock, Elapsed, MonotonicClock
 from orchestrator.wires.twilio import Clear, Mark, Media, Trace, render
 from parley.audio import SAMPLE_RATE
@@ -85,7 +85,7 @@ class Speaker:
                     on_first()
                     on_first = None
 
-    async def send(self, piece: Piece | Prompt, begin: int | None = None) -> None:
+    async def send(self, piece: Piece, begin: int | None = None) -> None:
         """Send a piece of audio and a mark. ``begin``: the sample, of all sent, where its text began (None: here)."""
         origin = self.playout.sent if begin is None else begin
         words = [SpokenWord(word.word, origin + round(word.end_s * SAMPLE_RATE)) for word in piece.words]

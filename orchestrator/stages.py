@@ -1,6 +1,6 @@
 """The four stages of one call, pinned to the versions it was assigned, and what happens when one of them is down.
 
-    stages = Stages(bot, pool, assignments, prompts, ...)
+    stages = Stages(bot, clients, assignments, prompts, ...)
     hearing = stages.hear();  await hearing.feed(pcm);  transcript = await hearing.finish()
     meant = await stages.understand(transcript.text)
     text = await stages.phrase(act)
@@ -14,29 +14,37 @@ because a model or its server is down, except :class:`SpeechDown`.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.dialogue import Act, Understood
+from models.contracts import (
+    Clients,
+    NlgClient,
+    NluClient,
+    Piece,
+    Reply,
+    SttClient,
+    SttStream,
+    Transcript,
+    TtsClient,
+    Understanding,
+    VersionRef,
+)
+from orchestrator.dialogue import Act
 from orchestrator.prompts import Prompts
 from parley.audio import Pcm
 from parley.bot import Bot
 from parley.bot.replies import realise
-from parley.bundle import FAMILIES
+from parley.bundle import FAMILIES, Family
 from parley.errors import ParleyError
-from parley.serving.engine import Engine, EngineRejected, EngineTimeout, EngineUnavailable
-from parley.serving.trust import Trust
-from parley.signatures import copy_verified
+from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -48,106 +56,8 @@ HEARING_WITHIN_S = 4.0
 """No further attempt begins after this: a server that hangs must not keep a caller in silence."""
 
 
-_KEPT_CLIENTS = 64
-"""Clients that a replica keeps, the newest ones: it may see any number of releases, and each holds a lexicon."""
-
-
-class Transcript(Protocol):
-    """What the session needs of an STT result."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def accepted(self) -> bool: ...
-
-
-class TimedWord(Protocol):
-    """A word of the bot and when it ends, in seconds from the first sample of the text."""
-
-    @property
-    def word(self) -> str: ...
-    @property
-    def end_s(self) -> float: ...
-
-
-class Piece(Protocol):
-    """A stretch of the bot's audio and the words that end in it."""
-
-    @property
-    def pcm(self) -> Pcm: ...
-    @property
-    def words(self) -> Sequence[TimedWord]: ...
-    @property
-    def last(self) -> bool: ...
-
-
-class Assigned(Protocol):
-    """The version a call is pinned to at one stage."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-
-
 class SpeechDown(ParleyError):
     """The bot has no voice left, not even a prompt of this text."""
-
-
-class ClientPool:
-    """The clients of all versions that this process has used; calls share them, for they hold no call's state.
-
-    Args:
-        repo: the model repository.
-        engine: runs the graphs.
-        trust: what a version is checked against before its tokenizer, labels and lexicon are read here; the engine
-            checks it for itself. None checks nothing.
-    """
-
-    _CLASSES = {"stt": "SttClient", "nlu": "NluClient", "nlg": "NlgClient", "tts": "TtsClient"}
-
-    def __init__(self, repo: Path, engine: Engine, trust: Trust | None = None) -> None:
-        self.engine = engine
-        self._repo = repo
-        self._trust = trust
-        self._clients: dict[tuple[str, str, int], Any] = {}
-
-    def get(self, stage: str, model: str, version: int) -> Any:
-        """The client of a version. Reads its assets from disk the first time.
-
-        Raises:
-            ParleyError: the version is not published, or is not what was.
-        """
-        key = (stage, model, version)
-        found = self._clients.get(key)
-        if found is None:
-            bundle = self._repo / model / str(version)
-            if not bundle.is_dir():
-                raise ParleyError(
-                    "the version is not published",
-                    where=f"{model} version {version}",
-                    mend=f"publish it into {self._repo.name}/",
-                )
-            client = getattr(importlib.import_module(f"models.{stage}.client"), self._CLASSES[stage])
-            with self._verified(bundle, model, version) as assets:
-                found = self._clients[key] = client(assets, self.engine, model, version)
-            # A call that uses one of those meanwhile reads it again.
-            for old in list(self._clients)[:-_KEPT_CLIENTS]:
-                self._clients.pop(old, None)
-        return found
-
-    @contextmanager
-    def _verified(self, bundle: Path, model: str, version: int) -> Iterator[Path]:
-        """What a client reads: the version's assets as they were verified, whoever changes its folder meanwhile."""
-        if self._trust is None:
-            yield bundle
-            return
-        manifest = self._trust.verify(bundle, model, version, pinned=False)
-        with tempfile.TemporaryDirectory(prefix="parley-") as folder:
-            copy_verified(bundle.resolve(), manifest, Path(folder))
-            yield Path(folder)
 
 
 @dataclass(frozen=True)
@@ -162,7 +72,7 @@ class Stages:
     """The stages of one call.
 
     Args:
-        pool: gives clients; anything with its ``get``.
+        clients: gives the clients of versions.
         assigned: stage to the version this call is pinned to.
         prompts: audio rendered before, for when the TTS is down.
         timeout_s: the longest a stage may take for one answer.
@@ -172,9 +82,9 @@ class Stages:
     def __init__(
         self,
         bot: Bot,
-        pool: ClientPool,
-        assigned: Mapping[str, Assigned],
-        prompts: Prompts,
+        clients: Clients,
+        assigned: Mapping[Family, VersionRef] | Mapping[str, VersionRef],
+        prompts: Prompts | None,
         *,
         timeout_s: float = 2.0,
         counts: Counter[tuple[str, str]] | None = None,
@@ -183,22 +93,37 @@ class Stages:
         self.bot = bot
         self.prompts = prompts
         self.timeout_s = timeout_s
-        self._pool = pool
+        self._clients = clients
         self._assigned = assigned
         self._counts = counts if counts is not None else Counter()
         self._on_fallback = on_fallback
 
-    def client(self, stage: str) -> Any:
-        """The client this call is pinned to.
+    async def stt(self) -> SttClient:
+        """The STT this call is pinned to.
 
         Raises:
-            ParleyError: the stage has no version, or it cannot be read.
+            ParleyError: the release has no version for the stage, or it cannot be read.
         """
+        return await self._clients.stt(self._ref("stt"))
+
+    async def nlu(self) -> NluClient:
+        """The NLU this call is pinned to. Raises as `stt`."""
+        return await self._clients.nlu(self._ref("nlu"))
+
+    async def nlg(self) -> NlgClient:
+        """The NLG this call is pinned to. Raises as `stt`."""
+        return await self._clients.nlg(self._ref("nlg"))
+
+    async def tts(self) -> TtsClient:
+        """The TTS this call is pinned to. Raises as `stt`."""
+        return await self._clients.tts(self._ref("tts"))
+
+    def _ref(self, stage: Family) -> VersionRef:
         if stage not in self._assigned:
             raise ParleyError(
                 "the release has no version for this stage", where=stage, mend=f"name {', '.join(FAMILIES)} in it"
             )
-        return self._pool.get(stage, self._assigned[stage].model, self._assigned[stage].version)
+        return self._assigned[stage]
 
     def fell_back(self, stage: str, error: BaseException | str) -> None:
         """Count a fallback."""
@@ -212,10 +137,14 @@ class Stages:
         """Begin to listen to one utterance."""
         return Hearing(self)
 
-    async def understand(self, text: str) -> Understood | None:
+    async def understand(self, text: str) -> Understanding | None:
         """The meaning of a sentence; None when the NLU is down."""
+
+        async def ask() -> Understanding:
+            return await (await self.nlu()).parse(text)
+
         try:
-            return await self._twice(lambda: self.client("nlu").parse(text))
+            return await self._twice(ask)
         except Exception as error:
             self.fell_back("nlu", error)
             return None
@@ -223,14 +152,18 @@ class Stages:
     async def phrase(self, act: Act) -> str:
         """The words of an act: the NLG's, or the bot's own template."""
         slots = dict(act.slots)
+
+        async def ask() -> Reply:
+            return await (await self.nlg()).generate(act.name, slots)
+
         try:
-            reply = await self._twice(lambda: self.client("nlg").generate(act.name, slots))
+            reply = await self._twice(ask)
         except Exception as error:
             self.fell_back("nlg", error)
             return realise(self.bot, act.name, slots)
         if reply.fallback:
             self.fell_back("nlg", "slot_missing")
-        return str(reply.text)
+        return reply.text
 
     async def speak(self, text: str) -> AsyncGenerator[Piece, None]:
         """The audio of a text, in pieces, as they are made.
@@ -238,8 +171,8 @@ class Stages:
         Raises:
             SpeechDown: the TTS is down and the text is none of the prompts rendered before.
         """
-        version = (self._assigned["tts"].model, self._assigned["tts"].version) if "tts" in self._assigned else ("", 0)
-        ready = self.prompts.find(text, version)
+        voice = self._assigned.get("tts")
+        ready = self.prompts.find(text, voice) if self.prompts and voice else None
         if ready is not None:
             yield ready
             return
@@ -257,13 +190,15 @@ class Stages:
                     self.fell_back("tts", error)
                     break
                 await asyncio.sleep(RETRY_AFTER_S)
-        prompt = self.prompts.find(text)
+        prompt = self.prompts.find(text) if self.prompts else None
         if prompt is None or given:
             raise SpeechDown("no voice for this text", where="tts")
         yield prompt
 
     async def _pieces(self, text: str, skip: int) -> AsyncGenerator[Piece, None]:
-        async with aclosing(self.client("tts").synthesise(text)) as pieces:
+        async with asyncio.timeout(self.timeout_s):
+            client = await self.tts()
+        async with aclosing(client.synthesise(text)) as pieces:
             while True:
                 async with asyncio.timeout(self.timeout_s):
                     piece = await anext(pieces, None)
@@ -272,7 +207,7 @@ class Stages:
                 if skip >= len(piece.pcm):
                     skip -= len(piece.pcm)
                 else:
-                    yield _RestOfPiece(piece.pcm[skip:], piece.words, piece.last) if skip else piece
+                    yield replace(piece, pcm=piece.pcm[skip:]) if skip else piece
                     skip = 0
 
     async def _twice(self, ask: Callable[[], Awaitable[_T]]) -> _T:
@@ -289,20 +224,13 @@ class Stages:
                 return await ask()
 
 
-@dataclass(frozen=True)
-class _RestOfPiece:
-    pcm: Pcm
-    words: Sequence[TimedWord]
-    last: bool
-
-
 class Hearing:
     """One utterance on its way through the STT. It keeps the audio, so that a broken stream can begin anew."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._audio: list[Pcm] = []
-        self._stream: Any = None
+        self._stream: SttStream | None = None
         self._broken = False
 
     async def feed(self, pcm: Pcm) -> None:
@@ -318,7 +246,7 @@ class Hearing:
 
     def partial(self) -> str:
         """The best guess so far."""
-        return "" if self._broken or self._stream is None else str(self._stream.partial())
+        return "" if self._broken or self._stream is None else self._stream.partial()
 
     async def finish(self) -> Transcript | None:
         """What was said; None when the STT stays down for as long as a caller can be kept waiting."""
@@ -333,11 +261,9 @@ class Hearing:
                     self._stream = None
                     await self._accept(np.concatenate(self._audio))
                     self._broken = False
-                if self._stream is None:
-                    await self._accept(np.zeros(0, dtype=np.int16))
+                stream = await self._opened()
                 async with asyncio.timeout(self._stages.timeout_s):
-                    transcript: Transcript = await self._stream.finish()
-                return transcript
+                    return await stream.finish()
             except EngineRejected as rejected:
                 error = rejected
                 break
@@ -347,7 +273,12 @@ class Hearing:
         return None
 
     async def _accept(self, pcm: Pcm) -> None:
-        if self._stream is None:
-            self._stream = self._stages.client("stt").new_stream()
+        stream = await self._opened()
         async with asyncio.timeout(self._stages.timeout_s):
-            await self._stream.accept(pcm)
+            await stream.accept(pcm)
+
+    async def _opened(self) -> SttStream:
+        if self._stream is None:
+            async with asyncio.timeout(self._stages.timeout_s):
+                self._stream = (await self._stages.stt()).new_stream()
+        return self._stream

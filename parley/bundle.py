@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from parley import implementation
 from parley.errors import ParleyError
 from parley.files import sha256_file, write_atomic
 from parley.folder import MANIFEST, SIGNATURE, UTTERANCES, list_files
@@ -24,8 +25,8 @@ __all__ = [
 ]  # fmt: skip
 BOT = "bot.json"
 """The whole bot file that a version was trained on, as data; NLU and NLG keep it."""
-FAMILIES = ("stt", "nlu", "nlg", "tts")
 Family = Literal["stt", "nlu", "nlg", "tts"]
+FAMILIES: tuple[Family, ...] = ("stt", "nlu", "nlg", "tts")
 
 
 class TensorSpec(BaseModel):
@@ -60,6 +61,11 @@ class Manifest(BaseModel):
     bot: str
     model: str
     """Name in the Triton repository: ``<bot>_<family>``."""
+    implementation: str = Field(default="", pattern=f"^$|^{implementation.NAME}$")
+    """Which of `models.implementations` reads it, ``phone-ctc-grammar/1``. Older manifests name none: ask `read_by`."""
+    sample_rate: int | None = None
+    """Of the audio that an STT takes or a TTS gives, in Hz. Older manifests have it among the constants: ask
+    `audio_rate`."""
     version: int | None = None
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     inputs: list[TensorSpec]
@@ -83,6 +89,28 @@ class Manifest(BaseModel):
     ``provides``."""
     files: dict[str, str] = Field(default_factory=dict)
     """Relative path to SHA-256, every file but the manifest and the signature."""
+
+    @property
+    def read_by(self) -> str:
+        """The implementation that reads this version, whether or not the manifest is of an age that names it."""
+        return implementation.implementation_of(self.family, self.implementation, self.files)
+
+    @property
+    def served_as(self) -> str:
+        """The name by which a Triton server knows this version's model."""
+        return implementation.served_name(self.model, self.family, self.read_by)
+
+    @property
+    def audio_rate(self) -> int:
+        """Of the audio that it takes or gives, in Hz.
+
+        Raises:
+            ParleyError: the manifest does not say.
+        """
+        rate = self.sample_rate or self.constants.get("sample_rate")
+        if not isinstance(rate, int) or rate <= 0:
+            raise ParleyError("the manifest names no sample rate", where=self.model, mend="export the run again")
+        return rate
 
 
 def _content(directory: Path) -> dict[str, Path]:

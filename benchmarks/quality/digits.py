@@ -31,7 +31,7 @@ from benchmarks.quality.sphinx import Sphinx
 from judging.conditions import CLEAN, GRID, Condition, read_noise
 from judging.slu import Listener
 from models.digits import Spoken, read_takes, strings
-from models.stt.client import SttClient, load_graph
+from models.stt.client import PhoneCtcClient, load_graph
 from models.stt.evaluate import decode
 from orchestrator.stages import Stages
 from parley.arguments import ArgumentParser
@@ -127,13 +127,13 @@ def given(pcm: Pcm) -> Pcm:
     return pcm[edge : len(pcm) - edge]
 
 
-def _listener(client: SttClient) -> Listener:
+def _listener(client: PhoneCtcClient) -> Listener:
     pool = RunPool(settings().repo_dir, client.engine, client)
-    stages = Stages(load_bot("digits"), pool, {"stt": client}, None)  # type: ignore[arg-type]  # nothing is spoken
+    stages = Stages(load_bot("digits"), pool, {"stt": client}, None)
     return Listener(stages, settings().end_of_turn_ms)
 
 
-async def _client(run: Path, speaker: str, system: str, stack: AsyncExitStack) -> SttClient:
+async def _client(run: Path, speaker: str, system: str, stack: AsyncExitStack) -> PhoneCtcClient:
     bundle = run / "bundle"
     if not bundle.is_dir():
         mend = f"parley train stt --bot digits --fold without:{speaker} --out {run}; parley export stt {run}"
@@ -144,7 +144,7 @@ async def _client(run: Path, speaker: str, system: str, stack: AsyncExitStack) -
             f"this run may have heard {speaker}", where=str(run), mend=f"train it --fold without:{speaker}"
         )
     engine = await stack.enter_async_context(OnnxEngine.from_bundle(bundle))
-    client = SttClient(bundle, engine, "", 1)
+    client = PhoneCtcClient(bundle, engine, "", 1)
     if system == "loop":
         client.graph = load_graph(bundle, manifest.constants["labels"], digit_loop())
     return client

@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.quality.sphinx import Sphinx, jsgf
 from judging.slu import Heard, learned_from, listener_of
+from models.contracts import SttClient, VersionRef
+from models.pool import ClientPool
 from models.splits import fold_of, split_of
-from models.stt.client import SttClient
+from models.stt.client import PhoneCtcClient
 from models.stt.evaluate import decode
-from orchestrator.stages import ClientPool
+from orchestrator.stages import Stages
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
@@ -59,10 +60,10 @@ class RunPool(ClientPool):
 
     def __init__(self, repo: Path, engine: Engine, stt: SttClient) -> None:
         super().__init__(repo, engine)
-        self._stt = stt
+        self._of_run = stt
 
-    def get(self, stage: str, model: str, version: int) -> Any:
-        return self._stt if stage == "stt" else super().get(stage, model, version)
+    async def stt(self, ref: VersionRef) -> SttClient:
+        return self._of_run
 
 
 async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: AsyncExitStack) -> list[Ear]:
@@ -83,8 +84,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
         stages = listener_of(bot_name, engine, release).stages
         return [Ear(by_peer)]
     if not runs:
-        stt = release.stages["stt"]
-        client = ClientPool(site.repo_dir, engine).get("stt", stt.model, stt.version)
+        client = await ClientPool(site.repo_dir, engine).stt(release.stages["stt"])
         return [Ear(_hearing(system, bot_name, release, engine, client), release=release)]
     ears = []
     for path in runs:
@@ -96,7 +96,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
                 mend="train with --fold N (or none), then export",
             )  # fmt: skip
         own = await stack.enter_async_context(OnnxEngine.from_bundle(run.bundle_path))
-        client = SttClient(run.bundle_path, own, "", 1)
+        client = PhoneCtcClient(run.bundle_path, own, "", 1)
         hear = _hearing(system, bot_name, release, engine, client)
         ears.append(Ear(hear, fold, int(run.params["seed"])))
     return ears
@@ -115,7 +115,7 @@ def _hearing(system: str, bot_name: str, release: Release, engine: Engine, clien
     return by_call if system == "heard" else by_marks
 
 
-async def _understood(stages: Any, text: str) -> Heard:
+async def _understood(stages: Stages, text: str) -> Heard:
     meant = await stages.understand(text) if text else None
     if meant is None or meant.out_of_scope:
         return Heard(text, "", {}, 1)

@@ -83,12 +83,12 @@ async def say_all(bundle: Path, meanings: Sequence[Meaning]) -> tuple[list[str],
     async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
         client = CorpusClient(bundle, engine)
         for meaning in meanings[:5]:
-            await client.generate(meaning)
+            await client.say(meaning)
         before, texts, took_ms = asdict(client.counts), [], []
         with progress("say", len(meanings)) as bar:
             for meaning in meanings:
                 start = time.perf_counter()
-                texts.append((await client.generate(meaning)).text)
+                texts.append((await client.say(meaning)).text)
                 took_ms.append((time.perf_counter() - start) * 1000)
                 bar.advance()
     counts = {name: value - before[name] for name, value in asdict(client.counts).items()}

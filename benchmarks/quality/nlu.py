@@ -21,8 +21,9 @@ import numpy as np
 
 from benchmarks.quality.nlu_errors import errors
 from benchmarks.quality.nlu_report import draw, markdown
+from models.exporting import session
 from models.nlu.corpora import CLINC_OUT_OF_SCOPE, Corpus, Sentence, read_corpus
-from models.nlu.corpus_client import CorpusClient
+from models.nlu.corpus_client import Reader
 from models.nlu.corpus_export import bundle_of, export_corpus
 from models.nlu.judge import Answer, figures, out_of_scope_figures
 from models.nlu.out_of_scope import PLAIN, Threshold, choose_thresholds
@@ -43,6 +44,18 @@ class Parser(Protocol):
     """What answers a sentence."""
 
     def parse(self, words: Sequence[str]) -> Answer: ...
+
+
+class LocalParser:
+    """An exported run in this process, on one thread and without an engine: what is timed is the model alone."""
+
+    def __init__(self, bundle: Path) -> None:
+        self._reader, self._session = Reader(bundle), session(bundle / "model.onnx")
+
+    def parse(self, words: Sequence[str]) -> Answer:
+        """Understand one sentence of at least one word."""
+        intents, *tags = self._session.run(None, self._reader.feeds(words))
+        return self._reader.answer(words, self._reader.scores(words, intents[0]), tags[0][0] if tags else None)
 
 
 def runs_of(folder: Path, corpus: str) -> list[Path]:
@@ -69,7 +82,7 @@ def exported(path: Path, corpus: Corpus, precision: str) -> tuple[Parser, dict[s
         parity = export_tuned(path, corpus.valid, precision)
         return PretrainedClient(bundle_of(path, precision), corpus.intents), parity
     parity = export_corpus(path, corpus.valid, precision)
-    return CorpusClient(bundle_of(path, precision)), parity
+    return LocalParser(bundle_of(path, precision)), parity
 
 
 def answer_all(client: Parser, rows: Sequence[Sentence]) -> tuple[list[Answer], list[float]]:

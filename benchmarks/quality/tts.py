@@ -27,7 +27,7 @@ from benchmarks.quality.tts_sentences import Sentence, trained_texts, unseen
 from benchmarks.quality.tts_signal import Signal, look
 from benchmarks.quality.tts_voices import ESPEAK, OURS, TRAINING, Rendering, espeak, levelled, ours, training_voice
 from models.training import environment, git_lineage
-from models.tts.client import TtsClient
+from models.tts.client import HarmonicNoiseClient
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import Lexicon
 from parley.arguments import ArgumentParser
@@ -196,7 +196,7 @@ def signals(voices: Voices) -> dict[str, Any]:
 async def render(subject: Subject) -> tuple[Voices, dict[str, Any]]:
     """All voices' renderings, and their speed."""
     async with OnnxEngine.from_bundle(subject.bundle, threads=1) as engine:
-        client = TtsClient(subject.bundle, engine, "", 0)
+        client = HarmonicNoiseClient(subject.bundle, engine, "", 0)
         speed = await tts_speed.measure(client, subject.texts[:: max(1, len(subject.texts) // _SPEED_SENTENCES)],
                                         subject.voice)  # fmt: skip
         mine = await ours(client, subject.texts)

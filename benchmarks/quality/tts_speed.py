@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.tts.client import TtsClient
+from models.tts.client import HarmonicNoiseClient
 from models.tts.text import ask_flite, sayable, tokenise
 from parley.audio import SAMPLE_RATE
 from parley.errors import ParleyError
@@ -134,7 +134,7 @@ class FliteLibrary:
         return (self._first or ended) - begun, ended - begun, spoken
 
 
-async def time_ours(client: TtsClient, text: str) -> Timed:
+async def time_ours(client: HarmonicNoiseClient, text: str) -> Timed:
     """Take every piece at once, without playing it."""
     begun, first, samples = time.perf_counter(), 0.0, 0
     async for piece in client.synthesise(text):
@@ -143,7 +143,7 @@ async def time_ours(client: TtsClient, text: str) -> Timed:
     return first - begun, time.perf_counter() - begun, samples / SAMPLE_RATE
 
 
-async def measure(client: TtsClient, texts: Sequence[str], voice: str) -> dict[str, dict[str, float]]:
+async def measure(client: HarmonicNoiseClient, texts: Sequence[str], voice: str) -> dict[str, dict[str, float]]:
     """Figures of each voice over the texts."""
     flite, espeak = FliteLibrary(voice), EspeakLibrary()
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.callers import Voice, synthesise
 from models.tts.alignment import flite_speech
-from models.tts.client import TtsClient
+from models.tts.client import HarmonicNoiseClient
 from models.tts.data import make_utterance
 from models.tts.text import Lexicon, sayable, tokenise
 from parley.audio import SAMPLE_RATE, Pcm
@@ -34,7 +34,7 @@ class Rendering:
     borders: tuple[int, ...] = ()
 
 
-async def ours(client: TtsClient, texts: Sequence[str]) -> list[Rendering]:
+async def ours(client: HarmonicNoiseClient, texts: Sequence[str]) -> list[Rendering]:
     """Each text through the client, as a call hears it."""
     said = []
     with progress("our voice", len(texts)) as bar:

@@ -134,11 +134,12 @@ async def measure(
 
 def real_time_factor(bundle: Path, single: dict[str, Any]) -> dict[str, float]:
     """Time a second of audio takes, of the graph alone: a chunk of the STT's, a piece of the TTS's; else empty."""
-    constants = read_manifest(bundle).constants
+    manifest = read_manifest(bundle)
+    constants = manifest.constants
     samples = constants.get("chunk_samples") or constants.get("piece_frames", 0) * constants.get("hop", 0)
     if not samples:
         return {}
-    audio_ms = 1000 * samples / constants["sample_rate"]
+    audio_ms = 1000 * samples / manifest.audio_rate
     return {side: round(single[side]["p50_ms"] / audio_ms, 5) for side in ("raw", "triton") if side in single}
 
 

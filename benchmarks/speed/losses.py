@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from judging.replies import reply_texts, things_to_say
 from models.channel import through_codec
-from models.nlg.client import NlgClient, SlotErrors, Writer
+from models.nlg.client import ActPromptClient, SlotErrors, Writer
 from models.nlg.data import make_data as nlg_data
 from models.nlg.evaluate import write_all
-from models.nlu.client import NluClient
+from models.nlu.client import JointBioClient
 from models.nlu.data import Sizes
 from models.nlu.data import make_data as nlu_data
-from models.stt.client import SttClient
+from models.stt.client import PhoneCtcClient
 from models.stt.evaluate import decode, edit_distance
-from models.tts.client import TtsClient
+from models.tts.client import HarmonicNoiseClient
 from models.tts.evaluate import mel_distance_db, speak
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import Lexicon
@@ -101,7 +101,7 @@ Judge = Callable[[Path, RecordingEngine, Material, Sequence[Scored]], Awaitable[
 
 async def judge_stt(bundle: Path, engine: RecordingEngine, material: Material, base: Sequence[Scored]) -> list[Scored]:
     """Word errors and accepted commands, the speech's boundaries given."""
-    client = SttClient(bundle, engine, "", 1)
+    client = PhoneCtcClient(bundle, engine, "", 1)
     scored = []
     for recording in chosen_recordings(material):
         pcm = through_codec(recording.samples(SAMPLE_RATE), "ulaw")
@@ -134,7 +134,7 @@ def chosen_recordings(material: Material) -> list[Recording]:
 
 async def judge_nlu(bundle: Path, engine: RecordingEngine, material: Material, base: Sequence[Scored]) -> list[Scored]:
     """Whole frames right: intent and every slot."""
-    client = NluClient(bundle, engine, "", 1)
+    client = JointBioClient(bundle, engine, "", 1)
     scored = []
     for row in nlu_data(material.bot, _DRAWN_SEED, Sizes(train=1, valid=1, test=material.sentences)).test:
         got = await client.parse(row.text)
@@ -146,7 +146,7 @@ async def judge_nlu(bundle: Path, engine: RecordingEngine, material: Material, b
 
 async def judge_nlg(bundle: Path, engine: RecordingEngine, material: Material, base: Sequence[Scored]) -> list[Scored]:
     """Slot errors of the network's own text, and whether the text is another than fp32's."""
-    client, writer = NlgClient(bundle, engine, "", 1), Writer(bundle)
+    client, writer = ActPromptClient(bundle, engine, "", 1), Writer(bundle)
     rows = nlg_data(material.bot, _DRAWN_SEED).rows
     written = await write_all(client, writer, engine, rows, _DRAWN_SEED)  # type: ignore[arg-type]
     scored = []
@@ -161,7 +161,7 @@ async def judge_nlg(bundle: Path, engine: RecordingEngine, material: Material, b
 
 async def judge_tts(bundle: Path, engine: RecordingEngine, material: Material, base: Sequence[Scored]) -> list[Scored]:
     """Word errors of an independent ear, and the distance to fp32's audio of the same text in dB."""
-    client = TtsClient(bundle, engine, "", 1)
+    client = HarmonicNoiseClient(bundle, engine, "", 1)
     texts = reply_texts(material.bot, things_to_say(material.bot))
     texts = texts[:: max(1, len(texts) // material.replies)][: material.replies]
     ear = Recogniser(texts, Lexicon.load(bundle / "lexicon.json"))

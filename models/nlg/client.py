@@ -1,6 +1,7 @@
-"""The torch-free side of the NLG: act and slots to a prompt, tokens to a checked sentence. Reads only the bundle.
+"""The NLG implementation `act-prompt/1`: act and slots to a prompt, tokens to a checked sentence. Torch-free.
 
->>> reply = await NlgClient(bundle, engine, "barista_nlg", 1).generate("done.orderDrink", {"coffeeDrink": "latte"})
+>>> client = ActPromptClient(bundle, engine, "barista_nlg", 1)
+>>> reply = await client.generate("done.orderDrink", {"coffeeDrink": "latte"})
 >>> reply.text
 'Thank you. Your latte will be ready in five minutes. Anything else?'
 """
@@ -11,7 +12,6 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from models.contracts import Reply
 from models.tokenizer import read_tokenizer
 from parley.bot.replies import acts, realise, relexicalise, says, spoken_values
 from parley.bot.spec import Bot
@@ -27,18 +28,10 @@ from parley.bundle import read_manifest
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
 
+IMPLEMENTATION = "act-prompt/1"
 TOKENIZER = "tokenizer.json"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MEND = "publish or export the version again"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the bot says."""
-
-    text: str
-    fallback: bool
-    """Whether the network's sentence failed the check and a template of the bot was said instead."""
 
 
 def act_token(act: str) -> str:
@@ -141,7 +134,7 @@ def style_of(style: int | str, styles: int) -> int:
     return style % styles
 
 
-class NlgClient:
+class ActPromptClient:
     """Says acts with one version of a bot's NLG.
 
     Raises:

@@ -1,6 +1,7 @@
-"""The torch-free side of the NLG of a corpus: a meaning to a checked text. Reads only its bundle.
+"""The NLG implementation `corpus-meaning/1`, of a corpus of meanings: a meaning to a checked text. Torch-free.
 
->>> reply = await CorpusClient(bundle, engine).generate(parse_meaning("name[Cotto], eatType[pub], food[Italian]"))
+>>> client = CorpusClient(bundle, engine, "e2e_nlg", 1)
+>>> reply = await client.generate("inform", {"name": "Cotto", "eatType": "pub", "food": "Italian"})
 >>> reply.text
 'Cotto is a pub that serves Italian food.'
 
@@ -20,16 +21,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contracts import Reply
 from models.nlg.check import plain, repaired, says_exactly, single
-from models.nlg.client import TOKENIZER, Reply
-from models.nlg.corpora import Meaning
+from models.nlg.client import TOKENIZER
+from models.nlg.corpora import SLOTS, Meaning
 from models.nlg.delexicalise import written
-from models.nlg.prompts import STYLES, encode_meaning
+from models.nlg.prompts import ACT, STYLES, encode_meaning
 from models.nlg.realisations import Patterns
 from models.tokenizer import read_tokenizer
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
 
+IMPLEMENTATION = "corpus-meaning/1"
 SLOTS_FILE = "slots.json"
 _MEND = "export the run again"
 
@@ -66,8 +69,18 @@ class CorpusClient:
             raise ParleyError("the slots are missing or damaged", where=str(bundle), mend=_MEND) from None
         self.counts = Counts()
 
-    async def generate(self, meaning: Meaning) -> Reply:
-        """Word a meaning.
+    async def generate(self, act: str, slots: dict[str, str]) -> Reply:
+        """See `models.contracts.NlgClient`; the corpus has one act, `ACT`, and slots of its own."""
+        if act != ACT or not slots or not slots.keys() <= set(SLOTS):
+            raise ParleyError(
+                f"{act} of {', '.join(slots) or 'nothing'} is not of this corpus",
+                where=self._model,
+                mend=f"{ACT} with slots of {', '.join(SLOTS)}",
+            )
+        return await self.say(tuple(sorted(slots.items(), key=lambda pair: SLOTS.index(pair[0]))))
+
+    async def say(self, meaning: Meaning) -> Reply:
+        """Word a meaning, in which a slot may have several values.
 
         Raises:
             EngineError: the model did not answer.

@@ -14,7 +14,7 @@ import numpy as np
 from models.exporting import staged
 from models.nlg.client import TOKENIZER
 from models.nlg.corpora import by_meaning, read_references
-from models.nlg.corpus_client import SLOTS_FILE
+from models.nlg.corpus_client import IMPLEMENTATION, SLOTS_FILE
 from models.nlg.export import TOLERANCE, step_feeds, write_graph
 from models.nlg.fit import open_fit, splits
 from models.nlg.prompts import WIDTH, encode_meaning, encode_reply
@@ -65,7 +65,7 @@ def export_corpus(path: Path, precision: str = "fp32") -> Manifest:
         parity = write_graph(network, bundle / "model.onnx", ids, step_feeds(network, pairs), precision)
         figures, buffer = run.figures(), network.config.buffer
         manifest = Manifest(
-            family="nlg", bot="e2e", model="e2e_nlg",
+            family="nlg", bot="e2e", model="e2e_nlg", implementation=IMPLEMENTATION,
             inputs=[TensorSpec(name="prompt_ids", dtype="INT64", dims=[WIDTH])],
             outputs=[TensorSpec(name="tokens", dtype="INT64", dims=[buffer]),
                      TensorSpec(name="logprob", dtype="FP32", dims=[1])],

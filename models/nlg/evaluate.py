@@ -1,6 +1,6 @@
 """Measure an NLG bundle: `python -m models.nlg.evaluate RUN [--json OUT]`.
 
-Every act with every set of slots in every style goes through `NlgClient` and ONNX Runtime, with drawn values. Figures
+Every act with every set of slots in every style goes through the client and ONNX Runtime, with drawn values. Figures
 are given over all of them and over the sets of slots that training never saw (``held_out``).
 """
 
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import sacrebleu
 
-from models.nlg.client import NlgClient, Reply, SlotErrors, Writer
+from models.contracts import Reply
+from models.nlg.client import ActPromptClient, SlotErrors, Writer
 from models.nlg.data import Row, make_data, phrasings
 from parley.arguments import ArgumentParser
 from parley.bot import Bot, load_bot
@@ -51,7 +52,7 @@ def draw_values(bot: Bot, row: Row, rng: random.Random) -> dict[str, str]:
 
 
 async def write_all(
-    client: NlgClient, writer: Writer, engine: OnnxEngine, rows: Sequence[Row], seed: int
+    client: ActPromptClient, writer: Writer, engine: OnnxEngine, rows: Sequence[Row], seed: int
 ) -> list[Written]:
     """Say every row twice: through the client, and once more to see what the network wrote before the check."""
     rng = random.Random(seed)
@@ -105,7 +106,7 @@ async def measure(path: Path) -> dict[str, Any]:
     bot, seed = load_bot(run.params["bot_path"]), run.params["seed"]
     data, bundle = make_data(bot, seed), path / "bundle"
     async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
-        client = NlgClient(bundle, engine, f"{bot.name}_nlg", 0)
+        client = ActPromptClient(bundle, engine, f"{bot.name}_nlg", 0)
         await client.generate("greet", {})  # opens the session
         written = await write_all(client, Writer(bundle), engine, data.rows, seed)
     held_out = set(data.test)

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from models.exporting import Feeds, check_parity, convert, list_utterances, session, staged, tensorrt, to_onnx
-from models.nlg.client import BOT, TOKENIZER
+from models.nlg.client import BOT, IMPLEMENTATION, TOKENIZER
 from models.nlg.data import NlgData, encode, make_data
 from models.nlg.loop import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
 from models.nlg.network import NlgConfig, NlgNetwork
@@ -184,7 +184,7 @@ def check_replies(network: NlgNetwork, model: Path, ids: np.ndarray, tolerance: 
 def _manifest(run: Run, bot: Bot, network: NlgNetwork, prompt: int, parity: dict[str, Any]) -> Manifest:
     figures = run.figures()
     return Manifest(
-        family="nlg", bot=bot.name, model=f"{bot.name}_nlg",
+        family="nlg", bot=bot.name, model=f"{bot.name}_nlg", implementation=IMPLEMENTATION,
         inputs=[TensorSpec(name="prompt_ids", dtype="INT64", dims=[prompt])],
         outputs=[TensorSpec(name="tokens", dtype="INT64", dims=[network.config.buffer]),
                  TensorSpec(name="logprob", dtype="FP32", dims=[1])],

@@ -1,6 +1,6 @@
-"""The torch-free side of the NLU: sentence to tensors, scores to intent and slots. Reads only the bundle.
+"""The NLU implementation `joint-bio/1`: sentence to tensors, scores to intent and slots. Torch-free.
 
->>> understanding = await NluClient(bundle, engine, "barista_nlu", 1).parse("a large latte please")
+>>> understanding = await JointBioClient(bundle, engine, "barista_nlu", 1).parse("a large latte please")
 >>> understanding.slots
 {'size': 'large', 'coffeeDrink': 'latte'}
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
+from models.contracts import Understanding
 from models.tokenizer import read_tokenizer
 from parley.bot.slots import canonicalise, figures_as_words, says_digits
 from parley.bot.spec import SlotSpec
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
 
+IMPLEMENTATION = "joint-bio/1"
 TOKENIZER = "tokenizer.json"
 LABELS = "labels.json"
 _BUCKET = 16
 """Lengths are padded to multiples of this, so that a server can batch sentences of different lengths."""
 _MEND = "publish or export the version again"
-
-
-@dataclass(frozen=True)
-class Understanding:
-    """What a sentence means to a bot."""
-
-    intent: str
-    slots: dict[str, str] = field(default_factory=dict)
-    """Slot to canonical value, in the order said."""
-    confidence: float = 0.0
-    """Calibrated probability that intent and slots are right, 0 to 1."""
-    out_of_scope: bool = False
 
 
 class Labels(BaseModel):
@@ -163,7 +153,7 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-class NluClient:
+class JointBioClient:
     """Understands sentences with one version of a bot's NLU.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The torch-free side of a model of a corpus: a sentence's words to intent and tags. Reads only its bundle.
+"""The NLU implementation `corpus-chain/1`, of models of a corpus: words to intent and slots. Torch-free.
 
->>> CorpusClient(Path("runs/nlu-snips-1/bundle")).parse(("play", "some", "jazz"))
-Answer(intent='PlayMusic', tags=('O', 'O', 'B-genre'), in_scope=inf)
+>>> await CorpusClient(bundle, engine, "snips_nlu", 1).parse("play some jazz")
+Understanding(intent='PlayMusic', slots={'genre': 'jazz'}, confidence=0.99, out_of_scope=False)
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contracts import Understanding
+from models.nlu.client import softmax, spans
 from models.nlu.decode import TagDecoder
 from models.nlu.judge import Answer
 from models.nlu.lexicon import LEXICON, Lexicon
 from models.nlu.linear import LINEAR, LinearIntents
-from models.nlu.out_of_scope import best_intent
+from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.words import WORDS, WordTable
 from parley.errors import ParleyError
+from parley.serving.engine import Engine
 
+IMPLEMENTATION = "corpus-chain/1"
 INPUTS = ("input_ids", "attention_mask", "gram_ids")
 MARKS = "marks"
 """A further input of a model with a lexicon."""
@@ -38,35 +42,59 @@ def feeds(table: WordTable, lexicon: Lexicon | None, words: Sequence[str]) -> di
     return fed | {MARKS: lexicon.marks(words)[None]} if lexicon else fed
 
 
-class CorpusClient:
-    """Understands sentences with an exported model, in this process, on one thread.
+class Reader:
+    """Words in, answers out, with the assets of one bundle: the client without the engine.
 
     Raises:
         ParleyError: the bundle lacks a file or a file is damaged.
     """
 
     def __init__(self, bundle: Path) -> None:
-        import onnxruntime
-
-        self.table = WordTable.read(bundle / WORDS)
-        self.lexicon = Lexicon.read(bundle / LEXICON) if (bundle / LEXICON).exists() else None
-        self.linear = LinearIntents.read(bundle / LINEAR) if (bundle / LINEAR).exists() else None
+        self._table = WordTable.read(bundle / WORDS)
+        self._lexicon = Lexicon.read(bundle / LEXICON) if (bundle / LEXICON).exists() else None
+        self._linear = LinearIntents.read(bundle / LINEAR) if (bundle / LINEAR).exists() else None
         try:
             content = json.loads((bundle / CHAIN).read_text(encoding="utf-8"))
-            self.intents, self.tags = content["intents"], content["tags"]
+            self._intents, self._tags = content["intents"], content["tags"]
             self._decoder = TagDecoder(*(np.array(content[name], np.float32) for name in ("start", "pairs")))
         except (FileNotFoundError, ValueError, KeyError):
             raise ParleyError("the chain is missing or damaged", where=str(bundle), mend="export again") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        graph = str(bundle / "model.onnx")
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def parse(self, words: Sequence[str]) -> Answer:
-        """Understand one sentence of at least one word."""
-        intents, *tags = self._session.run(None, feeds(self.table, self.lexicon, words))
-        path = self._decoder.best(tags[0][0]) if tags else [0] * len(words)
-        heard = self.linear.add(intents[0], words) if self.linear else intents[0]
-        intent, in_scope = best_intent(heard, self.intents)
-        return Answer(intent, tuple(self.tags[i] for i in path), in_scope)
+    def feeds(self, words: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """See `feeds`."""
+        return feeds(self._table, self._lexicon, words)
+
+    def scores(self, words: Sequence[str], intent_logits: NDArray[Any]) -> NDArray[Any]:
+        """Scores ``[intents]`` of a sentence: the network's, with those of the linear model where there is one."""
+        return self._linear.add(intent_logits, words) if self._linear else intent_logits
+
+    def answer(self, words: Sequence[str], scores: NDArray[Any], tag_logits: NDArray[Any] | None) -> Answer:
+        """Scores ``[intents]`` and ``[words, tags]``, None of a corpus without slots, to intent and tags."""
+        path = [0] * len(words) if tag_logits is None else self._decoder.best(tag_logits)
+        intent, in_scope = best_intent(scores, self._intents)
+        return Answer(intent, tuple(self._tags[i] for i in path), in_scope)
+
+
+class CorpusClient:
+    """Understands sentences with one version. A slot's value is its words; the confidence is the intent's, and not
+    calibrated.
+
+    Raises:
+        ParleyError: the bundle lacks a file or a file is damaged.
+    """
+
+    def __init__(self, bundle: Path, engine: Engine, model: str, version: int) -> None:
+        self._reader = Reader(bundle)
+        self._engine, self._model, self._version = engine, model, version
+
+    async def parse(self, text: str) -> Understanding:
+        """See `models.contracts.NluClient`."""
+        words = text.split()
+        if not words:
+            return Understanding("", {}, 1.0, True)
+        got = await self._engine.infer(self._model, self._version, self._reader.feeds(words))
+        scores, tags = self._reader.scores(words, got["intent_logits"][0]), got.get("tag_logits")
+        (answer,) = PLAIN.apply([self._reader.answer(words, scores, None if tags is None else tags[0])])
+        slots = {slot: " ".join(words[start:end]) for slot, start, end in spans(answer.tags)}
+        outside = answer.in_scope < PLAIN.value
+        return Understanding(answer.intent, {} if outside else slots, float(softmax(scores).max()), outside)

@@ -1,6 +1,6 @@
 """Measure an NLU bundle: `python -m models.nlu.evaluate RUN [--recordings M] [--out-of-scope FILE] [--json OUT]`.
 
-Test sentences go through `NluClient` and ONNX Runtime, one by one, as in a call. ``--recordings`` adds the sentences
+Test sentences go through the client and ONNX Runtime, one by one, as in a call. ``--recordings`` adds the sentences
 of a manifest of recordings, ``--out-of-scope`` a file of sentences (lines, or JSON lines with ``text``) that the bot
 has no answer to; both are only ever tested on.
 """
@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from models.nlu.client import NluClient, Understanding, encode, feeds, read_labels, spans
+from models.contracts import Understanding
+from models.nlu.client import JointBioClient, encode, feeds, read_labels, spans
 from models.nlu.data import OUT_OF_SCOPE, Example, make_data
 from models.nlu.train import TrainParams
 from models.tokenizer import read_tokenizer
@@ -93,7 +94,7 @@ def calibration_error(judged: list[Judged], bins: int = 10) -> float:
     return float(sum(gaps) / len(judged)) if judged else 0.0
 
 
-async def understand_all(client: NluClient, rows: list[Example]) -> tuple[list[Judged], list[float]]:
+async def understand_all(client: JointBioClient, rows: list[Example]) -> tuple[list[Judged], list[float]]:
     """Parse rows one after the other; also the milliseconds each took."""
     judged, took_ms = [], []
     with progress("evaluate", len(rows)) as bar:
@@ -159,7 +160,7 @@ async def measure(path: Path, recordings: Path | None, foreign: Path | None) -> 
     rows = make_data(bot, run.params["seed"], sizes).test
     bundle = path / "bundle"
     async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
-        client = NluClient(bundle, engine, f"{bot.name}_nlu", 0)
+        client = JointBioClient(bundle, engine, f"{bot.name}_nlu", 0)
         await client.parse("warm up")
         judged, took_ms = await understand_all(client, rows)
         tagged = await tag_rows(bundle, engine, [r for r in rows if r.intent != OUT_OF_SCOPE])

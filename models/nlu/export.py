@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models.exporting import Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
-from models.nlu.client import LABELS, TOKENIZER, encode, feeds, read_labels
+from models.nlu.client import IMPLEMENTATION, LABELS, TOKENIZER, encode, feeds, read_labels
 from models.nlu.data import SPLITS, Sizes, make_data
 from models.nlu.network import NluConfig, NluNetwork
 from models.tokenizer import read_tokenizer
@@ -129,7 +129,7 @@ def _manifest(run: Run, bot: Bot, network: NluNetwork, parity: dict[str, Any]) -
     config = network.config
     figures = run.figures()
     return Manifest(
-        family="nlu", bot=bot.name, model=f"{bot.name}_nlu",
+        family="nlu", bot=bot.name, model=f"{bot.name}_nlu", implementation=IMPLEMENTATION,
         inputs=[TensorSpec(name=name, dtype="INT64", dims=[-1]) for name in INPUTS],
         outputs=[TensorSpec(name="intent_logits", dtype="FP32", dims=[config.intents]),
                  TensorSpec(name="tag_logits", dtype="FP32", dims=[-1, config.tags])],

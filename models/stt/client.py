@@ -1,4 +1,8 @@
-"""The serving side of an STT version: chunks in, partial and final transcripts out. Torch-free."""
+"""The STT implementation `phone-ctc-grammar/1`: chunks in, partial and final transcripts out. Torch-free.
+
+The graph takes ``pcm`` int16 [batch, chunk samples] and ``state`` float32 [batch, state size], and gives ``log_probs``
+float32 [batch, frames, labels] and ``new_state``; the decoder finds the best sentence of the bundle's grammar.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
+from models.contracts import TimedWord, Transcript
 from models.stt.decoder import Decoded, GrammarDecoder, PhoneGraph
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import Pcm
 from parley.bot.grammar import WordGraph
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
 from parley.serving.engine import Engine, EngineRejected
 
+IMPLEMENTATION = "phone-ctc-grammar/1"
 GRAMMAR, LEXICON = "grammar.json", "lexicon.json"
 
 
 @dataclass(frozen=True)
-class TimedWord:
-    """A word and when it was said, in seconds from the first sample of the stream."""
+class GrammarTranscript(Transcript):
+    """What was heard, and how far the grammar fits it."""
 
-    word: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was heard in an utterance."""
-
-    text: str
-    confidence: float
-    """Probability that the text is right, calibrated on held-out speakers; 0 to 1."""
-    accepted: bool
-    """False when the speech is likely none of the bot's sentences: ask again instead of acting on it."""
-    words: tuple[TimedWord, ...]
-    margin: float
+    margin: float = 0.0
     """Log-likelihood ratio a phone that the confidence rests on."""
 
 
-class SttClient:
+class PhoneCtcClient:
     """Streams utterances through one version."""
 
     def __init__(self, bundle: Path, engine: Engine, model: str, version: int) -> None:
@@ -53,7 +44,9 @@ class SttClient:
         Raises:
             ParleyError: an asset is missing or damaged.
         """
-        constants = read_manifest(bundle).constants
+        manifest = read_manifest(bundle)
+        constants = manifest.constants
+        self.sample_rate = manifest.audio_rate
         self.engine, self.model, self.version = engine, model, version
         self.graph = load_graph(bundle, constants["labels"])
         self.chunk_samples = int(constants["chunk_samples"])
@@ -63,26 +56,26 @@ class SttClient:
         self.state_size = int(constants["state_size"])
         self.calibration = constants["confidence"]
 
-    def new_stream(self) -> SttStream:
+    def new_stream(self) -> PhoneCtcStream:
         """Begin an utterance."""
-        return SttStream(self)
+        return PhoneCtcStream(self)
 
-    def transcript(self, decoded: Decoded) -> Transcript:
+    def transcript(self, decoded: Decoded) -> GrammarTranscript:
         """Times in seconds and a calibrated confidence."""
 
         def seconds(frame: int) -> float:
-            return round(max(0, frame - self.lookahead_frames) * self.frame_samples / SAMPLE_RATE, 3)
+            return round(max(0, frame - self.lookahead_frames) * self.frame_samples / self.sample_rate, 3)
 
         words = tuple(TimedWord(w.word, seconds(w.start), seconds(w.end)) for w in decoded.words)
         confidence = confidence_of(decoded, self.calibration)
         accepted = bool(words) and confidence >= self.calibration["threshold"]
-        return Transcript(decoded.text, confidence, accepted, words, decoded.margin)
+        return GrammarTranscript(decoded.text, confidence, accepted, words, decoded.margin)
 
 
-class SttStream:
+class PhoneCtcStream:
     """One utterance. ``accept`` audio as it comes, look at ``partial``, then ``finish``."""
 
-    def __init__(self, client: SttClient) -> None:
+    def __init__(self, client: PhoneCtcClient) -> None:
         self._client = client
         self._decoder = GrammarDecoder(client.graph)
         self._pending: list[Pcm] = []
@@ -124,10 +117,10 @@ class SttStream:
         self._decoder.accept(scores)
 
     def partial(self) -> str:
-        """The best guess so far."""
+        """The best guess so far, traced back when it is asked for and not before."""
         return self._decoder.partial().text
 
-    async def finish(self) -> Transcript:
+    async def finish(self) -> GrammarTranscript:
         """Send the rest and enough silence for every score to come out, and decide."""
         size = self._client.chunk_samples
         missing = self._pending_samples + self._client.flush_samples

@@ -19,8 +19,7 @@ from models.channel import through_codec
 from models.dataset import Dataset, Row, speech_of
 from models.noises import NoiseBank
 from models.stt.augment import Disturbance, disturb
-from models.stt.client import SttClient
-from models.stt.evaluate import decode
+from models.stt.client import PhoneCtcClient
 from parley.audio import Pcm
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -41,7 +40,7 @@ async def measure(bundle: Path, dataset: Dataset, seed: int = 7) -> Points:
     rows = dataset.split("dev", "recording")
     rows = [r for r in rows if r.text][:80] + dataset.split("dev", "synthetic")[:150]
     async with OnnxEngine.from_bundle(bundle) as engine:
-        client = SttClient(bundle, engine, "", 1)
+        client = PhoneCtcClient(bundle, engine, "", 1)
         return [await _margin(client, row, pcm) for row, pcm in _heard(dataset, rows, seed)]
 
 
@@ -90,8 +89,10 @@ def _heard(dataset: Dataset, rows: list[Row], seed: int) -> list[tuple[Row, Pcm]
     return heard
 
 
-async def _margin(client: SttClient, row: Row, pcm: Pcm) -> tuple[float, bool]:
-    transcript = await decode(client, pcm)
+async def _margin(client: PhoneCtcClient, row: Row, pcm: Pcm) -> tuple[float, bool]:
+    stream = client.new_stream()
+    await stream.accept(pcm)
+    transcript = await stream.finish()
     in_grammar = row.source == "recording" or bool(row.intent)
     return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "")
 

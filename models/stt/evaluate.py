@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from models.channel import through_codec
+from models.contracts import SttClient, Transcript
 from models.dataset import Dataset, Row, load_split, speech_of
-from models.stt.client import SttClient, Transcript
+from models.stt.client import PhoneCtcClient
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import SlotSpec, load_bot
@@ -62,7 +63,7 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row], slots: dict[s
     seconds = spent = 0.0
     chunk_ms: list[float] = []
     async with OnnxEngine.from_bundle(bundle) as engine:
-        client = SttClient(bundle, engine, "", 1)
+        client = PhoneCtcClient(bundle, engine, "", 1)
         with progress("stt evaluate", len(rows)) as bar:
             for row in rows:
                 begun = time.perf_counter()

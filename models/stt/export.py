@@ -20,12 +20,12 @@ from models import exporting
 from models.dataset import Dataset, check_bot, load_split
 from models.pronunciation import pronunciations
 from models.stt import confidence
-from models.stt.client import save_graph
+from models.stt.client import IMPLEMENTATION, save_graph
 from models.stt.network import HOP, LABELS, STRIDE, SttConfig, SttNetwork
 from models.training import environment, git_lineage, load_checkpoint
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
-from parley.audio import Pcm
+from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
@@ -139,6 +139,8 @@ def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str,
         family="stt",
         bot=run.params["bot"],
         model=f"{run.params['bot']}_stt",
+        implementation=IMPLEMENTATION,
+        sample_rate=SAMPLE_RATE,
         inputs=[
             TensorSpec(name="pcm", dtype="INT16", dims=[config.chunk_samples]),
             TensorSpec(name="state", dtype="FP32", dims=[config.state_size()]),
@@ -151,7 +153,6 @@ def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str,
         preferred_batch_sizes=[4, 8, 16],
         warmup={"pcm": [config.chunk_samples], "state": [config.state_size()]},
         constants={
-            "sample_rate": 8000,
             "labels": list(LABELS),
             "chunk_samples": config.chunk_samples,
             "flush_samples": config.flush_samples,

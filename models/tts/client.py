@@ -1,6 +1,6 @@
-"""The voice's client: text in, pieces of audio out, each word's end time with the piece it ends in.
+"""The TTS implementation `harmonic-noise/1`: text in, pieces of audio out, each word's times with the piece it ends in.
 
-async for piece in TtsClient(bundle, engine, "barista_tts", 1).synthesise("One latte, coming up."):
+async for piece in HarmonicNoiseClient(bundle, engine, "barista_tts", 1).synthesise("One latte, coming up."):
     play(piece.pcm)
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contracts import Piece, TimedWord
 from models.tts.text import PAD, SYMBOLS, Lexicon, PhoneSequence, Token, tokenise
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import Pcm
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
@@ -29,28 +29,12 @@ _MAX_PHONES = 384
 _TAIL_S = 0.1
 
 
-@dataclass(frozen=True)
-class WordTime:
-    """When a word is heard, in seconds from the start of the text's audio."""
+IMPLEMENTATION = "harmonic-noise/1"
 
-    word: str
-    start_s: float
-    end_s: float
+_Part = tuple[Pcm, list[TimedWord], bool]
 
 
-@dataclass(frozen=True)
-class AudioPiece:
-    """A stretch of speech: int16 ``[n]`` at 8 kHz, and the words whose end lies in it."""
-
-    pcm: Pcm
-    words: list[WordTime]
-    last: bool
-
-
-_Part = tuple[Pcm, list[WordTime], bool]
-
-
-class TtsClient:
+class HarmonicNoiseClient:
     """Speaks texts with one published version; holds no state between texts."""
 
     def __init__(self, bundle_dir: Path, engine: Engine, model: str, version: int, *, use_flite: bool = True) -> None:
@@ -59,13 +43,15 @@ class TtsClient:
         Raises:
             ParleyError: the bundle is not a voice, or its symbols are not those of this code.
         """
-        constants = read_manifest(bundle_dir).constants
-        if tuple(constants.get("symbols", ())) != SYMBOLS or constants.get("sample_rate") != SAMPLE_RATE:
+        manifest = read_manifest(bundle_dir)
+        constants = manifest.constants
+        if tuple(constants.get("symbols", ())) != SYMBOLS:
             raise ParleyError(
-                "this bundle's symbols or sample rate are not this version's",
+                "this bundle's symbols are not this version's",
                 where=str(bundle_dir),
                 mend="export the voice again with this version of Parley",
             )
+        self.sample_rate = manifest.audio_rate
         self._hop: int = constants["hop"]
         self._piece_frames: int = constants["piece_frames"]
         self._lexicon = Lexicon.load(bundle_dir / "lexicon.json", use_flite=use_flite)
@@ -73,7 +59,7 @@ class TtsClient:
         self.spelled = 0
         """Parts of texts that no rule could read, said letter by letter, figure by figure or by name, so far."""
 
-    async def synthesise(self, text: str, *, rate: float = 1.0) -> AsyncGenerator[AudioPiece, None]:
+    async def synthesise(self, text: str, *, rate: float = 1.0) -> AsyncGenerator[Piece, None]:
         """Speak ``text`` at ``rate`` times the voice's speed (0.5 to 2).
 
         The next piece is computed while the caller plays the present one; leaving the loop cancels it. A text with
@@ -84,7 +70,7 @@ class TtsClient:
         """
         parts = await asyncio.to_thread(self._sequences, text)
         if not parts:
-            yield AudioPiece(np.zeros(0, dtype=np.int16), [], True)
+            yield Piece(np.zeros(0, dtype=np.int16), self.sample_rate)
             return
         offset_s = 0.0
         for number, part in enumerate(parts):
@@ -93,10 +79,10 @@ class TtsClient:
             # Closed explicitly: a caller who leaves must not leave the inner generator's request behind.
             async with aclosing(self._utterance(part, rate)) as utterance:
                 async for pcm, words, done in utterance:
-                    shifted = [WordTime(w.word, w.start_s + offset_s, w.end_s + offset_s) for w in words]
+                    shifted = tuple(TimedWord(w.word, w.start_s + offset_s, w.end_s + offset_s) for w in words)
                     spoken += len(pcm)
-                    yield AudioPiece(pcm, shifted, final and done)
-            offset_s += spoken / SAMPLE_RATE
+                    yield Piece(pcm, self.sample_rate, shifted, final and done)
+            offset_s += spoken / self.sample_rate
 
     def _sequences(self, text: str) -> list[PhoneSequence]:
         """The text's phones, in as few parts as the graph's longest input allows."""
@@ -133,8 +119,8 @@ class TtsClient:
 
         answer = await ask(0)
         durations = np.asarray(answer["durations"], dtype=np.int64)[0, : len(sequence.ids)]
-        words = word_times(sequence, durations, self._hop)
-        tail = round((words[-1].end_s + _TAIL_S) * SAMPLE_RATE) if words else 0
+        words = word_times(sequence, durations, self._hop, self.sample_rate)
+        tail = round((words[-1].end_s + _TAIL_S) * self.sample_rate) if words else 0
         length = min(int(durations.sum()) * self._hop, tail)
         size = self._piece_frames * self._hop
         for begin in range(0, length, size):
@@ -144,7 +130,7 @@ class TtsClient:
             try:
                 pcm = np.asarray(answer["pcm"], dtype=np.int16)[0, : end - begin]
                 # A word belongs to the piece that plays its last sample.
-                ending = [w for w in words if begin < round(w.end_s * SAMPLE_RATE) <= end]
+                ending = [w for w in words if begin < round(w.end_s * self.sample_rate) <= end]
                 yield pcm, ending, last
                 if coming:
                     answer = await coming
@@ -163,14 +149,14 @@ def _sentences(tokens: list[Token]) -> list[list[Token]]:
     return [part for part in parts if part]
 
 
-def word_times(sequence: PhoneSequence, durations: NDArray[np.int64], hop: int) -> list[WordTime]:
-    """Start and end of each written word, from the frames of its phones."""
-    ends = np.cumsum(durations) * hop / SAMPLE_RATE
-    begins = ends - np.asarray(durations) * hop / SAMPLE_RATE
+def word_times(sequence: PhoneSequence, durations: NDArray[np.int64], hop: int, sample_rate: int) -> list[TimedWord]:
+    """Start and end of each written word, from its phones' frames: ``hop`` samples each, at ``sample_rate`` Hz."""
+    ends = np.cumsum(durations) * hop / sample_rate
+    begins = ends - np.asarray(durations) * hop / sample_rate
     owner = np.asarray(sequence.word_of)
     found = []
     for index, word in enumerate(sequence.words):
         mine = np.flatnonzero(owner == index)
         if len(mine):
-            found.append(WordTime(word, round(float(begins[mine[0]]), 6), round(float(ends[mine[-1]]), 6)))
+            found.append(TimedWord(word, round(float(begins[mine[0]]), 6), round(float(ends[mine[-1]]), 6)))
     return found

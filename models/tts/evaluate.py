@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contracts import TimedWord
 from models.tts.alignment import match_frames, mel_bands
-from models.tts.client import TtsClient, WordTime
+from models.tts.client import HarmonicNoiseClient
 from models.tts.data import HOP, Corpus, Utterance, load
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import tokenise
@@ -37,16 +38,17 @@ class Spoken:
     """What the client gave for a text, and how long it took."""
 
     pcm: Pcm
-    words: list[WordTime]
+    words: list[TimedWord]
     first_piece_s: float
     all_pieces_s: float
 
 
-async def speak(client: TtsClient, text: str) -> Spoken:
+async def speak(client: HarmonicNoiseClient, text: str) -> Spoken:
     """Take every piece at once, without playing it."""
     started = time.perf_counter()
     first = 0.0
-    parts, words = [], []
+    parts: list[Pcm] = []
+    words: list[TimedWord] = []
     async for piece in client.synthesise(text):
         first = first or time.perf_counter() - started
         parts.append(piece.pcm)
@@ -86,7 +88,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 
 async def _measure(bundle: Path, chosen: list[Utterance]) -> list[Spoken]:
     async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
-        client = TtsClient(bundle, engine, "", 0)
+        client = HarmonicNoiseClient(bundle, engine, "", 0)
         await speak(client, "Warm up.")
         spoken = []
         with progress("speaking held-out sentences", len(chosen)) as bar:

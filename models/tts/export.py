@@ -20,6 +20,7 @@ import torch
 
 from models.exporting import PRECISIONS, Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
 from models.training import environment, git_lineage, load_checkpoint
+from models.tts.client import IMPLEMENTATION
 from models.tts.data import Corpus, load
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.text import SYMBOLS
@@ -136,6 +137,8 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
         family="tts",
         bot=bot,
         model=f"{bot}_tts",
+        implementation=IMPLEMENTATION,
+        sample_rate=SAMPLE_RATE,
         inputs=[
             TensorSpec(name="phones", dtype="INT64", dims=[-1]),
             TensorSpec(name="piece_start", dtype="INT64", dims=[1]),
@@ -150,7 +153,6 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
         preferred_batch_sizes=[4, 8],
         warmup={"phones": [32], "piece_start": [1], "rate": [1]},
         constants={
-            "sample_rate": SAMPLE_RATE,
             "hop": config.hop,
             "piece_frames": config.piece_frames,
             "symbols": list(SYMBOLS),

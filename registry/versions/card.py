@@ -77,8 +77,8 @@ def limits(manifest: Manifest) -> list[str]:
         said.append(f"Learned {language} only, and only what the bot {manifest.bot} is about.")
     else:
         said.append(f"Learned only what the bot {manifest.bot} is about.")
-    if manifest.constants.get("sample_rate"):
-        said.append(f"Works on audio of {manifest.constants['sample_rate']} Hz, and on no other.")
+    if rate := manifest.sample_rate or manifest.constants.get("sample_rate"):
+        said.append(f"Works on audio of {rate} Hz, and on no other.")
     for name, figures in slices(manifest.evaluation):
         if any(figures.get(count) == 0 for count in _COUNTS):
             said.append(f"Not measured on the slice {name}: it held nothing.")

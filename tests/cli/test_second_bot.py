@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from starters import copy_starters
 
+from models.pool import ClientPool
 from orchestrator.dialogue import Act, Dialogue
-from orchestrator.stages import ClientPool, Stages
+from orchestrator.stages import Stages
 from parley.bot import load_bot
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
@@ -33,7 +34,7 @@ async def _converse(site: Settings, said: list[str]) -> list[tuple[list[Act], li
     answers = []
     async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:
         versions = release_of(site, "bank").stages
-        stages = Stages(bot, ClientPool(site.repo_dir, engine), versions, None)  # type: ignore[arg-type]
+        stages = Stages(bot, ClientPool(site.repo_dir, engine), versions, None)
         step = dialogue.start()
         for text in said:
             meant = await stages.understand(text)

@@ -98,7 +98,7 @@ LOW = parse_meaning("name[Cotto], eatType[pub], food[Italian], customer rating[l
 def test_a_reply_of_the_network_that_says_everything_is_said(run: Path) -> None:
     engine = Scripted(run, [GOOD])
     client = CorpusClient(run / "bundle", engine)
-    reply = asyncio.run(client.generate(LOW))
+    reply = asyncio.run(client.say(LOW))
     assert reply.text == "Cotto is a pub that serves Italian food. It has a low customer rating."
     assert (reply.fallback, client.counts.retries, engine.asked) == (False, 0, 1)
 
@@ -118,7 +118,7 @@ def test_a_reply_of_the_network_that_says_everything_is_said(run: Path) -> None:
 def test_a_reply_that_fails_the_check_is_replaced_by_another_style(run: Path, bad: str) -> None:
     engine = Scripted(run, [bad, bad, GOOD, bad])
     client = CorpusClient(run / "bundle", engine)
-    reply = asyncio.run(client.generate(LOW))
+    reply = asyncio.run(client.say(LOW))
     assert (reply.text, reply.fallback) == (
         "Cotto is a pub that serves Italian food. It has a low customer rating.",
         False,
@@ -128,7 +128,7 @@ def test_a_reply_that_fails_the_check_is_replaced_by_another_style(run: Path, ba
 
 def test_when_no_style_passes_plain_sentences_say_it(run: Path) -> None:
     client = CorpusClient(run / "bundle", Scripted(run, ["bad."] * STYLES))
-    reply = asyncio.run(client.generate(LOW))
+    reply = asyncio.run(client.say(LOW))
     assert reply.fallback
     assert Patterns.of_e2e(LOW).errors(reply.text, LOW).errors == 0
     assert client.counts.fallbacks == 1
@@ -136,7 +136,7 @@ def test_when_no_style_passes_plain_sentences_say_it(run: Path) -> None:
 
 def test_what_no_style_says_is_added_in_plain_sentences(run: Path) -> None:
     client = CorpusClient(run / "bundle", Scripted(run, ["{name} is a {eatType}."] * STYLES))
-    reply = asyncio.run(client.generate(LOW))
+    reply = asyncio.run(client.say(LOW))
     assert not reply.fallback
     assert reply.text == "Cotto is a pub. It serves Italian food. Its customer rating is low."
     assert (client.counts.repairs, client.counts.fallbacks) == (1, 0)
@@ -145,7 +145,7 @@ def test_what_no_style_says_is_added_in_plain_sentences(run: Path) -> None:
 def test_more_values_than_the_network_can_be_asked_for_are_added(run: Path) -> None:
     meaning = parse_meaning("name[Cotto], food[French], food[Indian], food[Italian]")
     client = CorpusClient(run / "bundle", Scripted(run, ["{name} serves {food} food."]))
-    reply = asyncio.run(client.generate(meaning))
+    reply = asyncio.run(client.say(meaning))
     assert Patterns.of_e2e(meaning).errors(reply.text, meaning).errors == 0
     assert reply.text == "Cotto serves French food. It serves Indian food. It serves Italian food."
 
@@ -153,7 +153,7 @@ def test_more_values_than_the_network_can_be_asked_for_are_added(run: Path) -> N
 def test_the_exported_bundle_answers_without_slot_errors(run: Path) -> None:
     async def ask() -> str:
         async with OnnxEngine.from_bundle(run / "bundle", threads=1) as engine:
-            return (await CorpusClient(run / "bundle", engine).generate(LOW)).text
+            return (await CorpusClient(run / "bundle", engine).say(LOW)).text
 
     assert verify_files(run / "bundle").parity["replies_equal"] > 0
     assert Patterns.of_e2e(LOW).errors(asyncio.run(ask()), LOW).errors == 0
@@ -164,7 +164,7 @@ def test_sampling_one_network_coldly_is_its_greedy_reply() -> None:
     network = NlgNetwork(NlgConfig(vocabulary=30, buffer=24, width=32, layers=2, heads=4)).eval()
     network.score.bias.data[[0, 2, 3, 4]] = -1e4  # special tokens that sampling never writes
     prompts = torch.randint(5, 30, (6, 4))
-    greedy, logprobs = network.generate(prompts, 0, 1)
+    greedy, logprobs = network.say(prompts, 0, 1)
     replies = sample(network, prompts, 0.0, 1.0, torch.Generator())
     for row, (reply, _) in zip(greedy[:, 4:].tolist(), replies, strict=True):
         assert reply == (row[: row.index(1)] if 1 in row else [])

@@ -19,7 +19,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from models.exporting import session  # noqa: E402
 from models.nlg import export as exporting  # noqa: E402
-from models.nlg.client import NlgClient, SlotErrors, Writer, style_of  # noqa: E402
+from models.nlg.client import ActPromptClient, SlotErrors, Writer, style_of  # noqa: E402
 from models.nlg.data import encode, make_data, make_tokenizer  # noqa: E402
 from models.nlg.evaluate import evaluate  # noqa: E402
 from models.nlg.loop import END, PAD  # noqa: E402
@@ -70,7 +70,7 @@ class Scripted:
 
 
 def say(bundle: Path, engine: Any, act: str, slots: dict[str, str]) -> Any:
-    return asyncio.run(NlgClient(bundle, engine, "barista_nlg", 1).generate(act, slots))
+    return asyncio.run(ActPromptClient(bundle, engine, "barista_nlg", 1).generate(act, slots))
 
 
 def test_held_out_sets_of_slots_are_not_in_training() -> None:
@@ -201,7 +201,7 @@ def test_a_reply_that_says_every_slot_once_is_said(run: Path) -> None:
 )
 def test_a_reply_that_fails_the_check_becomes_a_template_and_is_counted(run: Path, text: str, ends: bool) -> None:
     async def ask() -> None:
-        client = NlgClient(run / "bundle", Scripted(run / "bundle", text, ends=ends), "barista_nlg", 1)
+        client = ActPromptClient(run / "bundle", Scripted(run / "bundle", text, ends=ends), "barista_nlg", 1)
         reply = await client.generate("confirm.orderDrink", {"size": "large", "coffeeDrink": "latte"})
         assert reply.fallback
         assert reply.text == "That is a large latte. Is that right?"
@@ -247,4 +247,4 @@ def test_a_damaged_asset_is_named(run: Path, tmp_path: Path, name: str) -> None:
         content = (run / "bundle" / file).read_text()
         (tmp_path / file).write_text(content[: len(content) // 2] if file == name else content)
     with pytest.raises(ParleyError, match=name):
-        NlgClient(tmp_path, OnnxEngine.from_bundle(tmp_path), "barista_nlg", 1)
+        ActPromptClient(tmp_path, OnnxEngine.from_bundle(tmp_path), "barista_nlg", 1)

@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from benchmarks.quality.nlu import LocalParser  # noqa: E402
 from models.nlu.augment import ValueSwapper, WordDropper  # noqa: E402
 from models.nlu.chain import Chain  # noqa: E402
 from models.nlu.cooccurrence import word_vectors  # noqa: E402
 from models.nlu.corpora import Sentence, read_corpus, split_words  # noqa: E402
-from models.nlu.corpus_client import CorpusClient  # noqa: E402
 from models.nlu.corpus_export import export_corpus  # noqa: E402
 from models.nlu.decode import TagDecoder, allowed  # noqa: E402
 from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
@@ -287,7 +287,7 @@ def test_the_client_answers_as_torch_does(knobs: dict[str, int], corpus: Path, t
     parity = export_corpus(tmp_path / "run", rows.valid)
     assert max(parity["max_abs_error"].values()) < 1e-4
     _, encoder, network = open_fit(tmp_path / "run")
-    client = CorpusClient(tmp_path / "run" / "bundle")
+    client = LocalParser(tmp_path / "run" / "bundle")
     for row, mine in zip(rows.test, answer(network, encoder, rows.test), strict=True):
         theirs = client.parse(row.words)
         assert (theirs.intent, theirs.tags) == (mine.intent, mine.tags)

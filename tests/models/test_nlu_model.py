@@ -19,7 +19,7 @@ from safetensors.torch import load_file  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from models.nlu import evaluate as evaluation  # noqa: E402
-from models.nlu.client import NluClient, encode, fill, spans  # noqa: E402
+from models.nlu.client import JointBioClient, encode, fill, spans  # noqa: E402
 from models.nlu.data import OUT_OF_SCOPE, OutOfScope, Sizes, example, make_data, make_tokenizer, noise  # noqa: E402
 from models.nlu.evaluate import span_f1  # noqa: E402
 from models.nlu.export import export  # noqa: E402
@@ -199,7 +199,7 @@ def test_the_bundle_is_whole_and_agrees_with_torch(run: Path) -> None:
 def test_the_client_answers_from_the_bundle_alone(run: Path) -> None:
     async def ask() -> None:
         async with OnnxEngine.from_bundle(run / "bundle", threads=1) as engine:
-            client = NluClient(run / "bundle", engine, "barista_nlu", 1)
+            client = JointBioClient(run / "bundle", engine, "barista_nlu", 1)
             understanding = await client.parse("can i have a large latte")
             assert 0 <= understanding.confidence <= 1
             assert understanding.intent in [*load_bot(BOT).intents, OUT_OF_SCOPE]
@@ -237,7 +237,7 @@ def test_a_damaged_asset_is_named(run: Path, tmp_path: Path, name: str, damage: 
         elif damage == "cut":
             (bundle / file).write_text(content[: len(content) // 2])
     with pytest.raises(ParleyError, match=name):
-        NluClient(bundle, OnnxEngine.from_bundle(bundle), "barista_nlu", 1)
+        JointBioClient(bundle, OnnxEngine.from_bundle(bundle), "barista_nlu", 1)
 
 
 def test_a_tokenizer_that_is_not_one_is_refused(tmp_path: Path) -> None:

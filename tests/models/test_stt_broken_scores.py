@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.stt.client import SttClient
+from models.stt.client import PhoneCtcClient
 from parley.serving.engine import EngineRejected
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ class NanEngine:
 
 @pytest.mark.anyio
 async def test_scores_that_are_no_numbers_are_rejected_not_decoded() -> None:
-    client = SttClient(ROOT / "triton_repo" / "barista_stt" / "1", NanEngine(), "barista_stt", 1)  # type: ignore[arg-type]
+    client = PhoneCtcClient(ROOT / "triton_repo" / "barista_stt" / "1", NanEngine(), "barista_stt", 1)  # type: ignore[arg-type]
 
     with pytest.raises(EngineRejected, match="numbers that are none") as refused:
         await client.new_stream().accept(np.zeros(client.chunk_samples, np.int16))

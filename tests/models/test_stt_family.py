@@ -21,7 +21,7 @@ from models.callers import Voice
 from models.dataset import Dataset, check_bot, load_dataset
 from models.dataset_making import make_dataset
 from models.stt import export, train
-from models.stt.client import SttClient
+from models.stt.client import PhoneCtcClient
 from models.stt.evaluate import decode, edit_distance
 from models.stt.network import SttConfig, SttNetwork
 from models.stt.splice import align
@@ -154,7 +154,7 @@ def test_the_client_streams_and_batches_like_torch(run: Run, dataset: Dataset) -
 
     async def stream() -> np.ndarray:
         async with OnnxEngine.from_bundle(run.bundle_path) as engine:
-            client = SttClient(run.bundle_path, engine, "", 1)
+            client = PhoneCtcClient(run.bundle_path, engine, "", 1)
             seen: list[np.ndarray] = []
             stream = client.new_stream()
             stream._decoder.accept = seen.append  # type: ignore[method-assign, assignment]
@@ -173,7 +173,7 @@ def test_a_transcript_is_a_sentence_of_the_bot(run: Run, dataset: Dataset) -> No
 
     async def hear() -> str:
         async with OnnxEngine.from_bundle(run.bundle_path) as engine:
-            transcript = await decode(SttClient(run.bundle_path, engine, "", 1), dataset.heard(dataset.rows[1]))
+            transcript = await decode(PhoneCtcClient(run.bundle_path, engine, "", 1), dataset.heard(dataset.rows[1]))
             assert 0 <= transcript.confidence <= 1
             return transcript.text
 
@@ -227,7 +227,7 @@ def test_a_damaged_asset_is_named(run: Run, tmp_path: Path) -> None:
     engine = OnnxEngine.from_bundle(run.bundle_path)
 
     with pytest.raises(ParleyError, match="decoder assets"):
-        SttClient(bundle, engine, "", 1)
+        PhoneCtcClient(bundle, engine, "", 1)
 
 
 def test_the_same_inputs_give_the_same_digest_and_another_seed_another(dataset: Dataset, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_hostile_lengths_end() -> None:
 def test_a_word_ends_when_the_last_of_its_spoken_words_does() -> None:
     sequence = LEXICON.sequence(tokenise("Call 555-0123, or pay $5 million."))
     assert sequence.words == ("Call", "555-0123", "or", "pay", "$5", "million")
-    times = word_times(sequence, np.full(len(sequence.ids), 2), 80)
+    times = word_times(sequence, np.full(len(sequence.ids), 2), 80, 8000)
     assert [t.word for t in times] == list(sequence.words)
     ends = [t.end_s for t in times]
     assert ends == sorted(ends)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.tts.client import AudioPiece, TtsClient
+from models.contracts import Piece
+from models.tts.client import HarmonicNoiseClient
 from models.tts.data import HOP, Corpus, Utterance
 from models.tts.export import export
 from models.tts.network import TtsConfig, TtsNetwork
@@ -209,10 +210,10 @@ def test_export_fails_when_the_file_is_not_the_network(bundle, monkeypatch: pyte
     assert read_manifest(bundle) == before, "a failed export leaves the bundle that was there"
 
 
-def speak(bundle, text: str, **options) -> list[AudioPiece]:
-    async def collect() -> list[AudioPiece]:
+def speak(bundle, text: str, **options) -> list[Piece]:
+    async def collect() -> list[Piece]:
         async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
-            client = TtsClient(bundle, engine, "barista_tts", 1, use_flite=False)
+            client = HarmonicNoiseClient(bundle, engine, "barista_tts", 1, use_flite=False)
             return [piece async for piece in client.synthesise(text, **options)]
 
     return asyncio.run(collect())
@@ -254,7 +255,7 @@ def test_long_texts_are_cut_and_times_run_on(bundle) -> None:
 
 def test_nothing_to_say_is_one_empty_last_piece(bundle) -> None:
     (piece,) = speak(bundle, "...")
-    assert piece.last and len(piece.pcm) == 0 and piece.words == []
+    assert piece.last and len(piece.pcm) == 0 and piece.words == ()
 
 
 def test_the_next_piece_is_asked_for_while_one_plays_and_dropped_when_the_caller_leaves(bundle) -> None:
@@ -271,7 +272,7 @@ def test_the_next_piece_is_asked_for_while_one_plays_and_dropped_when_the_caller
     async def call() -> list[int]:
         async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
             recording = Recording(engine)
-            client = TtsClient(bundle, recording, "barista_tts", 1, use_flite=False)  # type: ignore[arg-type]
+            client = HarmonicNoiseClient(bundle, recording, "barista_tts", 1, use_flite=False)  # type: ignore[arg-type]
             speech = client.synthesise("One latte please, one latte please.")
             await anext(speech)
             await asyncio.sleep(0)
@@ -291,7 +292,7 @@ def test_a_bundle_with_other_symbols_is_refused(bundle, tmp_path) -> None:
     manifest = read_manifest(other)
     write_bundle(other, manifest.model_copy(update={"constants": {**manifest.constants, "symbols": ["x"]}}))
     with pytest.raises(ParleyError, match="symbols"):
-        TtsClient(other, OnnxEngine.from_bundle(other), "barista_tts", 1)
+        HarmonicNoiseClient(other, OnnxEngine.from_bundle(other), "barista_tts", 1)
 
 
 def test_word_errors_count_edits() -> None:

@@ -73,7 +73,7 @@ def site(tmp_path: Path) -> Settings:
 @contextmanager
 def serving(site: Settings, models: FakeModels, engine: ReadyEngine | None = None) -> Iterator[str]:
     """The API under uvicorn in a thread; its ``host:port``."""
-    api = create_api(lambda: Replica("barista", site, engine=engine or ReadyEngine(), pool=models))  # type: ignore[arg-type]
+    api = create_api(lambda: Replica("barista", site, engine=engine or ReadyEngine(), pool=models))
     server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="warning", lifespan="on"))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -13,6 +13,7 @@ from release_site import add_version, add_versions, make_site, write_seed
 from experiments import commands
 from experiments.assignment import Arm, Experiment, ExperimentRefused, assign_call, start
 from experiments.store import ExperimentStore
+from models.contracts import VersionRef
 from orchestrator.routing import Routing, RoutingReader
 from parley.bundle import FAMILIES
 from registry import tables as t
@@ -36,7 +37,7 @@ def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
 
 
 class NoClients:
-    def get(self, stage: str, model: str, version: int) -> None:
+    def read(self, family: str, ref: VersionRef) -> None:
         return None
 
 

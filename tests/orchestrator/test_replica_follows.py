@@ -20,6 +20,7 @@ from orchestrator.session import answer_call
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from registry import tables as t
+from registry.releasing.documents import StageVersion
 from registry.releasing.holds import references
 from registry.releasing.promotion import promote, rollback
 from registry.releasing.releases import create_release, seed
@@ -58,7 +59,7 @@ def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
 @asynccontextmanager
 async def open_replica(registry: Registry) -> AsyncIterator[Replica]:
     models = FakeModels(load_bot("barista"), words_s=0.03)
-    replica = Replica("barista", registry.site, engine=ReadyEngine(), pool=models)  # type: ignore[arg-type]
+    replica = Replica("barista", registry.site, engine=ReadyEngine(), pool=models)
     replica.services.clock = LineClock()
     await replica.open()
     try:
@@ -170,8 +171,9 @@ async def test_a_new_voice_is_warmed_behind_the_calls(registry: Registry) -> Non
     async with open_replica(registry) as replica:
         prompts = replica.routing.script.prompts
         move(registry, 2)
-        await until(lambda: prompts.find(prompts.texts["greet"], ("barista_tts", 2)) is not None)
-        assert prompts.find(prompts.texts["greet"], ("barista_tts", 1)) is not None, "a rollback finds it warm"
+        old, new = (StageVersion(model="barista_tts", version=number) for number in (1, 2))
+        await until(lambda: prompts.find(prompts.texts["greet"], new) is not None)
+        assert prompts.find(prompts.texts["greet"], old) is not None, "a rollback finds it warm"
 
 
 async def test_while_the_catalogue_is_gone_calls_go_on_and_afterwards_it_is_followed_again(
@@ -245,4 +247,4 @@ async def test_a_replica_does_not_start_without_a_release(tmp_path: Path, databa
     with Registry.at(site) as registry:
         add_version(registry, "stt")
         with pytest.raises(Exception, match="the bot has no release"):
-            Replica("barista", site, engine=ReadyEngine(), pool=FakeModels(load_bot("barista")))  # type: ignore[arg-type]
+            Replica("barista", site, engine=ReadyEngine(), pool=FakeModels(load_bot("barista")))

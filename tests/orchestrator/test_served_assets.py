@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import pytest
 from serving_models import damage
 
-from orchestrator.stages import ClientPool
+from models.pool import ClientPool
 from parley.errors import ParleyError
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
+from registry.releasing.documents import StageVersion
 from registry.site import Registry
 
 ROOT = Path(__file__).parents[2]
+NLU = StageVersion(model="barista_nlu", version=1)
 
 
 class Racing(Trust):
@@ -42,7 +45,7 @@ def test_what_is_read_is_what_was_verified(tmp_path: Path, file: str) -> None:
     pool = ClientPool(repo, OnnxEngine(repo, trust), racing)
 
     with pytest.raises(ParleyError, match="changed after it was verified"):
-        pool.get("nlu", "barista_nlu", 1)
+        asyncio.run(pool.nlu(NLU))
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "labels.json"])
@@ -57,8 +60,8 @@ def test_a_client_of_a_version_with_a_swapped_asset_is_refused_by_file(tmp_path:
     content = damage(swapped)
 
     with pytest.raises(ParleyError, match="file is altered") as caught:
-        pool.get("nlu", "barista_nlu", 1)
+        asyncio.run(pool.nlu(NLU))
     swapped.write_bytes(content)
 
     assert caught.value.where == str(swapped)
-    assert pool.get("nlu", "barista_nlu", 1) is not None
+    assert asyncio.run(pool.nlu(NLU)) is not None

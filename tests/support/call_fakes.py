@@ -84,7 +84,7 @@ def fake_services(
 
     params.setdefault("turn", TurnParams(no_input_s=4.0))
     services = Services(
-        pool=models,  # type: ignore[arg-type]
+        pool=models,
         assign=assign,
         record=record,
         params=CallParams(**params),

@@ -7,14 +7,16 @@ hear each other's without a test noticing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from models.contracts import Piece, Reply, TimedWord, Transcript, Understanding, VersionRef
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot.replies import realise
+from parley.bundle import Family
 from parley.serving.engine import EngineUnavailable
 
 SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
@@ -53,41 +55,6 @@ def babble(seconds: float, seed: int = 0, pitch: float = 120, amplitude: float =
     return np.clip(wave / wave.std() * amplitude / 2, -32000, 32000).astype(np.int16)
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    confidence: float
-    accepted: bool
-
-
-@dataclass(frozen=True)
-class Meant:
-    intent: str
-    slots: dict[str, str]
-    confidence: float = 0.99
-    out_of_scope: bool = False
-
-
-@dataclass(frozen=True)
-class Worded:
-    text: str
-    fallback: bool = False
-
-
-@dataclass(frozen=True)
-class EndedWord:
-    word: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Sound:
-    pcm: Pcm
-    words: list[EndedWord]
-    last: bool
-
-
 @dataclass
 class FakeModels:
     """All four stages; a stage in ``down`` raises as a dead engine does. Stands in for the client pool."""
@@ -110,13 +77,26 @@ class FakeModels:
         if stage in self.down:
             raise EngineUnavailable("no server", where=stage)
 
-    def get(self, stage: str, model: str, version: int) -> Any:
-        return {"stt": FakeStt, "nlu": FakeNlu, "nlg": FakeNlg, "tts": FakeTts}[stage](self)
+    async def stt(self, ref: VersionRef) -> FakeStt:
+        return FakeStt(self)
+
+    async def nlu(self, ref: VersionRef) -> FakeNlu:
+        return FakeNlu(self)
+
+    async def nlg(self, ref: VersionRef) -> FakeNlg:
+        return FakeNlg(self)
+
+    async def tts(self, ref: VersionRef) -> FakeTts:
+        return FakeTts(self)
+
+    def read(self, family: Family, ref: VersionRef) -> None:
+        """Nothing has to be read."""
 
 
 @dataclass
 class FakeStt:
     models: FakeModels
+    sample_rate: int = SAMPLE_RATE
 
     def new_stream(self) -> FakeStream:
         return FakeStream(self.models)
@@ -134,46 +114,47 @@ class FakeStream:
     def partial(self) -> str:
         return f"{sum(map(len, self._audio)) // 1600} words"
 
-    async def finish(self) -> Said:
+    async def finish(self) -> Transcript:
         self._models.check("stt")
         if "stt" in self._models.hanging:
             await asyncio.Event().wait()
         pcm = np.concatenate(self._audio).astype(np.float64)
         spectrum = np.abs(np.fft.rfft(pcm, SAMPLE_RATE))
         text = SENTENCES.get(round(float(spectrum.argmax()) / 100) * 100, ("",))[0]
-        return Said(text, 0.9 if text else 0.1, bool(text))
+        return Transcript(text, 0.9 if text else 0.1, bool(text))
 
 
 @dataclass
 class FakeNlu:
     models: FakeModels
 
-    async def parse(self, text: str) -> Meant:
+    async def parse(self, text: str) -> Understanding:
         self.models.check("nlu")
         found = next(((intent, slots) for said, intent, slots in SENTENCES.values() if said == text), ("", {}))
-        return Meant(*found, out_of_scope=not found[0])
+        return Understanding(*found, 0.99, not found[0])
 
 
 @dataclass
 class FakeNlg:
     models: FakeModels
 
-    async def generate(self, act: str, slots: dict[str, str]) -> Worded:
+    async def generate(self, act: str, slots: dict[str, str]) -> Reply:
         self.models.check("nlg")
-        return Worded(realise(self.models.bot, act, slots))
+        return Reply(realise(self.models.bot, act, slots))
 
 
 @dataclass
 class FakeTts:
     models: FakeModels
+    sample_rate: int = SAMPLE_RATE
 
-    async def synthesise(self, text: str) -> AsyncIterator[Sound]:
+    async def synthesise(self, text: str) -> AsyncGenerator[Piece, None]:
         words = text.split()
         per_word = self.models.words_s
         for index, word in enumerate(words):
             self.models.check("tts")
-            end = EndedWord(word, index * per_word, (index + 1) * per_word)
+            end = TimedWord(word, index * per_word, (index + 1) * per_word)
             sound = tone(1200, per_word)
             if (voice := self.models.voice) is not None:
                 sound = np.resize(np.roll(voice, -index * len(sound)), len(sound))
-            yield Sound(sound, [end], index == len(words) - 1)
+            yield Piece(sound, SAMPLE_RATE, (end,), index == len(words) - 1)

@@ -1,0 +1,49 @@
+"""Which code reads a version, and under which name a server of models knows it. Standard library alone.
+
+A manifest names its implementation, ``phone-ctc-grammar/1``: a family's way of turning a graph and assets into answers,
+and the number of its contract. Versions of one model may have different ones, and then different tensors. A Triton
+server has one set of tensors for each of its models, so it knows the versions of every implementation but the family's
+first under a name of their own, ``barista_nlu.keyword-1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+FIRST = {
+    "stt": "phone-ctc-grammar/1",
+    "nlu": "joint-bio/1",
+    "nlg": "act-prompt/1",
+    "tts": "harmonic-noise/1",
+}
+"""The implementation of each family's oldest versions, whose manifests name none."""
+CORPUS_NLU, CORPUS_NLG = "corpus-chain/1", "corpus-meaning/1"
+_OF_FILES = {("nlu", "chain.json"): CORPUS_NLU, ("nlg", "slots.json"): CORPUS_NLG}
+"""Other old ones, told by a file that only they have."""
+NAME = r"[a-z][a-z0-9-]{0,47}/[1-9][0-9]{0,3}"
+"""What an implementation may be called; it becomes a part of folders' names."""
+
+
+def implementation_of(family: str, declared: str, files: Collection[str]) -> str:
+    """The implementation that reads a version.
+
+    Args:
+        family: the manifest's.
+        declared: what the manifest names; empty in manifests from before there were several.
+        files: names of the version's files.
+    """
+    if declared:
+        return declared
+    return next((name for (of, file), name in _OF_FILES.items() if of == family and file in files), FIRST[family])
+
+
+def served_name(model: str, family: str, implementation: str) -> str:
+    """The name by which a Triton server knows the versions of a model that an implementation reads."""
+    if implementation == FIRST[family]:
+        return model
+    return f"{model}.{implementation.replace('/', '-')}"
+
+
+def model_of(served: str) -> str:
+    """The model that a `served_name` is of: a model's own name has no dot."""
+    return served.partition(".")[0]
