@@ -293,7 +293,7 @@ async def _golden_act(sides: Sides, item: dict[str, Any]) -> GoldenResult:
     for side in (sides.champion, sides.candidate):
         text, whole = await replies.worded(side, item["act"], item["slots"])
         wanted = {s: item["slots"][s] for s in item.get("say", item["slots"])}
-        said.append((text, whole and not says(text, spoken_values(side.bot, wanted))))
+        said.append((text, whole and not says(text, spoken_values(side.bot, wanted), side.bot.speech)))
     return GoldenResult(item["id"], said[0][1], said[1][1], _words(item["act"], item["slots"]), said[1][0])
 
 

@@ -77,7 +77,7 @@ async def worded(side: Side, act: str, slots: dict[str, str]) -> tuple[str, bool
     except ParleyError as error:
         side.faults.append(f"nlg: {error.what}")
         return f"({error.what})", False
-    return reply.text, not reply.fallback and not says(reply.text, spoken_values(side.bot, slots))
+    return reply.text, not reply.fallback and not says(reply.text, spoken_values(side.bot, slots), side.bot.speech)
 
 
 async def on_acts(sides: Sides, things: Sequence[ToSay]) -> Measured:

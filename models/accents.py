@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from models.callers import ESPEAK_VARIANTS, Voice
 from models.pronunciation import pronunciations
+from parley.language import language_of
 
 PHONEMES = {
     "aa": "a", "ae": "a", "ah": "a", "ao": "O", "aw": "au", "ay": "aj", "eh": "E", "er": "er", "ey": "ej", "ih": "i",
@@ -63,7 +64,7 @@ def accented(text: str, voice: Voice) -> str:
     if language not in ACCENTS:
         return text
     words = text.split()
-    lexicon = pronunciations(words)
+    lexicon = pronunciations(words, language_of("en"))
     return "[[" + " ".join(_word(lexicon[w][0].split(), language) for w in words) + "]]"
 
 

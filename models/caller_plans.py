@@ -11,8 +11,8 @@ from models.accents import foreigners
 from models.callers import SAME_SPEAKER, Voice, speakers, vary
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
-from parley.bot.slots import DIGIT_WORDS, REPEATS
 from parley.errors import ParleyError
+from parley.language import Language
 from parley.text_files import read_lines
 
 SYNTHETIC, FOREIGN, ALONE = "syn-", "foreign-", "alone-"
@@ -56,12 +56,12 @@ def foreign_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> It
         yield Plan(FOREIGN, *words.draw(rng), vary(rng.choice(voices), rng))
 
 
-def alone_plans(seed: int) -> Iterator[Plan]:
+def alone_plans(language: Language, seed: int) -> Iterator[Plan]:
     """Every voice says every word of a number, each in a mood of its own; flite's few, nearer to people, more often."""
-    rng = random.Random(f"alone|{seed}")
-    said = [(v, word) for v in speakers() if v.name not in SAME_SPEAKER for word in (*DIGIT_WORDS, *REPEATS)
+    rng, digits = random.Random(f"alone|{seed}"), language.digits
+    said = [(v, word) for v in speakers() if v.name not in SAME_SPEAKER for word in (*digits.single, *digits.repeats)
             for _ in range(_FLITE_TAKES if v.engine == "flite" else 1)]  # fmt: skip
-    said += [(v, word) for v in foreigners() for word in DIGIT_WORDS]
+    said += [(v, word) for v in foreigners() for word in digits.single]
     for voice, word in said:
         yield Plan(ALONE, word, "", {}, vary(voice, rng))
 

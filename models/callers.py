@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
+from parley.programs import require
 
 _FLITE_MEAN_F0 = {"awb": 120, "kal": 105, "kal16": 105, "rms": 95, "slt": 170}
 SAME_SPEAKER = {"kal": "kal16"}
@@ -44,18 +44,6 @@ class Voice:
     def speaker(self) -> str:
         """The voice without rate and pitch: the unit that splits keep together."""
         return f"{self.engine}:{self.name}"
-
-
-def require(program: str) -> str:
-    """Path of a program.
-
-    Raises:
-        ParleyError: it is not installed; names the Debian package.
-    """
-    path = shutil.which(program)
-    if not path:
-        raise ParleyError(f"{program} is not installed", where="PATH", mend=f"apt-get install {program}")
-    return path
 
 
 def speakers() -> list[Voice]:

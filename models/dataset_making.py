@@ -69,7 +69,7 @@ def make_dataset(
     (out / "audio").mkdir(parents=True, exist_ok=True)
     rows = list(_recorded_rows(read_recordings(recordings, bot=bot), out, seed)) if recordings else []
     plans = [*utterance_plans(bot, synthetic, seed, others), *foreign_plans(bot, foreign, seed, others)]
-    plans += alone_plans(seed) if alone else ()
+    plans += alone_plans(bot.speech, seed) if alone else ()
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
         for row in pool.map(lambda plan: _synthetic_row(plan, out, seed), plans):
             rows.append(row)

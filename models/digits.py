@@ -20,11 +20,13 @@ import numpy as np
 
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
-from parley.bot.slots import words_of
 from parley.command import exit_with
 from parley.errors import ParleyError
+from parley.language import language_of
 from parley.recordings import Recording, read_recordings, write_recordings
 
+_DIGITS = language_of("en").digits
+"""The recordings are English."""
 GAP_S = (0.05, 0.4)
 """Silence between two digits, drawn uniformly."""
 _FADE = 40
@@ -116,7 +118,7 @@ def manifest(folder: Path, others: Sequence[Path] = ()) -> list[Recording]:
         ParleyError: no digits in ``folder``, or another manifest is wrong.
     """
     found = [
-        Recording(str(take.path.resolve()), take.path, speaker=speaker, intent="", text=words_of(take.digit)[0])
+        Recording(str(take.path.resolve()), take.path, speaker=speaker, intent="", text=_DIGITS.words_of(take.digit)[0])
         for speaker, takes in read_takes(folder).items()
         for take in takes
     ]

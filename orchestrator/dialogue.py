@@ -128,7 +128,7 @@ class Dialogue:
         if state.turns > MAX_TURNS:
             return self._end(state, "handover", "handover")
         slot = self._digits_slot(state)
-        value = canonicalise(self._bot.slots[slot], digits) if slot else None
+        value = canonicalise(self._bot.slots[slot], digits, self._bot.speech) if slot else None
         filled = self._fill(state, {slot: value}) if slot and value else None
         if filled is None:
             return self._no_match(state)

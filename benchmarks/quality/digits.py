@@ -38,11 +38,12 @@ from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import WordGraph
-from parley.bot.slots import DIGIT_WORDS, digits_of, spot
+from parley.bot.slots import spot
 from parley.bundle import read_manifest
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
+from parley.language import language_of
 from parley.progress import progress
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
@@ -53,7 +54,8 @@ LENGTHS = tuple(range(1, 17))
 AIM_LENGTH = 8
 _SILENCE_S, _GIVEN_S = 1.0, 0.3
 """Around a string, and what of it the systems keep that are given its ends."""
-LOOP = "#JSGF V1.0;\ngrammar digits;\npublic <said> = (" + " | ".join(DIGIT_WORDS) + ")+;\n"
+_DIGITS = language_of("en").digits
+LOOP = "#JSGF V1.0;\ngrammar digits;\npublic <said> = (" + " | ".join(_DIGITS.single) + ")+;\n"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def strings_of(folder: Path, recipe: Recipe) -> list[Spoken]:
 def digit_loop() -> WordGraph:
     """One to sixteen digits, zero to nine and "oh"."""
     most = LENGTHS[-1]
-    arcs = tuple((at, at + 1, word) for at in range(most) for word in sorted(DIGIT_WORDS))
+    arcs = tuple((at, at + 1, word) for at in range(most) for word in sorted(_DIGITS.single))
     return WordGraph(most + 1, 0, frozenset(range(1, most + 1)), arcs)
 
 
@@ -96,19 +98,23 @@ async def make_ear(system: str, runs: Path, speakers: list[str], stack: AsyncExi
         ParleyError: a speaker has no exported run, or one that was not tested on that speaker.
     """
     if system == "sphinx":
-        peer = Sphinx(LOOP, DIGIT_WORDS)
+        peer = Sphinx(LOOP, _DIGITS.single)
 
         async def by_peer(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
-            return digits_of(peer.hear(given(pcm)).split()) or "", True
+            return _DIGITS.digits_of(peer.hear(given(pcm)).split()) or "", True
 
         return by_peer
     clients = {name: await _client(runs / f"digits-{name}", name, system, stack) for name in speakers}
-    slots = load_bot("digits").slots
+    bot = load_bot("digits")
+    slots, language = bot.slots, bot.speech
     if system == "call":
         listeners = {name: _listener(client) for name, client in clients.items()}
 
         async def by_call(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
-            numbers = [spot(slots, turn.text).get("number", "") for turn in await listeners[spoken.speaker].listen(pcm)]
+            numbers = [
+                spot(slots, turn.text, language).get("number", "")
+                for turn in await listeners[spoken.speaker].listen(pcm)
+            ]
             # What is said later replaces what was said before, as in the dialogue.
             return next((n for n in reversed(numbers) if n), ""), any(numbers)
 
@@ -116,7 +122,7 @@ async def make_ear(system: str, runs: Path, speakers: list[str], stack: AsyncExi
 
     async def by_parley(spoken: Spoken, pcm: Pcm) -> tuple[str, bool]:
         transcript = await decode(clients[spoken.speaker], given(pcm))
-        return spot(slots, transcript.text).get("number", ""), transcript.accepted
+        return spot(slots, transcript.text, language).get("number", ""), transcript.accepted
 
     return by_parley
 

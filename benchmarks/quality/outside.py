@@ -20,8 +20,8 @@ from models.digits import read_takes
 from models.splits import split_of
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, read_audio
-from parley.bot.slots import words_of
 from parley.command import exit_with
+from parley.language import language_of
 from parley.recordings import Recording, write_recordings
 
 
@@ -39,7 +39,7 @@ def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, st
         parts = [np.zeros(SAMPLE_RATE, np.int16)]
         for take in chosen:
             parts += [read_audio(take.path), np.zeros(int(rng.uniform(0.02, 0.25) * SAMPLE_RATE), np.int16)]
-        text = " ".join(words_of("".join(take.digit for take in chosen)))
+        text = " ".join(language_of("en").digits.words_of("".join(take.digit for take in chosen)))
         yield f"digits:{speaker}", text, np.concatenate([*parts, np.zeros(SAMPLE_RATE, np.int16)])
 
 

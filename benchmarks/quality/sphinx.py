@@ -15,9 +15,9 @@ import soxr
 
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import Bot
-from parley.bot.slots import DIGIT_WORDS, REPEATS
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
+from parley.language.digits import DigitWords
 
 _RATE = 16000
 
@@ -29,16 +29,16 @@ def jsgf(bot: Bot) -> str:
         if spec.type == "values":
             said = " | ".join(variant for variants in spec.values.values() for variant in variants)
         else:
-            said = _digits(spec.digits_min, spec.digits_max)
+            said = _digits(bot.speech.digits, spec.digits_min, spec.digits_max)
         rules.append(f"<slot_{name}> = {said};")
     phrases = [_expression(node) for nodes in bot.phrase_nodes.values() for node in nodes]
     public = "public <said> = " + " | ".join(phrases) + ";"
     return "\n".join(["#JSGF V1.0;", f"grammar {bot.name};", *rules, public, ""])
 
 
-def _digits(fewest: int, most: int) -> str:
+def _digits(words: DigitWords, fewest: int, most: int) -> str:
     """So many digits; "double three" counts as one, or the rule would hold every split of every length."""
-    digit = f"[{' | '.join(REPEATS)}] ({' | '.join(DIGIT_WORDS)})"
+    digit = f"[{' | '.join(words.repeats)}] ({' | '.join(words.single)})"
     more = ""
     for _ in range(most - fewest):
         more = f"[{digit} {more}]"

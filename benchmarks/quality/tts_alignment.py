@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from models.tts.recogniser import dictionary, widened
-from models.tts.text import Lexicon, tokenise
+from models.tts.text import Lexicon
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
 
@@ -35,6 +35,7 @@ class Aligner:
             from pocketsphinx import Decoder, get_model_path
         except ImportError:
             raise ParleyError("PocketSphinx is not installed", mend="pip install pocketsphinx") from None
+        self._lexicon = lexicon
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "words.dict"
             path.write_text(dictionary(texts, lexicon), encoding="utf-8")
@@ -44,7 +45,7 @@ class Aligner:
 
     def word_ends_s(self, text: str, pcm: Pcm) -> list[float] | None:
         """When each written word ends in int16 ``[n]`` at 8 kHz, in seconds; None where the audio does not fit."""
-        tokens = tokenise(text)
+        tokens = self._lexicon.tokenise(text)
         quiet = np.zeros(round(_LEAD_S * SAMPLE_RATE), dtype=np.float32)
         wide = widened(np.concatenate([quiet, pcm.astype(np.float32) / 32768.0, quiet]))
         samples = (np.clip(wide, -1, 1) * 32767).astype(np.int16).tobytes()

@@ -64,7 +64,8 @@ def canonical(said: str) -> str:
 
 def ours() -> Callable[[str], str]:
     """This project's front end."""
-    from models.tts.text import BREATH, tokenise
+    from parley.language.contract import BREATH
+    from parley.language.english.tokenise import tokenise
 
     return lambda text: " ".join(word for token in tokenise(text) for word in token.spoken if word != BREATH)
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.tts.abbreviations import DAYS
 from models.tts.recogniser import words_of
-from models.tts.script import drawn_figures, drawn_reply
-from models.tts.spoken_numbers import MONTHS
+from models.tts.script import drawn_reply
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.errors import ParleyError
+from parley.language.english.abbreviations import DAYS
+from parley.language.english.script import EnglishScript
+from parley.language.english.spoken_numbers import MONTHS
 
 _PLAIN = Path(__file__).with_name("tts_sentences.txt")
 _SHARES = (("plain", 0.3), ("reply", 0.35), ("order", 0.1), ("figures", 0.25))
@@ -69,7 +70,7 @@ def unseen(bots: Sequence[Bot], count: int, seed: int, trained: set[str]) -> lis
     Raises:
         ParleyError: the bots cannot say so many new ones.
     """
-    rng = random.Random(seed)
+    rng, english = random.Random(seed), EnglishScript()
     plain = [line for line in _PLAIN.read_text(encoding="utf-8").splitlines() if line]
     rng.shuffle(plain)
     grammars = [Grammar(bot) for bot in bots]
@@ -77,7 +78,7 @@ def unseen(bots: Sequence[Bot], count: int, seed: int, trained: set[str]) -> lis
         "plain": lambda: plain.pop() if plain else "",
         "reply": lambda: drawn_reply(rng.choice(bots), rng),
         "order": lambda: rng.choice(grammars).sample(rng).text.capitalize() + rng.choice(".?"),
-        "figures": lambda: rng.choice((_figures, drawn_figures))(rng),
+        "figures": lambda: rng.choice((_figures, english.figures))(rng),
     }
     taken = set(trained)
     found: list[Sentence] = []

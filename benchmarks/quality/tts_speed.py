@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from models.tts.client import HarmonicNoiseClient
-from models.tts.text import ask_flite, sayable, tokenise
+from models.tts.text import sayable
 from parley.audio import SAMPLE_RATE
 from parley.errors import ParleyError
+from parley.language.english.sounds import ask_flite
+from parley.language.english.tokenise import tokenise
 from parley.progress import progress
 
 Timed = tuple[float, float, float]

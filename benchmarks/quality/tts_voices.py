@@ -15,9 +15,10 @@ from models.callers import Voice, synthesise
 from models.tts.alignment import flite_speech
 from models.tts.client import HarmonicNoiseClient
 from models.tts.data import make_utterance
-from models.tts.text import Lexicon, sayable, tokenise
+from models.tts.text import Lexicon, sayable
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
+from parley.language.english.tokenise import tokenise
 from parley.progress import progress
 
 OURS, TRAINING, ESPEAK = "parley", "flite", "espeak-ng"
@@ -57,7 +58,7 @@ def training_voice(texts: Sequence[str], name: str, lexicon: Lexicon) -> list[Re
     """
 
     def say(text: str) -> Rendering:
-        audio, segments = flite_speech(sayable(tokenise(text)), name)
+        audio, segments = flite_speech(sayable(lexicon.tokenise(text)), name)
         made = make_utterance("", text, "test", audio, segments, lexicon)
         if made is None:
             raise ParleyError(f"flite left a word of {text!r} unsaid", where=f"voice {name}")

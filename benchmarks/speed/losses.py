@@ -107,7 +107,7 @@ async def judge_stt(bundle: Path, engine: RecordingEngine, material: Material, b
         pcm = through_codec(recording.samples(SAMPLE_RATE), "ulaw")
         heard = (await decode(client, recording.speech(pcm, SAMPLE_RATE))).text
         said = (recording.text or "").split()
-        right = float(spot(material.bot.slots, heard) == dict(recording.slots))
+        right = float(spot(material.bot.slots, heard, material.bot.speech) == dict(recording.slots))
         counts = {"command_acceptance": (right, 1.0)}
         if said:
             counts["wer"] = (float(edit_distance(said, heard.split())), float(len(said)))

@@ -123,8 +123,9 @@ class Writer:
         if text is None or not text.strip() or "[" in text or SlotErrors.of(text, slots).total():
             return None
         values = spoken_values(self.bot, slots)
-        said = relexicalise(text, values)
-        return None if says(said, values) else said
+        language = self.bot.speech
+        said = relexicalise(text, values, language)
+        return None if says(said, values, language) else said
 
 
 def style_of(style: int | str, styles: int) -> int:

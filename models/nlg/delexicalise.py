@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from models.nlg.corpora import Meaning
 from models.nlg.realisations import Patterns
 from parley.bot.replies import relexicalise
+from parley.language import language_of
 
+_LANGUAGE = language_of("en")
+"""The corpus is English."""
 DELEXICALISED = ("name", "near", "food", "eatType")
 _LOOSE = ("coffee",)
 """Phrases that say a delexicalised value only of that value: a text with one is not delexicalised."""
@@ -68,7 +71,7 @@ def _tidy(text: str) -> str:
 def written(text: str, meaning: Meaning) -> str:
     """A delexicalised text with the values of a meaning, as one writes it."""
     values = {name: "fast food" if value == "Fast food" else value for name, value in placeholders(meaning).items()}
-    said = relexicalise(text, values)
+    said = relexicalise(text, values, _LANGUAGE)
     said = re.sub(r"\b(fast food) (?:food|foods)\b", r"\1", said)
     said = re.sub(r"\b[Tt]he The\b", "The", said)
     said = re.sub(r"(?<=[.!?] )([a-z])", lambda match: match[1].upper(), said)

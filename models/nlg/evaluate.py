@@ -68,7 +68,7 @@ async def write_all(
             tokens = (await engine.infer("", 0, feeds))["tokens"][0]
             raw = writer.text(tokens, feeds["prompt_ids"][0]) or ""
             steps = int((tokens != 0).sum())
-            missing = len(says(reply.text, spoken_values(writer.bot, values)))
+            missing = len(says(reply.text, spoken_values(writer.bot, values), writer.bot.speech))
             written.append(Written(row, raw, reply, missing, took_ms, steps))
             bar.advance()
     return written

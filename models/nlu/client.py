@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from tokenizers import Tokenizer
 
 from models.contracts import Understanding
 from models.tokenizer import read_tokenizer
-from parley.bot.slots import canonicalise, figures_as_words, says_digits
+from parley.bot.slots import canonicalise
 from parley.bot.spec import SlotSpec
 from parley.errors import ParleyError
+from parley.language import DEFAULT, Language, language_of
 from parley.serving.engine import Engine
 
 IMPLEMENTATION = "joint-bio/1"
@@ -45,6 +47,13 @@ class Labels(BaseModel):
     threshold: float
     """An intent less probable than this is out of scope; chosen on the validation rows."""
     max_tokens: int
+    language: str = DEFAULT
+    """The bot's: a version that names none was trained when there was one language."""
+
+    @cached_property
+    def speech(self) -> Language:
+        """What the language knows."""
+        return language_of(self.language)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,9 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def fill(words: Sequence[str], tags: Sequence[str], specs: dict[str, SlotSpec]) -> tuple[dict[str, str], bool]:
+def fill(
+    words: Sequence[str], tags: Sequence[str], specs: dict[str, SlotSpec], language: Language
+) -> tuple[dict[str, str], bool]:
     """Canonical values of tagged words.
 
     Returns:
@@ -112,8 +123,8 @@ def fill(words: Sequence[str], tags: Sequence[str], specs: dict[str, SlotSpec]) 
     whole = True
     for slot, start, end in spans(tags):
         if specs[slot].type == "digits":
-            start, end = _whole_number(words, tags, start, end)
-        value = _value(specs[slot], words[start:end])
+            start, end = _whole_number(words, tags, start, end, language)
+        value = _value(specs[slot], words[start:end], language)
         if value is None:
             whole = False
             continue
@@ -122,26 +133,28 @@ def fill(words: Sequence[str], tags: Sequence[str], specs: dict[str, SlotSpec]) 
     return slots, whole
 
 
-def _whole_number(words: Sequence[str], tags: Sequence[str], start: int, end: int) -> tuple[int, int]:
+def _whole_number(
+    words: Sequence[str], tags: Sequence[str], start: int, end: int, language: Language
+) -> tuple[int, int]:
     """A span of digits with the digits beside it that no slot has: a number is whole, or it is another number."""
-    while start > 0 and tags[start - 1] == "O" and says_digits(words[start - 1]):
+    while start > 0 and tags[start - 1] == "O" and language.digits.says(words[start - 1]):
         start -= 1
-    while end < len(words) and tags[end] == "O" and says_digits(words[end]):
+    while end < len(words) and tags[end] == "O" and language.digits.says(words[end]):
         end += 1
     return start, end
 
 
-def _value(spec: SlotSpec, words: Sequence[str]) -> str | None:
+def _value(spec: SlotSpec, words: Sequence[str], language: Language) -> str | None:
     """The value of a span, or of the longest part of it that is one (a stray word at its edge does no harm).
 
     A part of a number is another number: of digits, all that were said are the value, or there is none.
     """
     if spec.type == "digits":
-        numbers = [at for at, word in enumerate(words) if says_digits(word)]
-        return canonicalise(spec, " ".join(words[numbers[0] : numbers[-1] + 1])) if numbers else None
+        numbers = [at for at, word in enumerate(words) if language.digits.says(word)]
+        return canonicalise(spec, " ".join(words[numbers[0] : numbers[-1] + 1]), language) if numbers else None
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):
-            value = canonicalise(spec, " ".join(words[start : start + length]))
+            value = canonicalise(spec, " ".join(words[start : start + length]), language)
             if value is not None:
                 return value
     return None
@@ -173,7 +186,9 @@ class JointBioClient:
         """
         labels = self._labels
         if any(spec.type == "digits" for spec in labels.slots.values()):
-            text = figures_as_words(text)  # as the bot's phrases say them, which the network learned from
+            text = labels.speech.digits.figures_as_words(
+                text
+            )  # as the bot's phrases say them, which the network learned from
         said = encode(self._tokenizer, text, labels.max_tokens)
         if not said.ids:
             return Understanding(labels.out_of_scope, {}, 1.0, True)
@@ -201,6 +216,6 @@ def understand(said: Encoded, intent_logits: NDArray[Any], tag_logits: NDArray[A
     if sure < labels.threshold:
         return Understanding(labels.out_of_scope, {}, 1 - sure, True)
     tags = softmax(tag_logits[said.first])  # [words, tags]
-    slots, whole = fill(said.words, [labels.tags[i] for i in tags.argmax(-1)], labels.slots)
+    slots, whole = fill(said.words, [labels.tags[i] for i in tags.argmax(-1)], labels.slots, labels.speech)
     confidence = sure * float(tags.max(-1).min()) * (1.0 if whole else 0.5)
     return Understanding(intent, slots, confidence, False)

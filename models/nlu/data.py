@@ -10,45 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import random
-import string
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from parley.bot.grammar import Grammar, Span, Utterance
-from parley.bot.slots import DIGIT_WORDS, REPEATS
 from parley.bot.spec import Bot
 from parley.files import sha256_json
+from parley.language import Language
+from parley.language.contract import CallersSpeech
 
 OUT_OF_SCOPE = "out_of_scope"
 """The label beside the bot's intents."""
 OUTSIDE = "O"
-CORPUS = Path(__file__).with_name("out_of_scope.txt")
 MAX_TOKENS = 64
 """Longest sentence in word pieces; what a caller says after that is not read."""
 SPLITS = ("train", "valid", "test")
-
-_DROPPABLE = frozenset(["a", "an", "the", "please", "my", "i", "to", "me", "of", "some"])
-_BEFORE = (
-    "um",
-    "uh",
-    "er",
-    "well",
-    "so",
-    "hi",
-    "hello",
-    "okay so",
-    "hey",
-    "yeah um",
-    "please",
-    "ah",
-    "oh",
-    "right",
-    "and",
-)
-_AFTER = ("please", "thanks", "thank you", "um", "uh", "okay", "if you can", "now", "you know", "today")
 
 
 @dataclass(frozen=True)
@@ -159,11 +138,11 @@ def noise(bot: Bot, utterance: Utterance, rng: random.Random) -> Example:
     Words of a slot stay, so that the labels stay true; the wrong word hits task intents only, whose other words and
     slots still tell what was meant.
     """
-    clean = example(utterance, "noisy")
+    clean, callers = example(utterance, "noisy"), bot.speech.callers
     pairs = list(zip(clean.words, clean.tags, strict=True))
     kept: list[tuple[str, str]] = []
     for word, tag in pairs:
-        if tag == OUTSIDE and word in _DROPPABLE and len(pairs) > 2 and rng.random() < 0.25:
+        if tag == OUTSIDE and word in callers.droppable and len(pairs) > 2 and rng.random() < 0.25:
             continue
         kept.append((word, tag))
         if tag == OUTSIDE and rng.random() < 0.06:
@@ -171,18 +150,18 @@ def noise(bot: Bot, utterance: Utterance, rng: random.Random) -> Example:
     free = [i for i, (_, tag) in enumerate(kept) if tag == OUTSIDE]
     if utterance.intent in bot.dialogue.tasks and utterance.spans and len(free) >= 3 and rng.random() < 0.3:
         at = rng.choice(free)
-        kept[at] = (_misheard(kept[at][0], rng), OUTSIDE)
+        kept[at] = (_misheard(kept[at][0], bot.speech.letters.small, rng), OUTSIDE)
     if rng.random() < 0.45 or not utterance.spans:
-        kept = [(w, OUTSIDE) for w in rng.choice(_BEFORE).split()] + kept
+        kept = [(w, OUTSIDE) for w in rng.choice(callers.before).split()] + kept
     if rng.random() < 0.35:
-        kept += [(w, OUTSIDE) for w in rng.choice(_AFTER).split()]
+        kept += [(w, OUTSIDE) for w in rng.choice(callers.after).split()]
     words, tags = zip(*kept, strict=True)
     return replace(clean, words=words, tags=tags)
 
 
-def _misheard(word: str, rng: random.Random) -> str:
+def _misheard(word: str, letters: str, rng: random.Random) -> str:
     at = rng.randrange(len(word))
-    letter = rng.choice(string.ascii_lowercase)
+    letter = rng.choice(letters)
     return rng.choice([word[:at] + letter + word[at + 1 :], word[:at] + word[at + 1 :] or letter, letter + word])
 
 
@@ -191,14 +170,15 @@ class OutOfScope:
 
     def __init__(self, bot: Bot) -> None:
         grammar = Grammar(bot)
-        lines = [line.strip() for line in CORPUS.read_text(encoding="utf-8").splitlines()]
+        self._callers = bot.speech.callers
+        lines = [line.strip() for line in self._callers.elsewhere.read_text(encoding="utf-8").splitlines()]
         self.lines = [line for line in lines if line and not line.startswith("#") and not grammar.accepts(line)]
         self._grammar = grammar
         spoken = {
             word for spec in bot.slots.values() for said in spec.values.values() for s in said for word in s.split()
         }
         if any(spec.type == "digits" for spec in bot.slots.values()):
-            spoken |= {*DIGIT_WORDS, *REPEATS}
+            spoken |= bot.speech.digits.vocabulary
         # Words that carry a request but no value: shuffled, they sound like the bot's domain and say nothing.
         self._carriers = sorted(set(grammar.words()) - spoken)
 
@@ -219,44 +199,18 @@ class OutOfScope:
             other = rng.choice(lines).split()
             return " ".join(line[: rng.randint(1, len(line))] + other[rng.randrange(len(other)) :])
         if kind < 0.85:  # A sentence whose content words are unknown: names, places, things of any other domain.
-            return " ".join(w if len(w) <= 3 and rng.random() < 0.8 else pseudo_word(rng) for w in line)
+            return " ".join(w if len(w) <= 3 and rng.random() < 0.8 else pseudo_word(self._callers, rng) for w in line)
         if kind < 0.92:
             words = rng.choices(self._carriers, k=rng.randint(1, 3)) + rng.sample(line, min(len(line), 3))
             rng.shuffle(words)
-            return " ".join([*words, pseudo_word(rng)])
-        return " ".join(pseudo_word(rng) for _ in range(rng.randint(1, 5)))
+            return " ".join([*words, pseudo_word(self._callers, rng)])
+        return " ".join(pseudo_word(self._callers, rng) for _ in range(rng.randint(1, 5)))
 
 
-def pseudo_word(rng: random.Random) -> str:
-    """Something that could be a word: two to four syllables of English letters."""
-    onsets = (
-        "b",
-        "br",
-        "c",
-        "ch",
-        "d",
-        "f",
-        "fl",
-        "g",
-        "h",
-        "j",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "pr",
-        "r",
-        "s",
-        "st",
-        "t",
-        "tr",
-        "v",
-        "w",
-    )
-    ends = ("", "n", "r", "s", "t", "ck", "ll", "ng", "nd", "ster", "tion", "ing", "ed", "y")
-    syllables = [rng.choice(onsets) + rng.choice("aeiou") for _ in range(rng.randint(1, 3))]
-    return "".join(syllables) + rng.choice(ends)
+def pseudo_word(callers: CallersSpeech, rng: random.Random) -> str:
+    """Something that could be a word: one to three syllables of the language's letters."""
+    syllables = [rng.choice(callers.onsets) + rng.choice(callers.nuclei) for _ in range(rng.randint(1, 3))]
+    return "".join(syllables) + rng.choice(callers.codas)
 
 
 def make_tokenizer(bot: Bot, train: list[Example], vocabulary: int = 1200) -> Tokenizer:
@@ -267,13 +221,10 @@ def make_tokenizer(bot: Bot, train: list[Example], vocabulary: int = 1200) -> To
     another vocabulary in each process, and a resumed run would not have been the run it resumed.
     """
     tokenizer = Tokenizer(models.WordPiece(vocab={"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(),
-         normalizers.Replace("’", "'"), normalizers.Replace(Regex(r"[^a-z0-9']+"), " "), normalizers.Strip()]
-    )  # fmt: skip
+    tokenizer.normalizer = _normalizer(bot.speech)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.WordPiece()
-    letters = string.ascii_lowercase + string.digits + "'"
+    letters = f"{bot.speech.letters.small}0123456789{bot.speech.letters.inner}"
     pieces = ["[PAD]", "[UNK]", *letters, *(f"##{letter}" for letter in letters), *Grammar(bot).words()]
     known = dict.fromkeys(pieces)
     counts = Counter(word for row in train for word in row.words)
@@ -283,6 +234,19 @@ def make_tokenizer(bot: Bot, train: list[Example], vocabulary: int = 1200) -> To
     vocab = {piece: i for i, piece in enumerate(known)}
     tokenizer.model = models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=40)
     return tokenizer
+
+
+def _normalizer(language: Language) -> normalizers.Normalizer:
+    """Sentences as phrases are written: small letters of the language, figures, and marks inside words; any other sign
+    parts words."""
+    letters = language.letters
+    accents = [normalizers.NFKD(), normalizers.StripAccents()] if letters.accents else [normalizers.NFKC()]
+    silent = [normalizers.Replace(mark, "") for mark in letters.silent]
+    other = Regex(f"[^{re.escape(letters.small)}0-9{re.escape(letters.inner)}]+")
+    return normalizers.Sequence(
+        [*silent, *accents, normalizers.Lowercase(), normalizers.Replace("’", "'"), normalizers.Replace(other, " "),
+         normalizers.Strip()]
+    )  # fmt: skip
 
 
 def _parts(words: Counter[str]) -> Counter[str]:

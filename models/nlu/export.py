@@ -86,7 +86,8 @@ def _list_utterances(bundle: Path, run: Run, bot: Bot) -> None:
 
 
 def _licence(bot: Bot) -> str:
-    return f"Apache-2.0: generated from bots/{bot.name}/bot.yaml and models/nlu/out_of_scope.txt"
+    elsewhere = "/".join(bot.speech.callers.elsewhere.parts[-4:])
+    return f"Apache-2.0: generated from bots/{bot.name}/bot.yaml and {elsewhere}"
 
 
 def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: str) -> dict[str, Any]:

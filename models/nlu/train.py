@@ -199,7 +199,7 @@ def _calibrate(run: Run, network: NluNetwork, encoder: Encoder, data: NluData, b
     save_checkpoint(run.path / "best", network, None, {"calibrated": True})
     threshold = choose_threshold(torch.softmax(intents / network.intent_temperature, -1).numpy(), wanted.numpy(), data)
     labels = Labels(intents=data.intents, tags=data.tags, slots=bot.slots, out_of_scope=OUT_OF_SCOPE,
-                    threshold=threshold, max_tokens=MAX_TOKENS)  # fmt: skip
+                    threshold=threshold, max_tokens=MAX_TOKENS, language=bot.language)  # fmt: skip
     run.write_json(LABELS, json.loads(labels.model_dump_json()))
     run.figures(temperature={"intent": float(network.intent_temperature), "tags": float(network.tag_temperature)},
                 out_of_scope_threshold=threshold)  # fmt: skip

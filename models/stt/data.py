@@ -18,13 +18,13 @@ from models.dataset import Dataset, Row, speech_of
 from models.noises import NoiseBank
 from models.pronunciation import pronunciations
 from models.stt.augment import Disturbance, disturb
-from models.stt.network import HOP, LABELS, N_MELS, STRIDE, SttConfig, mel_filters
+from models.stt.network import HOP, N_MELS, STRIDE, SttConfig, mel_filters
 from models.stt.splice import Piece, Splicer, read_words
 from parley.audio import SAMPLE_RATE, Pcm
+from parley.language import language_of
 
 FRAME_SAMPLES = STRIDE * HOP
 _WARPS = tuple(0.88 + 0.03 * i for i in range(9))
-_INDEX = {phone: i for i, phone in enumerate(LABELS)}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ class Batches:
         self.synthetic = [r for r in rows if r.source == "synthetic"]
         self.recorded_share = 0.0 if not self.recorded else 1.0 if not self.synthetic else self.mix.recorded
         self.audio = {r.id: dataset.dry(r) for r in rows}
-        self.lexicon = pronunciations((w for r in rows for w in (r.text or "").split()), dataset.path / "lexicon.json")
+        self.language = language_of(config.language)
+        self._index = {phone: i for i, phone in enumerate(config.labels)}
+        words = (w for r in rows for w in (r.text or "").split())
+        self.lexicon = pronunciations(words, self.language, dataset.path / "lexicon.json")
         self.spoken: dict[str, list[str]] = {}
         """Row id to the form of each word that was really spoken, where that is known (:mod:`models.stt.realign`)."""
         self.splicer = Splicer(rows, self.audio, read_words(dataset))
@@ -136,11 +139,16 @@ class Batches:
             return []
         if not item.pieces:
             return self.labels(item.row, rng)
-        return [i for p in item.pieces for form in self._forms(p.row, rng)[p.first : p.last] for i in _phones(form)]
+        return [
+            i for p in item.pieces for form in self._forms(p.row, rng)[p.first : p.last] for i in self._phones(form)
+        ]
 
     def labels(self, row: Row, rng: random.Random | None = None) -> list[int]:
         """CTC labels of a row's text."""
-        return [i for form in self._forms(row, rng) for i in _phones(form)]
+        return [i for form in self._forms(row, rng) for i in self._phones(form)]
+
+    def _phones(self, form: str) -> list[int]:
+        return [self._index[p] for p in form.split()]
 
     def _forms(self, row: Row, rng: random.Random | None) -> list[str]:
         """A form of each word: the one that was spoken where that is known; else the usual one most of the time
@@ -149,7 +157,7 @@ class Batches:
             return self.spoken[row.id]
         words = (row.text or "").split()
         if unknown := [w for w in words if w not in self.lexicon]:
-            self.lexicon.update(pronunciations(unknown))
+            self.lexicon.update(pronunciations(unknown, self.language))
         return [rng.choice(self.lexicon[w]) if rng and rng.random() > 0.7 else self.lexicon[w][0] for w in words]
 
     def collate(self, heard: list[Pcm], labels: list[list[int]], rng: random.Random | None, augment: bool) -> Batch:
@@ -166,10 +174,6 @@ class Batches:
         flat = torch.tensor([i for label in labels for i in label], dtype=torch.int64)
         lengths = torch.tensor([len(label) for label in labels])
         return Batch(pcm, torch.tensor(frames), flat, lengths, mel, mask)
-
-
-def _phones(form: str) -> list[int]:
-    return [_INDEX[p] for p in form.split()]
 
 
 def _padded(pcm: Pcm, start: int, beyond: int) -> Pcm:

@@ -19,7 +19,7 @@ from models.dataset import Dataset, Row, load_split, speech_of
 from models.stt.client import PhoneCtcClient
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
-from parley.bot import SlotSpec, load_bot
+from parley.bot import Bot, load_bot
 from parley.bot.slots import spot
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
@@ -54,7 +54,7 @@ def edit_distance(said: list[str], heard: list[str]) -> int:
     return int(row[-1])
 
 
-async def measure(bundle: Path, dataset: Dataset, rows: list[Row], slots: dict[str, SlotSpec]) -> dict[str, Any]:
+async def measure(bundle: Path, dataset: Dataset, rows: list[Row], bot: Bot) -> dict[str, Any]:
     """Word error rate, sentence and command accuracy, and speed over ``rows`` that have a text.
 
     A command counts as accepted when the slot values that stand in the transcript are exactly the labelled ones.
@@ -76,7 +76,7 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row], slots: dict[s
                 errors += edit_distance(said, transcript.text.split())
                 words += len(said)
                 sentences += transcript.text.split() == said
-                commands += spot(slots, transcript.text) == row.slots
+                commands += spot(bot.slots, transcript.text, bot.speech) == row.slots
                 bar.advance()
     return {
         "utterances": len(rows), "speakers": len({r.speaker for r in rows}), "words": words, "word_errors": errors,
@@ -90,12 +90,12 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row], slots: dict[s
 async def evaluate(run: Run) -> dict[str, Any]:
     """Measure RUN/bundle on its dataset's test split and write the figures into run and manifest."""
     dataset = load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
-    slots = load_bot(run.params["bot"]).slots
+    bot = load_bot(run.params["bot"])
     figures: dict[str, Any] = {}
     for source in ("recording", "synthetic"):
         rows = [r for r in dataset.split("test", source) if r.text and (source == "recording" or r.intent)][:300]
         if rows:
-            figures[source] = await measure(run.bundle_path, dataset, rows, slots)
+            figures[source] = await measure(run.bundle_path, dataset, rows, bot)
     manifest = read_manifest(run.bundle_path)
     write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
     run.figures(evaluation=figures)

@@ -21,7 +21,7 @@ from models.dataset import Dataset, check_bot, load_split
 from models.pronunciation import pronunciations
 from models.stt import confidence
 from models.stt.client import IMPLEMENTATION, save_graph
-from models.stt.network import HOP, LABELS, STRIDE, SttConfig, SttNetwork
+from models.stt.network import HOP, STRIDE, SttConfig, SttNetwork
 from models.training import environment, git_lineage, load_checkpoint
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
@@ -114,8 +114,9 @@ def _export_into(
     if tensorrt:
         widths = {"pcm": config.chunk_samples, "state": config.state_size()}
         exporting.tensorrt(model, {name: ((1, width), (8, width), (32, width)) for name, width in widths.items()})
-    grammar = Grammar(load_bot(run.params["bot"]))
-    save_graph(bundle, grammar.network(), pronunciations(grammar.words()))
+    bot = load_bot(run.params["bot"])
+    grammar = Grammar(bot)
+    save_graph(bundle, grammar.network(), pronunciations(grammar.words(), bot.speech))
     rows = tuple(Utterance(row.sha256, row.id, row.split) for row in dataset.rows)
     learned = Utterances(dataset.digest, dataset.bot, dataset.licence, rows)
     exporting.list_utterances(bundle, learned, run.params["dataset_digest"], str(dataset.path))
@@ -146,14 +147,14 @@ def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str,
             TensorSpec(name="state", dtype="FP32", dims=[config.state_size()]),
         ],
         outputs=[
-            TensorSpec(name="log_probs", dtype="FP32", dims=[frames, len(LABELS)]),
+            TensorSpec(name="log_probs", dtype="FP32", dims=[frames, len(config.labels)]),
             TensorSpec(name="new_state", dtype="FP32", dims=[config.state_size()]),
         ],
         max_batch_size=32,
         preferred_batch_sizes=[4, 8, 16],
         warmup={"pcm": [config.chunk_samples], "state": [config.state_size()]},
         constants={
-            "labels": list(LABELS),
+            "labels": list(config.labels),
             "chunk_samples": config.chunk_samples,
             "flush_samples": config.flush_samples,
             "frame_samples": STRIDE * HOP,

@@ -18,14 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.pronunciation import PHONES
 from parley.audio import SAMPLE_RATE
+from parley.language import DEFAULT, language_of
 
 WINDOW, HOP, N_FFT, N_MELS = 200, 80, 256, 40
 """25 ms windows every 10 ms; 40 mel bands."""
 STRIDE, FRONT_KERNEL = 3, 5
-LABELS: tuple[str, ...] = ("", *PHONES)
-"""Index 0 is the CTC blank."""
 _MEAN_DECAY = 0.99
 """A frame of 10 ms: the running mean forgets within about a second."""
 _LOG_FLOOR = 1e-6
@@ -46,6 +44,13 @@ class SttConfig:
     dropout: float = 0.1
     gate: int = 0
     """Width of the squeezed mean that scales every second block; 0 leaves the gates out."""
+    language: str = DEFAULT
+    """Whose phones it tells apart."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What its scores are of; index 0 is the CTC blank."""
+        return ("", *language_of(self.language).sounds.heard)
 
     def gated(self) -> list[int]:
         """The blocks that have a gate."""
@@ -251,8 +256,8 @@ class SttNetwork(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config, d, r, gated=i in config.gated()) for i, (d, r) in enumerate(config.blocks)
         )
-        self.output = Pointwise(config.channels, len(LABELS))
-        self.middle_output = Pointwise(config.channels, len(LABELS))
+        self.output = Pointwise(config.channels, len(config.labels))
+        self.middle_output = Pointwise(config.channels, len(config.labels))
 
     def initial_state(self, batch: int) -> Tensor:
         """The state before the first sample: zeros, ``[batch, state_size]``."""

@@ -142,7 +142,7 @@ class Training:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, bot = args, load_bot(args.bot)
-        config = SttConfig(gate=args.gate)
+        config = SttConfig(gate=args.gate, language=bot.speech.tag)
         dataset = load_split(args.data, args.fold, args.seed)
         check_bot(dataset, bot.name)
         seed_everything(args.seed)

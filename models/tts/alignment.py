@@ -12,10 +12,12 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from models.callers import require
-from models.tts.text import CORRECTIONS, Lexicon, Token, placed
+from models.tts.text import Lexicon, placed
 from parley.audio import SAMPLE_RATE
 from parley.errors import ParleyError
+from parley.language import Token
+from parley.language.english.sounds import CORRECTIONS
+from parley.programs import require
 
 HOP = 80
 """Samples a frame: 10 ms, so that two frames fill a telephone packet."""

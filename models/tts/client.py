@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contracts import Piece, TimedWord
-from models.tts.text import PAD, SYMBOLS, Lexicon, PhoneSequence, Token, tokenise
+from models.tts.text import PAD, Lexicon, PhoneSequence
 from parley.audio import Pcm
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
+from parley.language import DEFAULT, Token, language_of
 from parley.serving.engine import Engine
 
 _PAD_TO = 32
@@ -37,15 +38,20 @@ _Part = tuple[Pcm, list[TimedWord], bool]
 class HarmonicNoiseClient:
     """Speaks texts with one published version; holds no state between texts."""
 
-    def __init__(self, bundle_dir: Path, engine: Engine, model: str, version: int, *, use_flite: bool = True) -> None:
+    def __init__(self, bundle_dir: Path, engine: Engine, model: str, version: int, *, asks: bool = True) -> None:
         """Read what belongs to the version.
+
+        Args:
+            asks: whether the language's pronouncer is asked for words that the version does not know.
 
         Raises:
             ParleyError: the bundle is not a voice, or its symbols are not those of this code.
         """
         manifest = read_manifest(bundle_dir)
         constants = manifest.constants
-        if tuple(constants.get("symbols", ())) != SYMBOLS:
+        language = language_of(constants.get("language", DEFAULT))
+        self._lexicon = Lexicon.load(bundle_dir / "lexicon.json", language, asks=asks)
+        if tuple(constants.get("symbols", ())) != self._lexicon.symbols:
             raise ParleyError(
                 "this bundle's symbols are not this version's",
                 where=str(bundle_dir),
@@ -54,7 +60,6 @@ class HarmonicNoiseClient:
         self.sample_rate = manifest.audio_rate
         self._hop: int = constants["hop"]
         self._piece_frames: int = constants["piece_frames"]
-        self._lexicon = Lexicon.load(bundle_dir / "lexicon.json", use_flite=use_flite)
         self._engine, self._model, self._version = engine, model, version
         self.spelled = 0
         """Parts of texts that no rule could read, said letter by letter, figure by figure or by name, so far."""
@@ -88,7 +93,7 @@ class HarmonicNoiseClient:
         """The text's phones, in as few parts as the graph's longest input allows."""
         parts: list[PhoneSequence] = []
         held: list[Token] = []
-        tokens = tokenise(text)
+        tokens = self._lexicon.tokenise(text)
         self.spelled += sum(len(token.spelled) for token in tokens)
         for sentence in _sentences(tokens):
             if held and len(self._lexicon.sequence([*held, *sentence]).ids) > _MAX_PHONES:

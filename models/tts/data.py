@@ -1,8 +1,8 @@
 """The training corpus of a voice: sentences, audio, phones and how long each lasts.
 
 Two sources, one shape. A **synthesiser's voice** (flite, :attr:`Bot.voice`) says the bot's replies, drawn orders,
-numbers and ``sentences.txt``; flite itself tells where its phones begin and end. A **recorded voice** is a folder in
-the shape of LJSpeech (``metadata.csv`` with ``id|text|normalised``, and ``wavs/``); there flite says each text once
+numbers and its language's script; flite itself tells where its phones begin and end. A **recorded voice** is a folder
+in the shape of LJSpeech (``metadata.csv`` with ``id|text|normalised``, and ``wavs/``); there flite says each text once
 to give the phones, and dynamic time warping of log-mel frames carries their borders over to the recording (Sakoe and
 Chiba, 1978). Borders are then good to some 20 ms; words that flite reads otherwise than the speaker are not noticed.
 
@@ -28,16 +28,17 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from models.callers import require
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts, sentences
-from models.tts.text import CORRECTIONS, PHONES, SYMBOLS, Lexicon, corrected, sayable, symbol_ids, tokenise
+from models.tts.text import Lexicon, sayable
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, read_any_audio
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
 from parley.files import sha256_json, write_atomic, write_json
+from parley.language import DEFAULT, Language, language_of
+from parley.programs import require
 from parley.progress import progress
 from parley.text_files import read_lines
 
@@ -82,7 +83,7 @@ def make_utterance(
     name: str, text: str, split: str, audio: NDArray[np.float32], segments: list[Segment], lexicon: Lexicon
 ) -> Utterance | None:
     """Cut the outer silence, count frames, name symbols; None when a word was left without a phone."""
-    tokens = tokenise(text)
+    tokens = lexicon.tokenise(text)
     owners = align_words(segments, tokens, lexicon)
     if {index for index, _ in owners} - {-1} != set(range(len(tokens))):
         return None
@@ -95,7 +96,7 @@ def make_utterance(
     wanted = int(durations.sum()) * HOP
     cut = audio[first : first + wanted]
     pcm = np.clip(np.rint(np.pad(cut, (0, wanted - len(cut))) * 32767), -32768, 32767).astype(np.int16)
-    ids = symbol_ids(symbols_of(segments, owners, tokens))
+    ids = lexicon.ids(symbols_of(segments, owners, tokens))
     return Utterance(name, text, split, tuple(ids), tuple(i for i, _ in owners), tuple(int(d) for d in durations), pcm)
 
 
@@ -147,43 +148,46 @@ class Corpus:
     lexicon: Lexicon
     digest: str
     licence: str
+    language: str = ""
+    """The bot's tag; empty of a corpus that was made when there was one language."""
 
     def split(self, name: str) -> list[int]:
         """Positions of the utterances of ``train`` or ``test``."""
         return [n for n, u in enumerate(self.utterances) if u.split == name]
 
 
-def _first_lexicon(texts: list[str]) -> Lexicon:
+def _first_lexicon(texts: list[str], language: Language) -> Lexicon:
     """Each word said alone by flite."""
-    words = sorted({word for text in texts for token in tokenise(text) for word in token.words})
+    words = sorted({word for text in texts for token in language.reader.tokenise(text) for word in token.words})
     flite = require("flite")
 
     def ask(word: str) -> list[str]:
         said = subprocess.run(
             [flite, "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, encoding="utf-8"
         ).stdout
-        return [p for p in said.split() if p in PHONES] or ["ax"]
+        return [p for p in said.split() if p in language.sounds.spoken] or ["ax"]
 
     found = {}
     with ThreadPoolExecutor(2) as pool, progress("looking up words", len(words)) as bar:
         for word, phones in zip(words, pool.map(ask, words), strict=True):
             found[word] = phones
             bar.advance()
-    return Lexicon(found)
+    return Lexicon(found, language=language)
 
 
 def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
     """The lexicon as the voice really speaks in sentences: most frequent phones, and those before vowels."""
+    sounds = first.language.sounds
     plain: dict[str, Counter[str]] = defaultdict(Counter)
     vowel: dict[str, Counter[str]] = defaultdict(Counter)
     for utterance in utterances:
-        said = _spoken_phones(utterance)
-        words = [w for t in tokenise(utterance.text) for w in t.words]
+        said = _spoken_phones(utterance, first.symbols)
+        words = [w for t in first.tokenise(utterance.text) for w in t.words]
         if len(said) != len(words):
             continue
         for n, (word, phones) in enumerate(zip(words, said, strict=True)):
             follower = said[n + 1][0] if n + 1 < len(said) else ""
-            (vowel if follower[:1] in "aeiou" and follower else plain)[word][" ".join(phones)] += 1
+            (vowel if follower in sounds.vowels else plain)[word][" ".join(phones)] += 1
     words_out = dict(first.words)
     before_vowel = {}
     for word in first.words:
@@ -192,14 +196,14 @@ def _heard_lexicon(first: Lexicon, utterances: list[Utterance]) -> Lexicon:
             words_out[word] = both.most_common(1)[0][0].split()
         if vowel[word] and vowel[word].most_common(1)[0][0] != " ".join(words_out[word]):
             before_vowel[word] = vowel[word].most_common(1)[0][0].split()
-    words_out |= {word: corrected(word) for word in CORRECTIONS}
-    return Lexicon(words_out, before_vowel)
+    words_out |= {word: list(phones) for word, phones in sounds.corrections.items()}
+    return Lexicon(words_out, before_vowel, first.language)
 
 
-def _spoken_phones(utterance: Utterance) -> list[list[str]]:
+def _spoken_phones(utterance: Utterance, symbols: Sequence[str]) -> list[list[str]]:
     """Phones grouped by spoken word, from the places in the symbols."""
     groups: list[list[str]] = []
-    for symbol in (SYMBOLS[i] for i in utterance.ids):
+    for symbol in (symbols[i] for i in utterance.ids):
         phone, _, place = symbol.partition("_")
         if place in ("B", "S"):
             groups.append([phone])
@@ -221,25 +225,25 @@ def build(
         ParleyError: flite is missing, or ``recordings`` is not such a folder.
     """
     request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 2}
-    others = list(dict.fromkeys(text for path in texts for text in read_texts(path)))
+    others = list(dict.fromkeys(text for path in texts for text in read_texts(path, bot.speech)))
     if others:
         request |= {"texts": sha256_json(others), "of_texts": of_texts}
     if (out / "request.json").is_file() and sha256_json(_read_json(out / "request.json")) == sha256_json(request):
         return load(out)
     require("flite")
-    rng = random.Random(seed)
+    rng, language = random.Random(seed), bot.speech
     if recordings:
         rows = read_ljspeech(recordings)
-        sources: list[tuple[str, str, Path | None]] = [r for r in rows if tokenise(r[1])][:count]
+        sources: list[tuple[str, str, Path | None]] = [r for r in rows if language.reader.tokenise(r[1])][:count]
     else:
         said = [*sentences(bot, count, rng), *rng.sample(others, min(of_texts, len(others)))]
         sources = [(f"s{n:05d}", text, None) for n, text in enumerate(dict.fromkeys(said))]
     held_out = set(rng.sample(range(len(sources)), min(HELD_OUT, len(sources) // 10)))
-    lexicon = _first_lexicon([*(text for _, text, _ in sources), *others])
+    lexicon = _first_lexicon([*(text for _, text, _ in sources), *others], language)
 
     def make(n: int) -> Utterance | None:
         name, text, wav = sources[n]
-        audio, segments = flite_speech(sayable(tokenise(text)), bot.voice.name)
+        audio, segments = flite_speech(sayable(lexicon.tokenise(text)), bot.voice.name)
         if wav:
             recorded = _recorded(wav)
             audio, segments = recorded, warp(segments, audio, recorded)
@@ -255,7 +259,7 @@ def build(
         raise ParleyError("no sentence could be aligned", where=str(out), mend="check texts and recordings")
     synthetic = f"flite voice {bot.voice.name} (free, X11-like licence of CMU)"
     licence = licence or (f"recordings in {recordings.name}" if recordings else synthetic)
-    _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence)
+    _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence, bot.language)
     return load(out)
 
 
@@ -281,7 +285,9 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _write(out: Path, utterances: list[Utterance], lexicon: Lexicon, request: dict[str, Any], licence: str) -> None:
+def _write(
+    out: Path, utterances: list[Utterance], lexicon: Lexicon, request: dict[str, Any], licence: str, language: str
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool, progress("finding pitch", len(utterances)) as bar:
         contours = []
@@ -299,7 +305,9 @@ def _write(out: Path, utterances: list[Utterance], lexicon: Lexicon, request: di
     )  # fmt: skip
     lexicon.save(out / "lexicon.json")
     digest = sha256_json([rows, hashlib.sha256(pcm.tobytes()).hexdigest()])
-    write_atomic(out / "corpus.json", json.dumps({"digest": digest, "licence": licence, "rows": rows}))
+    write_atomic(
+        out / "corpus.json", json.dumps({"digest": digest, "licence": licence, "language": language, "rows": rows})
+    )
     # Last: a corpus without its request is unfinished and is made again.
     write_json(out / "request.json", request)
 
@@ -334,8 +342,9 @@ def load(folder: Path) -> Corpus:
         pitch.append(all_pitch[at : at + frames])
         voiced.append(all_voiced[at : at + frames])
         at += frames
-    lexicon = Lexicon.load(folder / "lexicon.json")
-    return Corpus(utterances, pitch, voiced, lexicon, content["digest"], content["licence"])
+    language = content.get("language", "")
+    lexicon = Lexicon.load(folder / "lexicon.json", language_of(language or DEFAULT))
+    return Corpus(utterances, pitch, voiced, lexicon, content["digest"], content["licence"], language)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,7 +21,6 @@ from models.tts.alignment import match_frames, mel_bands
 from models.tts.client import HarmonicNoiseClient
 from models.tts.data import HOP, Corpus, Utterance, load
 from models.tts.recogniser import Recogniser, word_errors, words_of
-from models.tts.text import tokenise
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, write_wav
 from parley.bundle import read_manifest, write_bundle
@@ -117,7 +116,7 @@ def evaluate(run_path: Path, *, data: Path | None = None, limit: int = 100) -> d
     Returns:
         ``wer`` and ``wer_training_voice`` by PocketSphinx, ``mel_distance_db``, ``word_end_error_ms`` (against our
         audio), ``word_end_from_training_voice_ms`` (how far rhythm drifts from it), ``spelled`` (parts of the sentences
-        that no rule of :mod:`models.tts.normalise` reads and that are spelled), ``first_piece_ms``,
+        that no rule of :mod:`parley.language.english.normalise` reads and that are spelled), ``first_piece_ms``,
         ``real_time_factor``.
     """
     run = Run.open(run_path)
@@ -143,7 +142,7 @@ def evaluate(run_path: Path, *, data: Path | None = None, limit: int = 100) -> d
         ),
         "word_end_error_ms": _percentiles(in_audio),
         "word_end_from_training_voice_ms": _percentiles(off),
-        "spelled": sum(len(token.spelled) for utterance in chosen for token in tokenise(utterance.text)),
+        "spelled": sum(len(token.spelled) for utterance in chosen for token in corpus.lexicon.tokenise(utterance.text)),
         "first_piece_ms": _percentiles([s.first_piece_s * 1000 for s in spoken]),
         "real_time_factor": round(sum(s.all_pieces_s for s in spoken) / seconds, 4),
         "precision": manifest.parity.get("precision", ""),

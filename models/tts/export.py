@@ -23,7 +23,6 @@ from models.training import environment, git_lineage, load_checkpoint
 from models.tts.client import IMPLEMENTATION
 from models.tts.data import Corpus, load
 from models.tts.network import TtsConfig, TtsNetwork
-from models.tts.text import SYMBOLS
 from models.weights import SMALLEST, matching_nodes, store_weights
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE
@@ -37,7 +36,7 @@ from parley.utterances import Utterance, Utterances
 _TOLERANCE = {"fp32": 5e-3, "fp16": 5e-3, "fp16-weights": 5e-3, "int8": 0.25, "int8-weights": 0.25}
 """Largest difference of a sample, relative to the piece's peak. int8 changes filters, not durations or pulses."""
 _REQUIRES = {"nlg.text": "written"}
-"""It reads out figures, prices and signs as a person would (`models.tts.text`), from text as one writes it."""
+"""It reads out figures, prices and signs as a person would (its language's reader), from text as one writes it."""
 _INPUTS = ("phones", "piece_start", "rate")
 _OUTPUTS = ("pcm", "durations", "frames")
 MAX_BATCH = 16
@@ -155,7 +154,8 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
         constants={
             "hop": config.hop,
             "piece_frames": config.piece_frames,
-            "symbols": list(SYMBOLS),
+            "symbols": list(corpus.lexicon.symbols),
+            **({"language": corpus.language} if corpus.language else {}),
             "network": config.to_dict(),
         },  # fmt: skip
         lineage=Lineage(

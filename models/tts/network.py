@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.tts.text import PAD, SYMBOLS
+from models.tts.text import PAD, symbols_of
 from parley.audio import SAMPLE_RATE
+from parley.language import DEFAULT, language_of
 
 KNOTS = 3
 """Pitch values a phone: at a third, two thirds and the end of it; its start is the end of the phone before."""
@@ -37,7 +38,7 @@ _TOP_HZ = 3900.0
 class TtsConfig:
     """Shape of the network; exported with it."""
 
-    symbols: int = len(SYMBOLS)
+    symbols: int = len(symbols_of(language_of(DEFAULT).sounds.spoken))
     encoder_width: int = 160
     encoder_layers: int = 5
     decoder_width: int = 192

@@ -18,9 +18,10 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from models.tts.text import Lexicon, tokenise
+from models.tts.text import Lexicon
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
+from parley.language.english.tokenise import tokenise
 
 _RATE = 16000
 _DISCOUNT = 0.5

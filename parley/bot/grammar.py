@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
-from parley.bot.slots import DIGIT_WORDS, REPEATS, draw_value, spoken_form
+from parley.bot.slots import draw_value, spoken_form
 from parley.bot.spec import Bot
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
+from parley.language.digits import DigitWords
 
 MOST_STATES = 50_000
 """States of a bot's word graph before it is made small."""
@@ -88,7 +89,7 @@ class Grammar:
         elif isinstance(node, SlotRef):
             spec = self.bot.slots[node.name]
             value = draw_value(spec, rng)
-            said = spoken_form(spec, value, rng).split()
+            said = spoken_form(spec, value, self.bot.speech, rng).split()
             spans.append(Span(node.name, len(words), len(words) + len(said), value))
             words.extend(said)
         elif isinstance(node, ListRef):
@@ -178,17 +179,19 @@ class _Builder:
 
     def _add_digits(self, fewest: int, most: int, source: int, target: int) -> None:
         # A state per number of digits said: the loop is counted, and grows with its length, not with its strings.
-        said = [source, *(self.state() for _ in range(most))]
+        said, words = [source, *(self.state() for _ in range(most))], self.bot.speech.digits
         for count_said, state in enumerate(said):
             if count_said >= fewest:
                 self.arcs[state].append((None, target))
-            for word, times in (("", 1), *REPEATS.items()):
-                if count_said + times > most:
-                    continue
-                before = self.state() if word else state
-                if word:
+            for way, digits in words.said.items():
+                if count_said + len(digits) <= most:
+                    self._add_words(way, state, said[count_said + len(digits)])
+            for word, times in words.repeats.items():
+                if count_said + times <= most:
+                    before = self.state()
                     self.arcs[state].append((word, before))
-                self.arcs[before] += [(digit, said[count_said + times]) for digit in DIGIT_WORDS]
+                    for digit in words.single:
+                        self._add_words(digit.split(), before, said[count_said + times])
 
     def _add_any_order(self, node: AnyOrder, source: int, target: int) -> None:
         # One state per subset already said: 2^n of them, which is why the file allows six items at most.
@@ -198,6 +201,12 @@ class _Builder:
             for index, item in enumerate(node.items):
                 if not mask >> index & 1:
                     self.add(item, state, subset_state[mask | 1 << index])
+
+
+def digits_arcs(words: DigitWords) -> int:
+    """Arcs of the word graph, before it is made small, at each place of a slot of digits."""
+    single = sum(len(way.split()) for way in words.single)
+    return 1 + sum(map(len, words.said)) + len(words.repeats) * (1 + single)
 
 
 @dataclass

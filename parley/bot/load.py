@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from parley.bot import rules, values
 from parley.bot.problems import Placed, Problem
-from parley.bot.spec import Bot
+from parley.bot.spec import UNKNOWN_LANGUAGE, Bot
 from parley.errors import ParleyError
 from parley.settings import Settings, settings
 from parley.text_files import read_text
@@ -218,6 +218,8 @@ def _wrong_type(path: Path_, error: Any, is_key: bool) -> Problem:
         return Problem(path, f"has {limits['actual_length']}, {limits['max_length']} is the most")
     if is_key or (kind in ("string_pattern_mismatch", "string_too_long") and path[-1:] != ("language",)):
         return Problem(path, f"a name has letters, digits and _, 64 at most, and no digit first; got {spelt(given)}")
+    if kind == UNKNOWN_LANGUAGE:
+        return Problem(path, str(error["msg"]), f"{limits['mend']} (as in en-US, en-GB)")
     if kind == "string_pattern_mismatch":
         return Problem(path, f"expected a language and a region, as in en-US, got {spelt(given)}")
     if kind in _EXPECTED:

@@ -1,7 +1,7 @@
 """The bot's side: replies written as templates, for training the NLG and as its fallback.
 
 A reply template keeps its spelling. ``[...]`` is said only when the slots in it are given, ``(a|b)`` are free
-choices, ``a~`` becomes "a" or "an" by the sound of what follows.
+choices, a word before ``~`` takes the form that its language gives it: ``a~`` becomes "a" or "an" in English.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import re
 from dataclasses import dataclass
 
 from parley.bot import template
-from parley.bot.article import article
 from parley.bot.slots import spoken_form
 from parley.bot.spec import ANSWER as ANSWER
 from parley.bot.spec import Bot
 from parley.bot.template import Alt, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
+from parley.language import Language
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_ARTICLE = re.compile(r"\b([Aa])~(?=\s+(\S.*))")
+_IN_A_FORM = re.compile(_PLACEHOLDER.pattern + r"~([^\W\d_]+)")
+_MARKED = re.compile(r"(\w+)~([^\W\d_]*)(?=\s+(\S.*)|)")
 
 
 @dataclass(frozen=True)
@@ -91,43 +92,52 @@ def realise(bot: Bot, act: str, slots: dict[str, str], rng: random.Random | None
     """
     known = {slot for spec in acts(bot) if spec.act == act for slot in (*spec.required, *spec.optional)}
     said = {slot: value for slot, value in slots.items() if slot in known}
-    return relexicalise(delexicalised(bot, act, said, rng), spoken_values(bot, said))
+    return relexicalise(delexicalised(bot, act, said, rng), spoken_values(bot, said), bot.speech)
 
 
 def spoken_values(bot: Bot, slots: dict[str, str]) -> dict[str, str]:
     """Canonical values as they are spoken (digits become words); unknown slots such as ``answer`` stay as they are."""
     return {
-        name: spoken_form(bot.slots[name], value) if name in bot.slots and bot.slots[name].type == "digits" else value
+        name: spoken_form(bot.slots[name], value, bot.speech)
+        if name in bot.slots and bot.slots[name].type == "digits"
+        else value
         for name, value in slots.items()
     }
 
 
-def relexicalise(text: str, slots: dict[str, str]) -> str:
-    """Put values in place of placeholders, then settle articles and spaces.
+def relexicalise(text: str, slots: dict[str, str], language: Language) -> str:
+    """Put values in place of placeholders, then settle forms and spaces.
 
-    >>> relexicalise("One a~ {drink}, coming up.", {"drink": "iced mocha"})
+    >>> relexicalise("One a~ {drink}, coming up.", {"drink": "iced mocha"}, language_of("en-US"))
     'One an iced mocha, coming up.'
     """
-    filled = _PLACEHOLDER.sub(lambda m: slots.get(m.group(1), m.group(0)), text)
-    filled = _ARTICLE.sub(lambda m: m.group(1) + article(m.group(2))[1:], filled)
+
+    def fill(part: str) -> str:
+        return _PLACEHOLDER.sub(lambda m: slots.get(m[1], m[0]), part)
+
+    def value_in_its_form(match: re.Match[str]) -> str:
+        if match[1] not in slots:
+            return match[0]
+        following = fill(text[match.end() :]).lstrip()
+        return language.inflection.agree(slots[match[1]], match[2], following) or fill(match[0])
+
+    filled = fill(_IN_A_FORM.sub(value_in_its_form, text))
+    filled = _MARKED.sub(lambda m: language.inflection.agree(m[1], m[2], m[3] or "") or m[0], filled)
     filled = re.sub(r"\s+([,.?!])", r"\1", " ".join(filled.split()))
-    return filled[:1].upper() + filled[1:]
+    return filled[:1].title() + filled[1:]  # a script without capitals has title letters that are its own
 
 
-def says(text: str, slots: dict[str, str]) -> list[str]:
-    """Names of the slots whose value is NOT in the text (as whole words, whatever the case)."""
-    lowered = f" {re.sub(r'[^a-z0-9 ]', ' ', text.lower())} "
-    lowered = re.sub(r"\s+", " ", lowered)
-    missing = []
-    for name, value in slots.items():
-        wanted = " ".join(re.sub(r"[^a-z0-9 ]", " ", value.lower()).split())
-        if f" {wanted} " not in lowered:
-            missing.append(name)
-    return missing
+def says(text: str, slots: dict[str, str], language: Language) -> list[str]:
+    """Names of the slots whose value is NOT in the text (as whole words, whatever the case), in none of its forms."""
+    letters, forms = language.letters, language.inflection.forms
+    said = f" {letters.plain(text)} "
+    return [
+        name for name, value in slots.items() if not any(f" {letters.plain(form)} " in said for form in forms(value))
+    ]
 
 
 def _nodes(bot: Bot, act: str) -> list[Node]:
-    return [template.parse(reply, words=False) for reply in bot.replies[act]]
+    return [template.parse(reply, None) for reply in bot.replies[act]]
 
 
 def _mandatory(node: Node) -> list[str]:

@@ -9,30 +9,27 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 
 from parley import names
 from parley.bot import template
-from parley.bot.grammar import TooLarge, shared_sentences
+from parley.bot.grammar import TooLarge, digits_arcs, shared_sentences
 from parley.bot.problems import Problem, joined
 from parley.bot.replies import ANSWER, acts, unanswerable
-from parley.bot.slots import DIGIT_WORDS, REPEATS, canonicalise
+from parley.bot.slots import canonicalise
 from parley.bot.spec import PARTS, AnyOrderList, Bot, SlotSpec
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, Size, SlotRef, TemplateError, Text
 from parley.bot.values import DEEPEST, circle, innermost_first, reached, sizes_of
+from parley.language.digits import DigitWords
+from parley.language.letters import Letters
 from parley.yaml_text import Path_, quoted, spelt
 
-LANGUAGES = ("en",)
-"""Languages whose numbers, articles and spelling the code knows."""
 MOST_ARCS = 200_000
 """Arcs of all phrases' word graph before it is made; the coffee bar has 3,000."""
 MOST_LEFT_OUT = 10
 """Slots that one act's replies may leave out: the NLG learns every subset of them."""
 LONGEST_VALUE = 100
-_SPOKEN = re.compile(r"[a-z][a-z']*(?: [a-z][a-z']*)*")
 _OUT_OF_SCOPE = "out_of_scope"
-_DISCLOSES = re.compile(r"\bAI\b")
 MOST_ANSWERS = 5_000
 """Entries of one table of answers."""
 _NAMED = 6
@@ -59,13 +56,6 @@ def problems(bot: Bot, used: Collection[str] = ()) -> Iterator[Problem]:
 def _identity(bot: Bot) -> Iterator[Problem]:
     if not names.is_bot(bot.name):
         yield Problem(("name",), f"{names.BOT_RULE}; got {quoted(bot.name)}", "models are named after it", "refused")
-    if bot.language.partition("-")[0] not in LANGUAGES:
-        yield Problem(
-            ("language",),
-            f"no rules for {bot.language}: how numbers are said, what is a word, a or an",
-            f"languages there are: {', '.join(LANGUAGES)} (as in en-US, en-GB)",
-            "refused",
-        )
 
 
 # --- what callers say -------------------------------------------------------------------------------------------
@@ -109,11 +99,11 @@ def _slots(bot: Bot) -> Iterator[Problem]:
         if slot == ANSWER:
             yield Problem(path, "{answer} is a task's fixed answer", "call the slot something else", "refused")
         for value, variants in spec.values.items():
-            yield from _value((*path, "values", value), value, variants)
+            yield from _value((*path, "values", value), value, variants, bot.speech.letters)
         yield from _said_twice((*path, "values"), spec)
 
 
-def _value(path: Path_, value: str, variants: list[str]) -> Iterator[Problem]:
+def _value(path: Path_, value: str, variants: list[str], letters: Letters) -> Iterator[Problem]:
     if not value.strip():
         yield Problem(path, "a value may be empty", "let every way to say it have a word", "refused")
     elif value != value.strip() or not value.isprintable() or len(value) > LONGEST_VALUE:
@@ -122,7 +112,7 @@ def _value(path: Path_, value: str, variants: list[str]) -> Iterator[Problem]:
     if not variants:
         yield Problem(path, "no way to say it", "give its spoken variants, or remove it", "refused")
     for variant in variants:
-        if not _SPOKEN.fullmatch(variant) and (variant or value):
+        if not letters.is_phrase(variant) and (variant or value):
             what = f"expected lower-case words, one space between them, got {quoted(variant)}"
             yield Problem(path, what, "write it as it is spoken: nine, not 9")
     for variant in sorted({v for v in variants if variants.count(v) > 1}):
@@ -155,7 +145,7 @@ def _phrases(bot: Bot) -> Iterator[Problem]:
 def _parsed(phrase: str, path: Path_, bot: Bot, *, words: bool) -> tuple[Node | None, list[Problem]]:
     """A phrase's tree, where it has one, and what is wrong with it."""
     try:
-        node = template.parse(phrase, words=words)
+        node = template.parse(phrase, bot.speech.letters if words else None)
     except TemplateError as error:
         return None, [Problem(path, str(error))]
     found = []
@@ -170,7 +160,7 @@ def _parsed(phrase: str, path: Path_, bot: Bot, *, words: bool) -> tuple[Node | 
 
 def _grammar(bot: Bot) -> Iterator[Problem]:
     """All phrases together: how large, whether one can be nothing, whether two intents share a sentence."""
-    slots = {name: _slot_size(spec) for name, spec in bot.slots.items()}
+    slots = {name: _slot_size(spec, bot.speech.digits) for name, spec in bot.slots.items()}
     sizes = sizes_of(bot.list_nodes, slots)
     arcs = 0
     empty = _nullable_lists(bot.list_nodes)
@@ -219,13 +209,13 @@ def _nullable_lists(nodes: Mapping[str, Node]) -> dict[str, bool]:
     return found
 
 
-def _slot_size(spec: SlotSpec) -> Size:
+def _slot_size(spec: SlotSpec, words: DigitWords) -> Size:
     if spec.type == "digits":
-        arcs = (spec.digits_max + 1) * ((1 + len(REPEATS)) * (1 + len(DIGIT_WORDS)))
+        arcs = (spec.digits_max + 1) * digits_arcs(words)
         return Size(template.COUNTED, template.COUNTED, arcs, 1)
     variants = [variant for said in spec.values.values() for variant in said]
-    words = sum(len(variant.split()) for variant in variants)
-    return Size(len(variants), words, words, 1)
+    length = sum(len(variant.split()) for variant in variants)
+    return Size(len(variants), length, length, 1)
 
 
 def _unused(bot: Bot, used_by_slots: Collection[str]) -> Iterator[Problem]:
@@ -254,7 +244,7 @@ def _said_alike(bot: Bot, intent: str) -> Iterator[Problem]:
     found: dict[tuple[str, str], str] = {}
     for slot in slots:
         for variant in dict.fromkeys(v for variants in bot.slots[slot].values.values() for v in variants):
-            number = next((d for d in digits if canonicalise(bot.slots[d], variant)), slot)
+            number = next((d for d in digits if canonicalise(bot.slots[d], variant, bot.speech)), slot)
             for other in (owner.setdefault(variant, slot), number):
                 if other != slot:
                     found.setdefault((other, slot), variant)
@@ -335,10 +325,12 @@ def _acts(bot: Bot, *, whole: bool) -> Iterator[Problem]:
             if len(spec.optional) > MOST_LEFT_OUT:
                 what = f"{len(spec.optional)} slots may be left out, {MOST_LEFT_OUT} is the most"
                 yield Problem(("replies", spec.act), what, "say them in two turns", "refused")
+    discloses = bot.speech.disclosure
     for place, reply in enumerate(bot.replies.get("greet", [])):
-        if not _DISCLOSES.search(reply):
+        if not discloses.is_in(reply):
             what = "the greeting must say that the caller talks to an AI (EU AI Act, Art. 50)"
-            yield Problem(("replies", "greet", place), what, "say it in every greeting", "refused")
+            mend = f"say it in every greeting, for example: {discloses.sentence}"
+            yield Problem(("replies", "greet", place), what, mend, "refused")
 
 
 def _answers(bot: Bot, task: str, where: Path_) -> Iterator[Problem]:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from parley.bot import template
 from parley.bot.template import Node
+from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.language import Language, language_of
 from parley.yaml_text import Truth, Whole
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
@@ -25,7 +28,19 @@ def _one_case(tag: object) -> object:
     return f"{tag[:2].lower()}-{tag[3:].upper()}"
 
 
-Language = Annotated[str, BeforeValidator(_one_case), StringConstraints(pattern=r"^[a-z]{2}-[A-Z]{2}$")]
+def _known(tag: str) -> str:
+    try:
+        language_of(tag)
+    except ParleyError as error:
+        raise PydanticCustomError(UNKNOWN_LANGUAGE, "{what}", {"what": error.what, "mend": error.mend}) from None
+    return tag
+
+
+UNKNOWN_LANGUAGE = "unknown_language"
+"""The kind of pydantic's complaint about a language that there is not."""
+LanguageTag = Annotated[
+    str, BeforeValidator(_one_case), StringConstraints(pattern=r"^[a-z]{2}-[A-Z]{2}$"), AfterValidator(_known)
+]
 
 FIXED_ACTS = (
     "greet", "ask_task", "help", "repeat_nothing", "cancelled", "handover", "apology", "goodbye", "anything_else",
@@ -124,7 +139,7 @@ class Bot(Strict):
     """A whole bot. ``digest`` names its content."""
 
     name: Name
-    language: Language
+    language: LanguageTag
     description: str
     lists: dict[Name, list[str] | AnyOrderList] = Field(default_factory=dict)
     slots: dict[Name, SlotSpec]
@@ -136,7 +151,7 @@ class Bot(Strict):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy. What was worked out of the original's content is worked out again of the copy's."""
         made = super().model_copy(update=update, deep=deep)
-        for name in ("digest", "list_nodes", "phrase_nodes"):
+        for name in ("digest", "speech", "list_nodes", "phrase_nodes"):
             made.__dict__.pop(name, None)
         return made
 
@@ -146,20 +161,27 @@ class Bot(Strict):
         return sha256_json(self.model_dump(mode="json"))
 
     @cached_property
+    def speech(self) -> Language:
+        """What its language knows: letters, numbers, forms, sounds."""
+        return language_of(self.language)
+
+    @cached_property
     def list_nodes(self) -> dict[str, Node]:
         """Each list as one parsed node."""
         nodes: dict[str, Node] = {}
+        letters = self.speech.letters
         for name, entry in self.lists.items():
             if isinstance(entry, AnyOrderList):
-                nodes[name] = template.AnyOrder(tuple(template.parse(item) for item in entry.any_order))
+                nodes[name] = template.AnyOrder(tuple(template.parse(item, letters) for item in entry.any_order))
             else:
-                nodes[name] = template.Alt(tuple(template.parse(item) for item in entry))
+                nodes[name] = template.Alt(tuple(template.parse(item, letters) for item in entry))
         return nodes
 
     @cached_property
     def phrase_nodes(self) -> dict[str, list[Node]]:
         """Intent to its parsed phrases."""
-        return {name: [template.parse(p) for p in spec.phrases] for name, spec in self.intents.items()}
+        letters = self.speech.letters
+        return {name: [template.parse(p, letters) for p in spec.phrases] for name, spec in self.intents.items()}
 
     def intent_slots(self, intent: str) -> list[str]:
         """Every slot an intent's phrases can fill."""

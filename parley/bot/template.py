@@ -1,7 +1,7 @@
 """The phrase language of ``bot.yaml``, parsed to a small tree.
 
 ``word``, ``(this|that)``, ``[optional]``, ``{slot}``, ``<list>``. A list is a name for alternatives, or for items
-that may stand in any order. Request phrases and replies share the language: requests are split into words,
+that may stand in any order. Request phrases and replies share it: requests are split into words of the bot's language,
 replies keep their spelling and punctuation.
 """
 
@@ -11,8 +11,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
+from parley.language.letters import Letters
 from parley.yaml_text import quoted
 
 DEEPEST = 30
@@ -71,7 +73,6 @@ class AnyOrder:
 Node = Text | SlotRef | ListRef | Seq | Alt | Opt | AnyOrder
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_WORDS = re.compile(rf"\s*(?:\{{({_NAME})\}}|<({_NAME})>|([()\[\]|])|([a-z][a-z']*))")
 _RAW = re.compile(rf"\{{({_NAME})\}}|<({_NAME})>|([()\[\]|])|([^()\[\]|{{}}<>]+)")
 
 
@@ -79,12 +80,17 @@ class TemplateError(ValueError):
     """A phrase that does not parse; the text says what was expected."""
 
 
-def parse(template: str, *, words: bool = True) -> Node:
+@lru_cache(maxsize=16)
+def _words(letters: Letters) -> re.Pattern[str]:
+    return re.compile(rf"\s*(?:\{{({_NAME})\}}|<({_NAME})>|([()\[\]|])|({letters.word}))")
+
+
+def parse(template: str, letters: Letters | None) -> Node:
     """Parse one template.
 
     Args:
         template: the phrase.
-        words: split literals into lower-case words (requests); otherwise keep the characters (replies).
+        letters: of whose words literals are made (requests); None keeps the characters (replies).
 
     Raises:
         TemplateError: unbalanced brackets, a capital or digit in a request, an empty alternative, brackets nested too
@@ -92,21 +98,23 @@ def parse(template: str, *, words: bool = True) -> Node:
     """
     if len(template) > LONGEST:
         raise TemplateError(f"{len(template)} letters, {LONGEST} is the most: make several of {quoted(template)}")
-    tokens = list(_tokens(template, _WORDS if words else _RAW, words))
+    tokens = list(_tokens(template, letters))
     node, rest = _alternatives(tokens, 0, template, DEEPEST)
     if rest != len(tokens):
         raise TemplateError(f"unexpected {quoted(tokens[rest][1])} in {quoted(template)}")
     return node
 
 
-def _tokens(template: str, pattern: re.Pattern[str], words: bool) -> Iterator[tuple[str, str]]:
-    position, end = 0, len(template.rstrip()) if words else len(template)
+def _tokens(template: str, letters: Letters | None) -> Iterator[tuple[str, str]]:
+    pattern = _words(letters) if letters else _RAW
+    position, end = 0, len(template.rstrip()) if letters else len(template)
     while position < end:
         match = pattern.match(template, position)
         if not match:
+            expected = "lower-case words, {slot}, <list>" if letters else "text, {slot}"
             raise TemplateError(
-                f"cannot read {quoted(template[position:].strip()[:20])} in {quoted(template)}: expected "
-                f"{'lower-case words' if words else 'text'}, {{slot}}, {'<list>, ' if words else ''}(a|b) or [optional]"
+                f"cannot read {quoted(template[position:].strip()[:20])} in {quoted(template)}: expected {expected}, "
+                "(a|b) or [optional]"
             )
         slot, name, sign, text = match.groups()
         if slot:

@@ -12,6 +12,9 @@ from typing import Any
 from parley.bot import template
 from parley.bot.problems import Problem
 from parley.bot.template import Alt, ListRef, Node, Opt, Seq, Size, TemplateError, Text
+from parley.errors import ParleyError
+from parley.language import DEFAULT, language_of
+from parley.language.letters import Letters
 from parley.yaml_text import Path_, spelt
 
 MOST_WORDS = 50_000
@@ -45,27 +48,35 @@ def write_out(data: dict[str, Any]) -> tuple[list[Problem], set[str]]:
     slots = data.get("slots")
     if not isinstance(slots, dict):
         return [], set()
-    lists = data.get("lists")
-    nodes, sizes = word_lists(lists if isinstance(lists, dict) else {})
+    lists, letters = data.get("lists"), _letters(data)
+    nodes, sizes = word_lists(lists if isinstance(lists, dict) else {}, letters)
     problems: list[Problem] = []
     used: set[str] = set()
     for slot, spec in slots.items():
         if isinstance(spec, dict) and isinstance(spec.get("values"), list):
             path = ("slots", slot, "values")
-            spec["values"], found = _values(spec["values"], path, nodes, sizes, used)
+            spec["values"], found = _values(spec["values"], path, letters, nodes, sizes, used)
             problems += found
             if found:
                 spec["values"] = dict(STAND_IN)
     return problems, used
 
 
-def word_lists(lists: Mapping[str, Any]) -> tuple[dict[str, Node], dict[str, Size]]:
+def _letters(data: Mapping[str, Any]) -> Letters:
+    """Those of the file's language; where there is no such language, which is said elsewhere, those of the default."""
+    try:
+        return language_of(str(data.get("language"))).letters
+    except ParleyError:
+        return language_of(DEFAULT).letters
+
+
+def word_lists(lists: Mapping[str, Any], letters: Letters) -> tuple[dict[str, Node], dict[str, Size]]:
     """The lists of phrases that can be read, and their sizes; without those that contain themselves."""
     nodes: dict[str, Node] = {}
     for name, items in lists.items():
         try:
             if isinstance(items, list) and items:
-                nodes[name] = Alt(tuple(template.parse(_text(item)) for item in items))
+                nodes[name] = Alt(tuple(template.parse(_text(item), letters) for item in items))
         except TemplateError:
             continue  # said where the list stands
     sizes = sizes_of(nodes, {})
@@ -152,8 +163,9 @@ def expansions(node: Node, lists: Mapping[str, Node]) -> Iterator[tuple[str, ...
 
 
 def _values(
-    phrases: list[Any], path: Path_, nodes: Mapping[str, Node], sizes: Mapping[str, Size], used: set[str]
-) -> tuple[dict[str, list[str]], list[Problem]]:
+    phrases: list[Any], path: Path_, letters: Letters, nodes: Mapping[str, Node], sizes: Mapping[str, Size],
+    used: set[str],
+) -> tuple[dict[str, list[str]], list[Problem]]:  # fmt: skip
     """The values of a list of phrases, and what is wrong with it."""
     values: dict[str, list[str]] = {}
     problems: list[Problem] = []
@@ -166,7 +178,7 @@ def _values(
             problems.append(expected_text(here, phrase))
             continue
         try:
-            node = template.parse(phrase)
+            node = template.parse(phrase, letters)
             used |= reached(node, nodes)
             _check_words_only(node, nodes, str(path[1]))
             size = template.size_of(node, sizes, {})

@@ -16,9 +16,10 @@ from benchmarks.quality.tts_speed import one_core
 from benchmarks.quality.tts_voices import Rendering, levelled
 from models.tts.alignment import flite_speech, warping_path
 from models.tts.data import make_utterance
-from models.tts.text import Lexicon, sayable, tokenise
+from models.tts.text import Lexicon, sayable
 from parley.bot import load_bot
 from parley.errors import ParleyError
+from parley.language.english.tokenise import tokenise
 
 needs_flite = pytest.mark.skipif(
     not shutil.which("flite"), reason="flite is not installed (`parley doctor` says so; apt-get install flite)"

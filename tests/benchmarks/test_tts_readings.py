@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.quality.tts_readings import Row, canonical, ours, rows
-from models.tts.text import Token, tokenise
-from models.tts.written import fold
+from parley.language import Token
+from parley.language.english.tokenise import tokenise
+from parley.language.english.written import fold
 
 ROWS = rows()
 MARKS = frozenset("\"'()[]{}.,;:!?-*_`")

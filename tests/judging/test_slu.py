@@ -13,6 +13,7 @@ from judging.slu import Heard, clustered, figures, main, slot_counts
 from parley.bot.slots import spot
 from parley.bot.spec import SlotSpec
 from parley.errors import ParleyError
+from parley.language import language_of
 
 
 def test_a_command_counts_only_when_intent_and_every_slot_are_right() -> None:
@@ -86,5 +87,5 @@ def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:
 def test_spotting_takes_no_part_of_a_number_for_the_number() -> None:
     slots = {"number": SlotSpec(type="digits", digits_min=2, digits_max=3)}
 
-    assert spot(slots, "it is one two three please") == {"number": "123"}
-    assert spot(slots, "it is one two three four please") == {}
+    assert spot(slots, "it is one two three please", language_of("en")) == {"number": "123"}
+    assert spot(slots, "it is one two three four please", language_of("en")) == {}

@@ -85,7 +85,7 @@ def test_noise_keeps_every_slot_value(name: str) -> None:
     for _ in range(300):
         utterance = grammar.sample(rng)
         for row in (example(utterance, "clean"), noise(bot, utterance, rng)):
-            assert fill(row.words, row.tags, bot.slots) == (utterance.slots, True)
+            assert fill(row.words, row.tags, bot.slots, bot.speech) == (utterance.slots, True)
 
 
 def test_out_of_scope_sentences_are_never_phrases_of_the_bot() -> None:
@@ -151,7 +151,7 @@ def test_span_f1_counts_only_exact_spans() -> None:
 def test_a_number_is_whole_or_none(said: str, tags: str, number: str | None) -> None:
     named = [tag if tag == "O" else f"{tag}-accountNumber" for tag in tags.split()]
 
-    slots, whole = fill(said.split(), named, load_bot("bank").slots)
+    slots, whole = fill(said.split(), named, load_bot("bank").slots, load_bot("bank").speech)
 
     assert slots.get("accountNumber") == number and whole == (number is not None)
 
@@ -159,8 +159,8 @@ def test_a_number_is_whole_or_none(said: str, tags: str, number: str | None) -> 
 def test_a_span_with_a_stray_word_still_gives_its_value() -> None:
     bot = load_bot(BOT)
     words, tags = ["a", "large", "um", "latte"], ["B-size", "I-size", "I-size", "B-coffeeDrink"]
-    assert fill(words, tags, bot.slots) == ({"size": "large", "coffeeDrink": "latte"}, True)
-    assert fill(["huge"], ["B-size"], bot.slots) == ({}, False)
+    assert fill(words, tags, bot.slots, bot.speech) == ({"size": "large", "coffeeDrink": "latte"}, True)
+    assert fill(["huge"], ["B-size"], bot.slots, bot.speech) == ({}, False)
 
 
 def test_resumed_training_equals_uninterrupted_training(

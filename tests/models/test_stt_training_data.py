@@ -18,7 +18,7 @@ from models.splits import fold_of, fold_split
 from models.stt import confidence, export
 from models.stt.augment import Disturbance, disturb
 from models.stt.confidence import choose_threshold
-from models.stt.network import LABELS
+from models.stt.network import SttConfig
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
 from models.stt.train import fold_name
@@ -241,12 +241,13 @@ def test_a_release_is_not_exported_without_them(tmp_path: Path, monkeypatch: pyt
 
 def test_realignment_takes_the_form_that_was_said() -> None:
     said = ["", "ah", "n", "", "ae", "p", ""]
-    log_probs = np.full((len(said), len(LABELS)), -9.0, dtype=np.float32)
+    labels = SttConfig().labels
+    log_probs = np.full((len(said), len(labels)), -9.0, dtype=np.float32)
     for frame, phone in enumerate(said):
-        log_probs[frame, LABELS.index(phone)] = -0.1
+        log_probs[frame, labels.index(phone)] = -0.1
 
-    assert best_forms(log_probs, [["ah", "ah n"], ["ae p", "ey p"]]) == ["ah n", "ae p"]
-    assert best_forms(log_probs[:1], [["ah", "ah n"], ["ae p"]]) == []
+    assert best_forms(log_probs, [["ah", "ah n"], ["ae p", "ey p"]], labels) == ["ah n", "ae p"]
+    assert best_forms(log_probs[:1], [["ah", "ah n"], ["ae p"]], labels) == []
 
 
 def test_the_threshold_loses_at_most_one_in_a_hundred_of_what_was_right() -> None:

@@ -10,9 +10,11 @@ from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbol
 from models.tts.data import _heard_lexicon, _recorded, build, load, read_ljspeech
 from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts
-from models.tts.text import Lexicon, tokenise
+from models.tts.text import Lexicon
 from parley.bot import load_bot
 from parley.errors import ParleyError
+from parley.language.english import ENGLISH
+from parley.language.english.tokenise import tokenise
 
 needs_flite = pytest.mark.skipif(
     not shutil.which("flite"), reason="flite is not installed (`parley doctor` says so; apt-get install flite)"
@@ -24,7 +26,7 @@ def segments(text: str) -> list[Segment]:
 
 
 def test_reduced_phones_still_find_their_words() -> None:
-    lexicon = Lexicon({"the": ["dh", "iy"], "cat": ["k", "ae", "t"], "is": ["ih", "z"]}, use_flite=False)
+    lexicon = Lexicon({"the": ["dh", "iy"], "cat": ["k", "ae", "t"], "is": ["ih", "z"]}, asks=False)
     tokens = tokenise("The cat, is?")
     heard = segments("pau dh ax k ae t pau z pau")
     owners = align_words(heard, tokens, lexicon)
@@ -39,7 +41,7 @@ def test_known_mistakes_of_flite_are_corrected_in_the_lexicon() -> None:
 
 
 def test_two_sentences_have_two_beginnings() -> None:
-    lexicon = Lexicon({"no": ["n", "ow"]}, use_flite=False)
+    lexicon = Lexicon({"no": ["n", "ow"]}, asks=False)
     tokens = tokenise("No. No?")
     heard = segments("pau n ow pau pau n ow pau")
     symbols = symbols_of(heard, align_words(heard, tokens, lexicon), tokens)
@@ -119,11 +121,11 @@ def test_other_texts_become_sentences(tmp_path) -> None:
     plain.write_text("where is my new card\nToo short.\nmy card has not come yet\nIs it lost or stolen?\n")
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "can you block my card"}\n')
-    assert read_texts(plain) == ["Where is my new card?", "My card has not come yet.", "Is it lost or stolen?"]
-    assert read_texts(rows) == ["Can you block my card?"]
+    assert read_texts(plain, ENGLISH) == ["Where is my new card?", "My card has not come yet.", "Is it lost or stolen?"]
+    assert read_texts(rows, ENGLISH) == ["Can you block my card?"]
     rows.write_text('{"words": 1}\n')
     with pytest.raises(ParleyError, match="rows.jsonl:1: text: expected a sentence"):
-        read_texts(rows)
+        read_texts(rows, ENGLISH)
 
 
 @needs_flite

@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.tts import text as tts_text
-from models.tts.text import PHONES, SYMBOLS, Lexicon, ask_flite, sayable, tokenise
+from models.tts.text import Lexicon, sayable, symbols_of
 from parley.errors import ParleyError
+from parley.language.english.sounds import SPOKEN, ask_flite
+from parley.language.english.tokenise import tokenise
 
+SYMBOLS = symbols_of(SPOKEN)
 LETTERS = {chr(c): ["ey"] if c == ord("A") else ["b", "iy"] for c in range(ord("A"), ord("Z") + 1)}
 WORDS = {
     "the": ["dh", "ax"],
@@ -19,7 +22,7 @@ WORDS = {
 
 @pytest.fixture
 def lexicon() -> Lexicon:
-    return Lexicon({**WORDS, **LETTERS}, {"the": ["dh", "iy"]}, use_flite=False)
+    return Lexicon({**WORDS, **LETTERS}, {"the": ["dh", "iy"]}, asks=False)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_a_text_with_nothing_to_say_has_no_tokens() -> None:
 
 @given(st.text(max_size=80))
 def test_any_text_becomes_symbols_of_the_network(text: str) -> None:
-    lexicon = Lexicon({**WORDS, **LETTERS}, use_flite=False)
+    lexicon = Lexicon({**WORDS, **LETTERS}, asks=False)
     sequence = lexicon.sequence(tokenise(text))
     assert len(sequence.ids) == len(sequence.word_of)
     assert all(0 < i < len(SYMBOLS) for i in sequence.ids)
@@ -81,7 +84,7 @@ def test_unknown_word_is_asked_of_flite_once(lexicon: Lexicon, monkeypatch: pyte
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     ask_flite.cache_clear()
-    lexicon.use_flite = True
+    lexicon.asks = True
     try:
         assert [lexicon.phones("mocha") for _ in range(3)] == [["m", "ow", "k", "ax"]] * 3
         assert calls.read_text().split() == ["x"]
@@ -98,7 +101,7 @@ def test_all_unknown_words_of_a_text_are_asked_at_once(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     ask_flite.cache_clear()
-    lexicon.use_flite = True
+    lexicon.asks = True
     for _ in range(2):
         symbols = [SYMBOLS[i].split("_")[0] for i in lexicon.sequence(tokenise("Ferry the abacus")).ids]
         assert symbols == "^ f eh r iy dh iy m ow k ax .".replace("dh iy", "dh ax").split()
@@ -113,7 +116,7 @@ def test_words_that_flite_runs_together_are_asked_one_by_one(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     ask_flite.cache_clear()
-    lexicon.use_flite = True
+    lexicon.asks = True
     try:
         assert [SYMBOLS[i] for i in lexicon.sequence(tokenise("ferry abacus")).ids] == (
             ["^", "m_B", "ow_E", "m_B", "ow_E", "."]
@@ -138,4 +141,4 @@ def test_a_damaged_lexicon_is_named(content: str | None, tmp_path) -> None:
 
 
 def test_symbols_are_the_phones_in_their_four_places() -> None:
-    assert len(SYMBOLS) == 1 + len(tts_text.PAUSES) + 4 * len(PHONES) == len(set(SYMBOLS))
+    assert len(SYMBOLS) == 1 + len(tts_text.PAUSES) + 4 * len(SPOKEN) == len(set(SYMBOLS))

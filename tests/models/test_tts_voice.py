@@ -13,7 +13,7 @@ from models.tts.data import HOP, Corpus, Utterance
 from models.tts.export import export
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.recogniser import bigram_arpa, word_errors
-from models.tts.text import Lexicon, tokenise
+from models.tts.text import Lexicon
 from models.tts.train import TrainConfig, train
 from parley.bundle import read_manifest, write_bundle
 from parley.errors import ParleyError
@@ -29,7 +29,7 @@ LEXICON = Lexicon(
         "a": ["ax"],
         **{chr(c): ["b", "iy"] for c in range(65, 91)},
     },
-    use_flite=False,
+    asks=False,
 )
 
 
@@ -38,7 +38,7 @@ def make_corpus() -> Corpus:
     utterances, pitch, voiced = [], [], []
     for n in range(12):
         text = ["One latte, please.", "A latte?", "Please. One."][n % 3]
-        sequence = LEXICON.sequence(tokenise(text))
+        sequence = LEXICON.sequence(LEXICON.tokenise(text))
         durations = tuple(int(d) for d in rng.integers(3, 12, len(sequence.ids)))
         frames = sum(durations)
         t = np.arange(frames * HOP) / 8000
@@ -213,7 +213,7 @@ def test_export_fails_when_the_file_is_not_the_network(bundle, monkeypatch: pyte
 def speak(bundle, text: str, **options) -> list[Piece]:
     async def collect() -> list[Piece]:
         async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
-            client = HarmonicNoiseClient(bundle, engine, "barista_tts", 1, use_flite=False)
+            client = HarmonicNoiseClient(bundle, engine, "barista_tts", 1, asks=False)
             return [piece async for piece in client.synthesise(text, **options)]
 
     return asyncio.run(collect())
@@ -272,7 +272,7 @@ def test_the_next_piece_is_asked_for_while_one_plays_and_dropped_when_the_caller
     async def call() -> list[int]:
         async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
             recording = Recording(engine)
-            client = HarmonicNoiseClient(bundle, recording, "barista_tts", 1, use_flite=False)  # type: ignore[arg-type]
+            client = HarmonicNoiseClient(bundle, recording, "barista_tts", 1, asks=False)  # type: ignore[arg-type]
             speech = client.synthesise("One latte please, one latte please.")
             await anext(speech)
             await asyncio.sleep(0)

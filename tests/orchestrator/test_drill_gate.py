@@ -37,6 +37,7 @@ from parley.audio import Pcm, write_wav  # noqa: E402
 from parley.bot import load_bot  # noqa: E402
 from parley.bot.grammar import Grammar, Utterance  # noqa: E402
 from parley.bundle import Manifest, read_manifest, write_bundle  # noqa: E402
+from parley.language import language_of  # noqa: E402
 from parley.settings import Settings, settings  # noqa: E402
 from parley.utterances import Utterance as Learned  # noqa: E402
 from parley.utterances import Utterances, write_utterances  # noqa: E402
@@ -96,7 +97,7 @@ class Retraining:
         """CTC by Adam on nine utterances in ten; the loss a phone of the tenth, before and after."""
         torch.manual_seed(_SEED)
         labels = self.manifest.constants["labels"]
-        lexicon = pronunciations(word for text, _ in said for word in text.split())
+        lexicon = pronunciations((word for text, _ in said for word in text.split()), language_of("en"))
         rows = [
             (torch.from_numpy(self.features(pcm)), [labels.index(p) for w in text.split() for p in lexicon[w][0].split()])  # noqa: E501
             for text, pcm in said

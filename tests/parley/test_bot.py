@@ -14,6 +14,7 @@ from parley.bot import Bot, IntentSpec, SlotSpec, load_bot, replies
 from parley.bot.grammar import Grammar
 from parley.bot.slots import canonicalise, draw_value, spoken_form, spot
 from parley.errors import ParleyError
+from parley.language.english import ENGLISH
 
 ROOT = Path(__file__).parents[2]
 BOTS = sorted(p.parent.name for p in (ROOT / "bots").glob("*/bot.yaml"))
@@ -36,7 +37,7 @@ def test_every_drawn_utterance_is_in_the_word_graph_and_means_its_slots(bot: Bot
         assert grammar.accepts(said.text)
         for span in said.spans:
             spoken = " ".join(words[span.start_word : span.end_word])
-            assert canonicalise(bot.slots[span.slot], spoken) == span.value
+            assert canonicalise(bot.slots[span.slot], spoken, bot.speech) == span.value
 
 
 def test_values_spotted_in_a_drawn_order_are_the_ones_that_were_meant() -> None:
@@ -44,14 +45,14 @@ def test_values_spotted_in_a_drawn_order_are_the_ones_that_were_meant() -> None:
     grammar, rng = Grammar(bot), random.Random(9)
     for _ in range(400):
         said = grammar.sample_intent("orderDrink", rng)
-        assert spot(bot.slots, said.text) == said.slots
+        assert spot(bot.slots, said.text, bot.speech) == said.slots
 
 
 def test_spotting_takes_the_longest_value_and_digits() -> None:
     bank = load_bot(ROOT / "bots" / "bank")
 
-    assert spot(bank.slots, "my account number is four oh two one") == {"accountNumber": "4021"}
-    assert spot(bank.slots, "nothing of interest") == {}
+    assert spot(bank.slots, "my account number is four oh two one", bank.speech) == {"accountNumber": "4021"}
+    assert spot(bank.slots, "nothing of interest", bank.speech) == {}
 
 
 def test_the_word_graph_refuses_what_nobody_would_say(bot: Bot) -> None:
@@ -67,7 +68,7 @@ def test_every_act_has_a_reply_for_every_mix_of_its_slots(bot: Bot) -> None:
             names = [*spec.required, *(s for s in spec.optional if rng.random() < 0.5)]
             slots = {n: draw_value(bot.slots[n], rng) if n in bot.slots else "nine to five" for n in names}
             text = replies.realise(bot, spec.act, slots)
-            assert not replies.says(text, replies.spoken_values(bot, slots))
+            assert not replies.says(text, replies.spoken_values(bot, slots), bot.speech)
             assert "{" not in text and "~" not in text
 
 
@@ -80,14 +81,14 @@ def test_barista_covers_the_recorded_orders(recordings: Path) -> None:
     values = {(k, v) for r in rows for k, v in r["slots"].items()}
 
     assert unknown == []
-    assert all(canonicalise(grammar.bot.slots[k], v) == v for k, v in values)
+    assert all(canonicalise(grammar.bot.slots[k], v, grammar.bot.speech) == v for k, v in values)
 
 
 @given(st.text("0123456789", min_size=4, max_size=8), st.randoms(use_true_random=False))
 def test_digits_survive_being_spoken(digits: str, rng: random.Random) -> None:
     spec = SlotSpec(type="digits", digits_min=4, digits_max=8)
-    assert canonicalise(spec, spoken_form(spec, digits, rng)) == digits
-    assert canonicalise(spec, spoken_form(spec, digits)) == digits
+    assert canonicalise(spec, spoken_form(spec, digits, ENGLISH, rng), ENGLISH) == digits
+    assert canonicalise(spec, spoken_form(spec, digits, ENGLISH), ENGLISH) == digits
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_digits_survive_being_spoken(digits: str, rng: random.Random) -> None:
     ],
 )
 def test_digits_are_said_one_by_one_or_repeated(said: str, digits: str | None) -> None:
-    assert canonicalise(SlotSpec(type="digits", digits_min=1, digits_max=16), said) == digits
+    assert canonicalise(SlotSpec(type="digits", digits_min=1, digits_max=16), said, ENGLISH) == digits
 
 
 def _only_digits(fewest: int, most: int) -> Grammar:
@@ -118,7 +119,7 @@ def _only_digits(fewest: int, most: int) -> Grammar:
 @given(st.lists(st.sampled_from(["zero", "oh", "one", "nine", "double", "triple"]), max_size=8))
 def test_the_word_graph_accepts_exactly_the_words_that_are_a_value(words: list[str]) -> None:
     grammar = _only_digits(2, 5)
-    value = canonicalise(grammar.bot.slots["number"], " ".join(words))
+    value = canonicalise(grammar.bot.slots["number"], " ".join(words), grammar.bot.speech)
     assert grammar.accepts(" ".join(words)) == (value is not None)
 
 

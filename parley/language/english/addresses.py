@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from models.tts import abbreviations as table
-from models.tts import spoken_numbers as say
-from models.tts import symbols
+from parley.language.english import abbreviations as table
+from parley.language.english import spoken_numbers as say
+from parley.language.english import symbols
 
 _NAMES = {".": "dot", "-": "dash", ":": "colon", "?": "question mark", "!": "exclamation mark", ",": "comma"}
 _WORDS = frozenset({"co", "me", "us", "go", "up", "do", "no", "hi", *table.FUNCTION_WORDS})

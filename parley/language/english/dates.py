@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from models.tts import abbreviations as table
-from models.tts import spoken_numbers as say
-from models.tts.written import Place
+from parley.language.english import abbreviations as table
+from parley.language.english import spoken_numbers as say
+from parley.language.english.written import Place
 
 _DATE = re.compile(r"(\d{4})([-/.])(\d\d?)\2(\d\d?)|(\d\d?)(?:([/.-])(\d\d?)\6|\.\s(\d\d?)\.\s)(\d{4}|\d\d)")
 _NAMED = re.compile(r"(\d\d?)[-.]([A-Za-z]{3,9})[-.]?(\d{4}|\d\d)?")

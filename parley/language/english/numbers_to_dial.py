@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from models.tts import abbreviations as table
-from models.tts import spoken_numbers as say
-from models.tts.written import Place, Written
+from parley.language.english import abbreviations as table
+from parley.language.english import spoken_numbers as say
+from parley.language.english.written import Place, Written
 
 _PHONE = re.compile(r"\+?\d{3}[-.]\d{4}|\+?\d+(?:[-.]\d{2,}){2,}|\+\d{4,}|\d{5}-\d{4}|\d(?:-\d){2,}")
 _LETTERED = re.compile(r"\+?\d(?:-\d{3})?(?:-(?:[A-Z]{2,}|\d+))*-[A-Z]{2,}(?:-(?:[A-Z]+|\d+))*|\d{3}-[A-Z]{3,}")

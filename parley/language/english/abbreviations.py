@@ -1,9 +1,9 @@
-"""What abbreviations and units stand for, in English. Tables only; `models.tts.normalise` says when they apply."""
+"""What abbreviations and units stand for, in English. Tables only; `normalise` says when they apply."""
 
 from __future__ import annotations
 
-from models.tts import symbols
-from models.tts.spoken_numbers import MONTHS
+from parley.language.english import symbols
+from parley.language.english.spoken_numbers import MONTHS
 
 DAYS: tuple[str, ...] = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from parley.bot.article import article
 from parley.bot.replies import relexicalise
+from parley.language.english import ENGLISH
+from parley.language.english.article import article
 
 ROWS = [
     line.split("\t")
-    for line in (Path(__file__).parents[1] / "vectors" / "articles.tsv").read_text(encoding="utf-8").splitlines()
+    for line in (Path(__file__).parents[2] / "vectors" / "articles.tsv").read_text(encoding="utf-8").splitlines()
     if not line.startswith("#")
 ]
 
@@ -25,5 +26,6 @@ def test_anything_may_follow(following: str) -> None:
 
 
 def test_a_reply_settles_its_article() -> None:
-    said = [relexicalise("A~ {thing}, coming up.", {"thing": t}) for t in ("one-way ticket", "hour-long call", "8 oz")]
+    things = ("one-way ticket", "hour-long call", "8 oz")
+    said = [relexicalise("A~ {thing}, coming up.", {"thing": thing}, ENGLISH) for thing in things]
     assert said == ["A one-way ticket, coming up.", "An hour-long call, coming up.", "An 8 oz, coming up."]

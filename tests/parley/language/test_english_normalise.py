@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tts.abbreviations import vocabulary
 from models.tts.client import word_times
-from models.tts.text import BREATH, SYMBOLS, Lexicon, sayable, tokenise
-from models.tts.written import fold
+from models.tts.text import Lexicon, sayable
+from parley.language.contract import BREATH
+from parley.language.english.abbreviations import vocabulary
+from parley.language.english.tokenise import tokenise
+from parley.language.english.written import fold
 
-LEXICON = Lexicon({chr(c): ["b", "iy"] for c in range(65, 91)}, use_flite=False)
+LEXICON = Lexicon({chr(c): ["b", "iy"] for c in range(65, 91)}, asks=False)
 
 CARDINALS = [
     ("I have 21 cats", "i have twenty one cats"),
@@ -232,7 +234,7 @@ def test_a_word_ends_when_the_last_of_its_spoken_words_does() -> None:
 
 def test_a_pause_between_groups_lies_inside_the_word() -> None:
     sequence = LEXICON.sequence(tokenise("555-0123"))
-    symbols = [SYMBOLS[i] for i in sequence.ids]
+    symbols = [LEXICON.symbols[i] for i in sequence.ids]
     inner = symbols.index(",")
     assert sequence.word_of[inner] == -1
     assert set(sequence.word_of[1:inner]) == {0} == set(sequence.word_of[inner + 1 : -1])

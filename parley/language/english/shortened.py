@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from models.tts import abbreviations as table
-from models.tts.written import Place
+from parley.language.english import abbreviations as table
+from parley.language.english.written import Place
 
 _DOTTED_LETTERS = re.compile(r"[A-Za-z](?:\.[A-Za-z])+")
 _Short = tuple[str, bool]

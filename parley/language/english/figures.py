@@ -1,7 +1,7 @@
 """Written words with figures in them: each rule knows one shape, reads the whole word or refuses it.
 
-The rules look at neighbours through :class:`models.tts.written.Place`: "5" is a day beside "March", a price's number
-before "million", one figure of several after "code".
+The rules look at neighbours through :class:`~parley.language.english.written.Place`: "5" is a day beside "March", a
+price's number before "million", one figure of several after "code".
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from models.tts import abbreviations as table
-from models.tts import spoken_numbers as say
-from models.tts.dates import read_clock, read_date, read_day_or_year, read_stamp
-from models.tts.money import read_money
-from models.tts.numbers_to_dial import read_code, read_phone
-from models.tts.quantities import read_decade, read_duration, read_feet, read_unit, unit_name
-from models.tts.spoken_numbers import ENGLISH_NUMBER, NUMBER
-from models.tts.written import PART, Place, Written
+from parley.language.english import abbreviations as table
+from parley.language.english import spoken_numbers as say
+from parley.language.english.dates import read_clock, read_date, read_day_or_year, read_stamp
+from parley.language.english.money import read_money
+from parley.language.english.numbers_to_dial import read_code, read_phone
+from parley.language.english.quantities import read_decade, read_duration, read_feet, read_unit, unit_name
+from parley.language.english.spoken_numbers import ENGLISH_NUMBER, NUMBER
+from parley.language.english.written import PART, Place, Written
 
 _RANGE = re.compile(r"(\d[\d:.,]*(?:[ap]\.?m)?[%°]?)-(\d[^-]*)", re.IGNORECASE)
 _PER = re.compile(r"(.*\d.*)/([A-Za-z]+)")

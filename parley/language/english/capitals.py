@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from models.tts import abbreviations as table
-from models.tts import spoken_numbers as say
-from models.tts.written import Place, Written
+from parley.language.english import abbreviations as table
+from parley.language.english import spoken_numbers as say
+from parley.language.english.written import Place, Written
 
 _ROMAN = re.compile(r"(?=[IVXLC])(C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}

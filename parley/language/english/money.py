@@ -10,9 +10,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from models.tts import spoken_numbers as say
-from models.tts.spoken_numbers import MAGNITUDES, NUMBER
-from models.tts.written import Place
+from parley.language.english import spoken_numbers as say
+from parley.language.english.spoken_numbers import MAGNITUDES, NUMBER
+from parley.language.english.written import Place
 
 _Names = tuple[str, str, str, str]
 _CENT = ("cent", "cents")

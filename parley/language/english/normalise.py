@@ -18,14 +18,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from models.tts import spoken_numbers as say
-from models.tts import symbols
-from models.tts.addresses import read_address
-from models.tts.capitals import is_shouted, is_spelled, roman
-from models.tts.figures import read_figures
-from models.tts.quantities import beside_figures
-from models.tts.shortened import read_short
-from models.tts.written import PART, Place, Written, is_address
+from parley.language.english import spoken_numbers as say
+from parley.language.english import symbols
+from parley.language.english.addresses import read_address
+from parley.language.english.capitals import is_shouted, is_spelled, roman
+from parley.language.english.figures import read_figures
+from parley.language.english.quantities import beside_figures
+from parley.language.english.shortened import read_short
+from parley.language.english.written import PART, Place, Written, is_address
 
 _SILENT = ".,;:!?'\"()[]{}"
 """Marks of pauses and quotes."""

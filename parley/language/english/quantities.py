@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from models.tts import abbreviations as table
-from models.tts import spoken_numbers as say
-from models.tts.money import currency_of
-from models.tts.spoken_numbers import NUMBER
-from models.tts.written import PART, Place
+from parley.language.english import abbreviations as table
+from parley.language.english import spoken_numbers as say
+from parley.language.english.money import currency_of
+from parley.language.english.spoken_numbers import NUMBER
+from parley.language.english.written import PART, Place
 
 _UNIT = re.compile(rf"([-+]?)({NUMBER})-?([A-Za-z%‰°¢µΩ][A-Za-z%°/Ωµ]*)(?:\^([23]))?")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)(?:m|min))?(?:(\d+)s)?")

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from anyascii import anyascii
 
-from models.tts.abbreviations import DAYS
-from models.tts.spoken_numbers import MONTHS
-from models.tts.symbols import LATIN, NAMES, TYPOGRAPHY, is_invisible
+from parley.language.english.abbreviations import DAYS
+from parley.language.english.spoken_numbers import MONTHS
+from parley.language.english.symbols import LATIN, NAMES, TYPOGRAPHY, is_invisible
 
 PART = "\u2064"
 """Stands before a fraction that was one character: "2½" is two and a half. No text has it: it is invisible."""
