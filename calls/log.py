@@ -19,6 +19,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from parley.background import BackgroundLoop
 from parley.database import answering, connect, migrate
 from parley.row_writer import RowWriter
 from parley.settings import Settings, database_url
@@ -74,6 +75,11 @@ class CallLog:
     def dropped(self) -> int:
         """Rows this process has lost."""
         return self._writer.dropped
+
+    @property
+    def loop(self) -> BackgroundLoop:
+        """What writes the rows."""
+        return self._writer.loop
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

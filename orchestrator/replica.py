@@ -23,6 +23,7 @@ from orchestrator.routing import Routing, RoutingReader
 from orchestrator.services import CallAssignment, CallParams, Services
 from orchestrator.turn_taking import TurnParams
 from orchestrator.waiting import Place, WaitingRoom
+from parley.background import BackgroundLoop
 from parley.following import Follower
 from parley.ports import is_loopback
 from parley.serving.choice import open_engine
@@ -178,6 +179,11 @@ class Replica:
     def standing_in_for(self) -> list[str]:
         """Versions that this process answers now because the server does not."""
         return self.engine.away if isinstance(self.engine, StandIn) else []
+
+    @property
+    def loops(self) -> list[BackgroundLoop]:
+        """What runs here beside the calls."""
+        return [self._follower.loop, self.leases.loop, self.call_log.loop]
 
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
         routing = self.routing

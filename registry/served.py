@@ -14,7 +14,6 @@ published. Triton then starts only what was added and ends only what was removed
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from parley.background import BackgroundLoop, Pace
 from parley.errors import ParleyError
-from parley.serving.engine import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
+from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.triton_control import Control, GrpcControl, open_control, refused_versions
 from parley.serving.trust import Trust
 from registry import tables as t
@@ -305,35 +305,23 @@ class Keeper:
 
     def __init__(self, view: ServedView, *, interval_s: float = 1.0) -> None:
         self._view = view
-        self._interval_s = interval_s
-        self._closing = threading.Event()
-        self._said: dict[Any, str] = {}
-        self._thread: threading.Thread | None = None
+        self._said: dict[Ref, str] = {}
+        self.loop = BackgroundLoop(
+            lambda: self._say(self._view.reconcile()),
+            name="view-keeper",
+            pace=Pace(interval_s, interval_s, 5 * interval_s),
+            failing="what is served cannot be changed now and stays",
+            healed="what is served can be changed again",
+        )
 
     def start(self) -> Self:
         """Look once a second from now on."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._keep, name="view-keeper", daemon=True)
-            self._thread.start()
+        self.loop.start()
         return self
 
     def close(self) -> None:
         """Stop looking; what is served stays."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-
-    def _keep(self) -> None:
-        while not self._closing.wait(self._interval_s):
-            try:
-                self._say(self._view.reconcile())
-            except EngineError as error:
-                self._say_once("", f"what is served cannot be changed: {error}")
-            except ParleyError as error:
-                self._say_once("", f"what is wanted cannot be read, what serves stays: {error}")
-            except Exception:
-                # One bad look must not end the keeping.
-                LOG.exception("looking after what is served failed once")
+        self.loop.stop()
 
     def _say(self, changes: Changes) -> None:
         self._said = {ref: text for ref, text in self._said.items() if ref in changes.problems}
@@ -341,12 +329,9 @@ class Keeper:
             for model, number in refs:
                 LOG.info("%s %s version %d", verb, model, number)
         for ref, error in changes.problems.items():
-            self._say_once(ref, f"not served: {error}")
-
-    def _say_once(self, key: Any, text: str) -> None:
-        if self._said.get(key) != text:
-            self._said[key] = text
-            LOG.warning("%s", text)
+            if self._said.get(ref) != str(error):
+                self._said[ref] = str(error)
+                LOG.warning("not served: %s", error)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
+from parley.background import BackgroundLoop, Pace
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
 from parley.ports import free_ports
@@ -42,6 +43,7 @@ _LONGEST_SOCKET = 100
 """The kernel takes paths of 107 characters."""
 _RESTARTS, _RESTART_WINDOW_S = 5, 60.0
 _STARTS = 3
+_RESTART_AGAIN_S = 5.0
 _SILENT_LOOKS, _LOOK_TIMEOUT_S = 3, 1.0
 """A server that answers none of so many questions in a row hangs. They are counted, not timed: a machine that was
 paused for a minute has asked only once."""
@@ -87,7 +89,9 @@ class TritonServer:
         self._detached = False
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._supervisor: threading.Thread | None = None
+        self._supervisor: BackgroundLoop | None = None
+        self._silent = 0
+        """Looks in a row that got no answer."""
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
 
     @classmethod
@@ -166,8 +170,8 @@ class TritonServer:
         with self._lock:
             self._end_process(grace_s=10.0)
             atexit.unregister(self.stop)
-        if self._supervisor is not None and self._supervisor is not threading.current_thread():
-            self._supervisor.join()
+        if self._supervisor is not None:
+            self._supervisor.stop(timeout_s=None)
         self._supervisor = None
 
     def restart(self) -> None:
@@ -187,33 +191,40 @@ class TritonServer:
             self.restart()
             return True
 
-    def supervise(self, *, interval_s: float = 0.25) -> None:
+    def supervise(self, *, interval_s: float = 0.25) -> BackgroundLoop:
         """Watch the server from a thread and restart it when it dies or hangs, at most five times a minute."""
         if self._supervisor is None:
-            self._supervisor = threading.Thread(
-                target=self._watch, args=(interval_s,), name="triton-supervisor", daemon=True
-            )
-            self._supervisor.start()
+            self._supervisor = BackgroundLoop(
+                self._watch,
+                name="triton-supervisor",
+                pace=Pace(interval_s, interval_s, max(interval_s, _RESTART_AGAIN_S)),
+                failing="tritonserver is not there",
+                healed="tritonserver is watched again",
+            ).start()
+        return self._supervisor
 
-    def _watch(self, interval_s: float) -> None:
-        silent = 0
-        while not self._stopping.wait(interval_s):
-            if self.pid is not None:
-                silent = 0 if self._control.live(timeout_s=_LOOK_TIMEOUT_S) else silent + 1
-                if silent < _SILENT_LOOKS:
-                    self._raise_threads()
-                    continue
-                self._end_hung()
-            silent = 0
-            now = time.monotonic()
-            if len(self._restarts) == _RESTARTS and now - self._restarts[0] < _RESTART_WINDOW_S:
-                LOG.error("tritonserver died %d times within %.0f s: giving up", _RESTARTS, _RESTART_WINDOW_S)
+    def _watch(self) -> None:
+        """See that the server answers.
+
+        Raises:
+            ParleyError: it is gone and cannot be restarted, or was too often.
+        """
+        if self.pid is not None:
+            self._silent = 0 if self._control.live(timeout_s=_LOOK_TIMEOUT_S) else self._silent + 1
+            if self._silent < _SILENT_LOOKS:
+                self._raise_threads()
                 return
-            self._restarts.append(now)
-            try:
-                self.ensure_alive()
-            except ParleyError as error:
-                LOG.error("cannot restart tritonserver: %s", error)
+            self._end_hung()
+        self._silent = 0
+        now = time.monotonic()
+        if len(self._restarts) == _RESTARTS and now - self._restarts[0] < _RESTART_WINDOW_S:
+            raise ParleyError(
+                f"it died {_RESTARTS} times within {_RESTART_WINDOW_S:.0f} s and rests until they are over",
+                where="tritonserver",
+                mend=f"read {self.log_path}",
+            )
+        self._restarts.append(now)
+        self.ensure_alive()
 
     def _raise_threads(self) -> None:
         """Triton itself sets the threads that run a model to niceness 0; those that open a version stand behind it."""

@@ -11,7 +11,6 @@ that is set does not age anybody. What stands still for a day counts for nobody,
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -22,18 +21,16 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from parley.background import BackgroundLoop, Pace
 from parley.database import UtcTime
-from parley.errors import ParleyError
 from registry import tables as t
 
 if TYPE_CHECKING:
     from registry.catalogue import Catalogue
 
-HEARTBEAT_S = 5.0
+HEARTBEAT = Pace(interval_s=5.0, retry_s=1.0, retry_at_most_s=5.0)
 STALE_AFTER_S = 60.0
 FORGOTTEN_AFTER = timedelta(days=1)
-RETRY_S = 1.0
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,20 +105,22 @@ class CallLeases:
         catalogue: Catalogue,
         replica: str,
         *,
-        heartbeat_s: float = HEARTBEAT_S,
+        pace: Pace = HEARTBEAT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalogue, self._replica, self._heartbeat_s = catalogue, replica, heartbeat_s
+        self._catalogue, self._replica = catalogue, replica
         self._others = Heartbeats(clock)
         self._calls: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
-        self._news = threading.Event()
-        self._closing = threading.Event()
         self._reported = False
         """Whether the catalogue holds rows of this replica."""
-        self._failing = False
-        self._thread = threading.Thread(target=self._report, name="call-leases", daemon=True)
-        self._thread.start()
+        self.loop = BackgroundLoop(
+            self._report,
+            name="call-leases",
+            pace=pace,
+            failing="calls in progress cannot be reported",
+            healed="calls in progress are reported again",
+        ).start()
 
     def take(self, refs: Iterable[tuple[str, int]]) -> None:
         """A call that uses these versions starts."""
@@ -138,13 +137,11 @@ class CallLeases:
 
     def close(self) -> None:
         """Report that nothing is in use, if the catalogue answers, and end. Calls must be over."""
-        self._closing.set()
-        self._news.set()
-        self._thread.join(timeout=10)
+        self.loop.stop()
         with self._lock:
             self._calls.clear()
         if self._reported:
-            self._write()
+            self.loop.attempt()
 
     def _count(self, refs: Iterable[tuple[str, int]], change: int) -> None:
         with self._lock:
@@ -155,39 +152,20 @@ class CallLeases:
                     del self._calls[ref]
             moved = before != set(self._calls)
         if moved:
-            self._news.set()
+            self.loop.wake()
 
     def _report(self) -> None:
-        wait_s = self._heartbeat_s
-        while True:
-            self._news.wait(wait_s)
-            if self._closing.is_set():
-                return
-            self._news.clear()
-            wait_s = self._heartbeat_s if self._write() else RETRY_S
+        """Bring the catalogue up to date.
 
-    def _write(self) -> bool:
-        """Bring the catalogue up to date; False when it does not answer."""
+        Raises:
+            CatalogueUnavailable: it does not answer.
+        """
         calls = self.in_use()
-        try:
-            with self._catalogue.read() as c:
-                dead = [replica for replica in self._others.stopped(c) if replica != self._replica]
-            if not calls and not self._reported and not dead:
-                return True
-            with self._catalogue.write() as c:
-                sweep(c, dead)
-                lease(c, self._replica, calls)
-        except ParleyError as error:
-            if not self._failing:
-                self._failing = True
-                _log.warning("calls in progress cannot be reported: %s", error)
-            return False
-        except Exception:
-            # A thread that dies would let versions be unloaded under calls: say it, and report again.
-            _log.exception("reporting calls in progress failed")
-            return False
-        if self._failing:
-            self._failing = False
-            _log.info("calls in progress are reported again")
+        with self._catalogue.read() as c:
+            dead = [replica for replica in self._others.stopped(c) if replica != self._replica]
+        if not calls and not self._reported and not dead:
+            return
+        with self._catalogue.write() as c:
+            sweep(c, dead)
+            lease(c, self._replica, calls)
         self._reported = bool(calls)
-        return True

@@ -172,7 +172,7 @@ def test_two_replicas_follow_start_ramp_and_stop_without_a_restart(store: Experi
 
 def test_a_follower_polls_four_times_a_second_unless_told_otherwise(store: ExperimentStore) -> None:
     """The promise "within a second" rests on this interval."""
-    assert SnapshotFollower(store)._interval_s <= 0.25
+    assert (SnapshotFollower(store).loop.pace.interval_s or 1.0) <= 0.25
 
 
 class Source:
@@ -193,7 +193,7 @@ class Source:
 def test_an_absent_database_keeps_the_last_snapshot_and_says_so_once(
     store: ExperimentStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "parley.following")
+    caplog.set_level("INFO", "parley.background")
     begin(store)
     source = Source(store)
     follower = SnapshotFollower(source)

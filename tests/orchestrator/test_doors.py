@@ -230,6 +230,8 @@ def test_idle_connections_take_no_lines(site: Settings, models: Any) -> None:
         (taken, refused), end, health = asyncio.run(idle(address))
 
     assert end == "handover"
+    assert set(health["loops"]) == {"routing of barista-follower", "call-leases", "row-writer"}
+    assert health["loops"]["routing of barista-follower"]["ok"]
     assert health["calls"] == 0 and taken <= 24 and taken + refused == 45
 
 

@@ -6,10 +6,12 @@ import threading
 
 import pytest
 
+from parley.background import Pace
 from parley.database import DatabaseUnavailable
 from parley.row_writer import RowWriter
 
 GENEROUS_S = 30.0
+AT_ONCE = Pace(interval_s=None, retry_s=0.5, retry_at_most_s=0.5)
 
 
 def test_a_full_queue_counts_what_it_drops(caplog: pytest.LogCaptureFixture) -> None:
@@ -18,7 +20,7 @@ def test_a_full_queue_counts_what_it_drops(caplog: pytest.LogCaptureFixture) -> 
     def blocked(batch: object) -> None:
         free.wait(GENEROUS_S)
 
-    writer = RowWriter[int](blocked, max_pending=10, gather_s=0)
+    writer = RowWriter[int](blocked, max_pending=10, pace=AT_ONCE)
     writer.put(range(25))
     assert writer.dropped == 15
     assert "15 rows of calls lost" in caplog.text
@@ -33,7 +35,7 @@ def test_a_database_that_stays_away_costs_counted_rows_at_close(caplog: pytest.L
     def away(batch: object) -> None:
         raise DatabaseUnavailable("gone")
 
-    writer = RowWriter[int](away, gather_s=0)
+    writer = RowWriter[int](away, pace=AT_ONCE)
     writer.put(range(7))
     writer.close(0.2)
     assert (writer.written, writer.dropped) == (0, 7)

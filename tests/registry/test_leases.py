@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from parley.background import Pace
 from registry import tables as t
 from registry.catalogue import Catalogue, CatalogueUnavailable
 from registry.releasing.leases import FORGOTTEN_AFTER, STALE_AFTER_S, CallLeases, Heartbeats, Lease, lease, live
 
 STT, NLU = ("b_stt", 1), ("b_nlu", 2)
-LONG_S = 3600.0
+RARE = Pace(interval_s=3600.0, retry_s=3600.0, retry_at_most_s=3600.0)
+OFTEN = Pace(interval_s=0.02, retry_s=0.02, retry_at_most_s=0.02)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def rows(catalogue: Catalogue) -> list[Lease]:
 
 
 def test_versions_are_reported_when_they_come_into_use_and_go_out_of_it(catalogue: Catalogue) -> None:
-    leases = CallLeases(catalogue, "r1", heartbeat_s=LONG_S)  # nothing here waits for a heartbeat
+    leases = CallLeases(catalogue, "r1", pace=RARE)  # nothing here waits for a heartbeat
 
     leases.take([STT, NLU])
     eventually(lambda: rows(catalogue) == [Lease("r1", *NLU, 1), Lease("r1", *STT, 1)])
@@ -50,7 +52,7 @@ def test_versions_are_reported_when_they_come_into_use_and_go_out_of_it(catalogu
 
 
 def test_counts_follow_with_the_heartbeat(catalogue: Catalogue) -> None:
-    leases = CallLeases(catalogue, "r1", heartbeat_s=0.02)
+    leases = CallLeases(catalogue, "r1", pace=OFTEN)
 
     for _ in range(3):
         leases.take([STT])
@@ -116,7 +118,7 @@ def test_a_replica_that_died_is_swept_by_the_others_also_by_one_without_calls(ca
     clock = Steady()
     with catalogue.write() as c:
         lease(c, "dead", {STT: 2})
-    idle = CallLeases(catalogue, "idle", heartbeat_s=0.02, clock=clock)
+    idle = CallLeases(catalogue, "idle", pace=OFTEN, clock=clock)
     eventually(lambda: bool(idle._others._seen))
     assert rows(catalogue) == [Lease("dead", *STT, 2)]
 
@@ -152,7 +154,7 @@ class Unreachable:
 
 def test_a_call_never_waits_for_a_catalogue_that_is_gone_and_is_reported_when_it_is_back(catalogue: Catalogue) -> None:
     gone = Unreachable(catalogue)
-    leases = CallLeases(gone, "r1", heartbeat_s=0.02)  # type: ignore[arg-type]
+    leases = CallLeases(gone, "r1", pace=OFTEN)  # type: ignore[arg-type]
 
     leases.take([STT])
     assert gone.asked.wait(20)
@@ -167,7 +169,7 @@ def test_a_bug_while_reporting_does_not_end_the_reports(catalogue: Catalogue, mo
     gone = Unreachable(catalogue)
     gone.down = False
     monkeypatch.setattr(gone, "write", lambda: 1 / 0)
-    leases = CallLeases(gone, "r1", heartbeat_s=0.02)  # type: ignore[arg-type]
+    leases = CallLeases(gone, "r1", pace=OFTEN)  # type: ignore[arg-type]
     leases.take([STT])
     monkeypatch.undo()
 
