@@ -125,7 +125,7 @@ class Bot:
 
 async def say(stages: Stages, texts: Sequence[str]) -> Pcm:
     """The bot's voice saying texts one after the other, int16 ``[n]``."""
-    return np.concatenate([piece.pcm for text in texts async for piece in stages.speak(text)])
+    return np.concatenate([piece.value.pcm for text in texts async for piece in stages.speak(text)])
 
 
 async def alone(listener: Listener, said: Pcm, quick: bool) -> list[dict[str, Any]]:

@@ -60,11 +60,11 @@ class Floor:
             await hearing.feed(spoken[start : start + _FEED])
         took: dict[str, float] = {}
         began = time.perf_counter()
-        transcript = await hearing.finish()
+        transcript = (await hearing.finish()).value
         took["stt_ms"] = _since(began)
         assert transcript is not None
         began = time.perf_counter()
-        meant = await self._stages.understand(transcript.text)
+        meant = (await self._stages.understand(transcript.text)).value
         took["nlu_ms"] = _since(began)
         assert meant is not None
         act = self._dialogue.understood(State(), meant).acts[0]

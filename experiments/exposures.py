@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -10,7 +10,6 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from experiments import tables as t
-from experiments.assignment import StageAssignment
 
 
 @dataclass(frozen=True)
@@ -37,40 +36,6 @@ class Exposure:
     def values(self) -> Mapping[str, object]:
         """See `calls.log.Row`."""
         return asdict(self)
-
-
-def exposures_of_turn(
-    assignments: Mapping[str, StageAssignment],
-    *,
-    call_id: str,
-    turn: int,
-    unit: str,
-    stages: Iterable[str] | None = None,
-    fallbacks: Mapping[str, int] | None = None,
-) -> list[Exposure]:
-    """The rows of one turn.
-
-    Args:
-        assignments: what ``assign_call`` gave at the start of the call.
-        stages: the stages this turn reached (a caller who hangs up hears no TTS); left out, all of them.
-        fallbacks: stage to the version that answered instead of the assigned one.
-    """
-    served = fallbacks or {}
-    return [
-        Exposure(
-            call_id=call_id,
-            turn=turn,
-            unit=unit,
-            stage=stage,
-            model=assignments[stage].model,
-            version=served.get(stage, assignments[stage].version),
-            reason="fallback" if stage in served else assignments[stage].reason,
-            experiment=assignments[stage].experiment,
-            arm=assignments[stage].arm,
-            config_version=assignments[stage].config_version,
-        )
-        for stage in (assignments if stages is None else stages)
-    ]
 
 
 def exposures(c: sa.Connection, call_id: str | None = None) -> list[Exposure]:

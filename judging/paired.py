@@ -55,8 +55,11 @@ class Side:
     pool: ClientPool
     stages: Stages
     listener: Listener
-    faults: list[str] = field(default_factory=list)
-    """``stt: IndexError``: each time a stage could not answer."""
+
+    @property
+    def faults(self) -> list[str]:
+        """``stt: IndexError``: each time a stage could not answer."""
+        return self.listener.faults
 
     def version(self, stage: str) -> tuple[str, int] | None:
         """(model, version) of a stage."""
@@ -122,12 +125,8 @@ async def two_sides(
         pool = ClientPool(site.repo_dir, engine)
         sides = []
         for release, bot in (champion, candidate):
-            faults: list[str] = []
-            stages = Stages(
-                bot, pool, release.stages, None, timeout_s=TIMEOUT_S,
-                on_fallback=lambda f, faults=faults: faults.append(f"{f.stage}: {f.reason}"),  # type: ignore[misc]
-            )  # fmt: skip
-            sides.append(Side(release, bot, pool, stages, Listener(stages, site.end_of_turn_ms), faults))
+            stages = Stages(bot, pool, release.stages, None, timeout_s=TIMEOUT_S)
+            sides.append(Side(release, bot, pool, stages, Listener(stages, site.end_of_turn_ms)))
         yield Sides(sides[0], sides[1])
 
 
@@ -262,7 +261,7 @@ class Sentence:
 
 async def meaning(side: Side, text: str) -> tuple[str, dict[str, str], float]:
     """Intent (empty: none), slots, and how sure it is that the bot was spoken to."""
-    meant = await side.stages.understand(text)
+    meant = await side.listener.meaning(text)
     if meant is None:
         return "", {}, 0.0
     return ("", {}, 1 - meant.confidence) if meant.out_of_scope else (meant.intent, dict(meant.slots), meant.confidence)

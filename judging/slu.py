@@ -111,6 +111,8 @@ class Listener:
 
     def __init__(self, stages: Stages, end_of_turn_ms: int) -> None:
         self.stages = stages
+        self.faults: list[str] = []
+        """``stt: IndexError``: each time a stage could not answer."""
         self._params = CallParams(turn=TurnParams(end_of_turn_ms=end_of_turn_ms))
 
     async def hear(self, pcm: Pcm) -> Heard:
@@ -135,6 +137,8 @@ class Listener:
                 if bot and isinstance(event, BargeIn):
                     bot.interrupt()
                 heard = await ear.take(event)
+                if heard is not None:
+                    self._note("stt", heard.fallback or heard.not_again)
                 if heard is None or not heard.accepted:
                     continue
                 if heard.resumed and turns:
@@ -144,7 +148,17 @@ class Listener:
 
     async def understand(self, turns: Sequence[Turn]) -> Heard:
         """What the turns of one recording mean together."""
-        return _merged([(turn.text, await self.stages.understand(turn.text)) for turn in turns])
+        return _merged([(turn.text, await self.meaning(turn.text)) for turn in turns])
+
+    async def meaning(self, text: str) -> Understanding | None:
+        """What one sentence means; None when the NLU could not say."""
+        given = await self.stages.understand(text)
+        self._note("nlu", given.fallback)
+        return given.value
+
+    def _note(self, stage: str, fallback: str) -> None:
+        if fallback:
+            self.faults.append(f"{stage}: {fallback}")
 
 
 def _merged(turns: Sequence[tuple[str, Understanding | None]]) -> Heard:

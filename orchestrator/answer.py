@@ -1,32 +1,26 @@
-"""One answer of the bot: what the caller meant, what to say, and saying it, with the turn's figures and exposures."""
+"""One answer of the bot: what the caller meant, what to say, and saying it, while its turn is written up."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import aclosing
 
-from experiments.exposures import exposures_of_turn
-from orchestrator.dialogue import State, Step
+from calls.log import Row
+from calls.records import TurnEnd
+from orchestrator.dialogue import Step
 from orchestrator.hearing import Heard
-from orchestrator.services import Arrivals, CallAssignment, Services, TurnFigures
+from orchestrator.services import CallAssignment, Services
 from orchestrator.speaker import Speaker
 from orchestrator.stages import SpeechDown, Stages
+from orchestrator.turn import Turn, exposures, fallbacks, figures, log_fields, row, trace_fields
 from parley.audio import samples_to_ms
 
 _log = logging.getLogger(__name__)
 
-NO_VERSION = 0
-"""The "version" of an exposure where a built-in fallback answered instead of a published version."""
-
 
 class Answering:
-    """Makes the answers of one call, one at a time.
-
-    Args:
-        fallen: stages that fell back in the turn in hand; the call's stages add to it.
-    """
+    """Makes the answers of one call, one at a time. The dialogue's state and the turn in hand are its own."""
 
     def __init__(
         self,
@@ -35,66 +29,108 @@ class Answering:
         services: Services,
         assignment: CallAssignment,
         call_id: str,
-        fallen: set[str],
+        *,
+        greets: bool = True,
     ) -> None:
-        self.turn = -1
-        """Number of the turn in hand; the greeting is 0."""
+        self.turns = 0
+        """Turns begun after the greeting."""
         self.ending = False
         """Whether the last words of the call are being said: they are not interrupted."""
-        self.state_before = State()
-        """The state that the turn in hand was answered from."""
+        self.state = assignment.script.dialogue.start(greet=greets).state
+        self._state_before = self.state
+        self._turn: Turn | None = None
         self._stages = stages
         self._speaker = speaker
         self._services = services
         self._assignment = assignment
         self._script = assignment.script
         self._call_id = call_id
-        self._fallen = fallen
-        self._since = 0
 
-    async def answer(
-        self, state: State, heard: Heard | None, commit: Callable[[State], None], arrivals: Arrivals
-    ) -> str:
+    async def answer(self, heard: Heard | None) -> str:
         """Answer a turn; None is the call's beginning. Cancelled when the caller interrupts.
-
-        Args:
-            commit: called with the state after this turn, before anything is said.
 
         Returns:
             Why the call ends, once everything has been heard; empty when it goes on.
         """
-        self.turn += 1
-        self.state_before, self._since = state, self._speaker.playout.sent
-        figures = TurnFigures(self.turn, stt_ms=heard.stt_ms if heard else None)
-        used: list[str] = []
+        turn = await self._open(heard)
         end = ""
         try:
-            step = await self._decide(state, heard, figures, used)
-            commit(step.state)
+            step = await self._decide(turn)
+            self.state = step.state
             end, self.ending = step.end, bool(step.end)
-            await self._say(step, heard, figures, arrivals, used)
-        except SpeechDown:
-            end = await self._apologise()
+            await self._say(step, turn)
+        except SpeechDown as down:
+            turn.served("tts", down.reason)
+            end = await self._apologise(turn)
         except Exception:
             # A bug in one answer: the caller is put through, other calls never notice.
-            _log.exception("answer failed", extra={"turn": self.turn})
-            end = await self._apologise()
-        finally:
-            self._record(figures, used)
-        await self._speaker.trace("turn", **figures.as_dict())
+            _log.exception("answer failed", extra={"turn": turn.number})
+            end = await self._apologise(turn)
+        turn.answered, turn.played_ms = True, samples_to_ms(self._speaker.playout.sent - turn.since)
+        await self._speaker.trace("turn", **figures(turn))
         if end:
             await self._speaker.heard_out()
+            await self.over("heard")
         return end
 
-    def interrupted(self) -> Sequence[str]:
-        """The bot was interrupted: the words of this answer that were heard."""
-        heard = self._speaker.heard_words(self._since)
-        played_ms = samples_to_ms(self._speaker.playout.sent - self._since)
-        _log.info("interrupted", extra={"turn": self.turn, "played_ms": played_ms, "words_heard": len(heard)})
-        return heard
+    async def settle(self) -> None:
+        """Note that the caller has heard the answer out, where he has."""
+        if self._turn is not None and self._turn.answered and not self.ending and self._speaker.left_s <= 0:
+            await self.over("heard")
 
-    async def _decide(self, state: State, heard: Heard | None, figures: TurnFigures, used: list[str]) -> Step:
-        dialogue = self._script.dialogue
+    async def take_back(self, how: TurnEnd) -> None:
+        """Nothing more is made of the turn in hand: take back what the caller has not heard of it."""
+        dropped = await self._speaker.clear()
+        turn = self.close(how)
+        if turn is None:
+            return
+        if how == "interrupted":
+            heard = self._speaker.heard_words(turn.since)
+            extra = {"turn": turn.number, "played_ms": turn.played_ms, "words_heard": len(heard)}
+            _log.info("interrupted", extra=extra)
+            await self._speaker.trace("interrupted", dropped_ms=round(samples_to_ms(dropped)), heard=" ".join(heard))
+        await self._speaker.trace("turn_over", **trace_fields(turn))
+
+    async def over(self, how: TurnEnd) -> None:
+        """The turn in hand is over, if there is one."""
+        if (turn := self.close(how)) is not None:
+            await self._speaker.trace("turn_over", **trace_fields(turn))
+
+    def close(self, how: TurnEnd) -> Turn | None:
+        """The turn in hand is over: what is written down of it. None where none was in hand."""
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return None
+        turn.end(how, samples_to_ms(max(0, self._speaker.playout.sent - self._speaker.unheard - turn.since)))
+        _log.info("turn", extra=log_fields(turn))
+        self._services.fallbacks.update(fallbacks(turn).items())
+        try:
+            rows: list[Row] = [*exposures(turn), row(turn, with_text=self._services.params.log_transcripts)]
+            self._services.record(rows)
+        except Exception:
+            _log.exception("a turn was not written down")
+        return turn
+
+    async def _open(self, heard: Heard | None) -> Turn:
+        """A new turn; the one before it was heard out."""
+        await self.over("heard")
+        if heard is not None:
+            self.turns += 1
+            if heard.resumed:  # answered from the state before its first half was
+                self.state = self._state_before
+        self._state_before = self.state
+        self._turn = Turn(
+            self._call_id,
+            self._assignment.unit,
+            self.turns,
+            self._assignment.stages,
+            heard,
+            self._speaker.playout.sent,
+        )
+        return self._turn
+
+    async def _decide(self, turn: Turn) -> Step:
+        dialogue, state, heard = self._script.dialogue, self.state, turn.heard
         if heard is None:
             return dialogue.start()
         if heard.kind == "nothing":
@@ -103,17 +139,23 @@ class Answering:
             return dialogue.operator(state)
         if heard.kind == "keys":
             return dialogue.keyed(state, heard.text)
-        used.append("stt")
+        turn.served("stt", heard.fallback)
         if heard.kind == "deaf":
             return dialogue.failed(state)
         if not heard.accepted:
             return dialogue.not_understood(state)
-        used.append("nlu")
+        return await self._understand(turn, heard)
+
+    async def _understand(self, turn: Turn, heard: Heard) -> Step:
+        turn.reach("nlu")
         began = time.monotonic()
-        meant = await self._stages.understand(heard.text)
-        figures.nlu_ms = (time.monotonic() - began) * 1000
-        step = dialogue.not_understood(state) if meant is None else dialogue.understood(state, meant)
+        given = await self._stages.understand(heard.text)
+        turn.nlu_ms = _ms_since(began)
+        turn.served("nlu", given.fallback)
+        dialogue, meant = self._script.dialogue, given.value
+        step = dialogue.not_understood(self.state) if meant is None else dialogue.understood(self.state, meant)
         if meant is not None:
+            turn.intent = meant.intent
             await self._speaker.trace(
                 "understanding",
                 intent=meant.intent,
@@ -124,60 +166,46 @@ class Answering:
                 resumed=heard.resumed,
             )
         if self._services.params.log_transcripts:
-            _log.info(
-                "transcript", extra={"turn": self.turn, "text": heard.text, "intent": meant.intent if meant else None}
-            )
+            _log.info("transcript", extra={"turn": turn.number, "text": heard.text, "intent": turn.intent})
         return step
 
-    async def _say(
-        self, step: Step, heard: Heard | None, figures: TurnFigures, arrivals: Arrivals, used: list[str]
-    ) -> None:
-        """Phrase and speak the acts; the figures of the first audio go to ``figures``."""
+    async def _say(self, step: Step, turn: Turn) -> None:
+        """Phrase and speak the acts."""
         for act in step.acts:
-            used.append("nlg")
+            turn.reach("nlg")
             began = time.monotonic()
-            text = await self._stages.phrase(act)
+            worded = await self._stages.phrase(act)
             phrased = time.monotonic()
-            figures.nlg_ms = (figures.nlg_ms or 0.0) + (phrased - began) * 1000
-            await self._speaker.trace("reply", act=act.name, slots=dict(act.slots), text=text)
-            used.append("tts")
-            on_first = partial(self._first_audio, phrased, heard, figures, arrivals)
-            await self._speaker.say(self._stages, text, on_first)
+            turn.nlg_ms = (turn.nlg_ms or 0.0) + (phrased - began) * 1000
+            turn.served("nlg", worded.fallback)
+            await self._speaker.trace("reply", act=act.name, slots=dict(act.slots), text=worded.value)
+            turn.reach("tts")
+            begin = self._speaker.playout.sent
+            # An interruption cancels in here; the voice's requests must end then too, not when the garbage is
+            # collected.
+            async with aclosing(self._stages.speak(worded.value)) as pieces:
+                async for piece in pieces:
+                    await self._speaker.send(piece.value, begin)
+                    turn.served("tts", piece.fallback)
+                    if turn.tts_first_ms is None:
+                        turn.tts_first_ms = _ms_since(phrased)
+                    _first_audio(turn)
 
-    def _first_audio(self, phrased: float, heard: Heard | None, figures: TurnFigures, arrivals: Arrivals) -> None:
-        now = time.monotonic()
-        if figures.tts_first_ms is None:
-            figures.tts_first_ms = (now - phrased) * 1000
-        if heard is not None and heard.kind in ("speech", "deaf") and figures.voice_to_voice_ms is None:
-            received = arrivals.of(heard.at)
-            figures.voice_to_voice_ms = None if received is None else (now - received) * 1000
-
-    async def _apologise(self) -> str:
+    async def _apologise(self, turn: Turn) -> str:
         """Say the apology that needs no stage, and hand over."""
         self.ending = True
-        prompt = self._script.prompts.apology()
-        await self._speaker.send(prompt)
-        await self._speaker.trace(
-            "reply", act="apology", slots={}, text=self._script.prompts.texts["apology"], prompt=True
-        )
+        await self._speaker.send(self._script.prompts.apology())
+        _first_audio(turn)
+        text = self._script.prompts.texts["apology"]
+        await self._speaker.trace("reply", act="apology", slots={}, text=text, prompt=True)
         return "handover"
 
-    def _record(self, figures: TurnFigures, used: list[str]) -> None:
-        """Log the turn's figures and what was served at which stage."""
-        figures.played_ms = samples_to_ms(self._speaker.playout.sent - self._since)
-        stages = [stage for stage in dict.fromkeys(used) if stage in self._assignment.stages]
-        fallbacks = {stage: NO_VERSION for stage in self._fallen if stage in stages}
-        self._fallen.clear()
-        _log.info("turn", extra=figures.as_dict() | {"fallbacks": sorted(fallbacks)})
-        rows = exposures_of_turn(
-            self._assignment.stages,
-            call_id=self._call_id,
-            turn=self.turn,
-            unit=self._assignment.unit,
-            stages=stages,
-            fallbacks=fallbacks,
-        )
-        try:
-            self._services.record(rows)
-        except Exception:
-            _log.exception("exposures were not logged")
+
+def _first_audio(turn: Turn) -> None:
+    """Audio was sent: what a caller who had spoken has waited for."""
+    if turn.voice_to_voice_ms is None and turn.heard is not None and turn.heard.received is not None:
+        turn.voice_to_voice_ms = _ms_since(turn.heard.received)
+
+
+def _ms_since(began: float) -> float:
+    return (time.monotonic() - began) * 1000

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 
 from models.contracts import Transcript
-from orchestrator.services import Arrivals, CallParams
+from orchestrator.services import CallParams
 from orchestrator.speaker import Speaker
-from orchestrator.stages import Hearing, Stages
+from orchestrator.stages import Hearing, Served, Stages
 from orchestrator.turn_taking import EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnTaker
 from parley.audio import SAMPLE_RATE, Pcm, ms_to_samples, samples_to_ms
 
@@ -45,13 +45,22 @@ class Heard:
     kind: Literal["speech", "nothing", "deaf", "operator_key", "keys"]
     """``deaf``: the STT is down."""
     at: int
-    """The sample clock at the end of speech."""
+    """The sample clock at the end of speech; where there was none, now."""
     text: str = ""
     accepted: bool = False
     confidence: float = 0.0
     stt_ms: float | None = None
     resumed: bool = False
     """Whether it includes, and so replaces, the utterance answered before."""
+    start: int | None = None
+    """The sample clock when speech was noticed first; None where there was none."""
+    received: float | None = None
+    """Monotonic time at which the end of speech was received."""
+    fallback: str = ""
+    """Why the assigned STT did not hear it (`orchestrator.stages.Served`)."""
+    not_again: str = ""
+    """Why it could not hear two halves again as one. What it had heard of the second half stands, so nothing else
+    answered."""
 
     @classmethod
     def nothing(cls, at: int) -> Heard:
@@ -74,6 +83,7 @@ class _Half:
     """An utterance that the next one may continue."""
 
     start: int
+    voice_start: int
     speech_end: int
     answered: bool
     sent: int
@@ -102,11 +112,26 @@ class RecentAudio:
         return joined[max(0, start - self._first) : max(0, end - self._first)]
 
 
+class Arrivals:
+    """When recent samples of the inbound clock were received, for the latency figures only."""
+
+    def __init__(self, keep: int = 1000) -> None:
+        self._known: deque[tuple[int, float]] = deque(maxlen=keep)
+
+    def note(self, samples: int) -> None:
+        """The clock stands at ``samples`` now."""
+        self._known.append((samples, time.monotonic()))
+
+    def of(self, sample: int) -> float | None:
+        """Monotonic time at which the clock first stood at ``sample`` or later."""
+        return next((at for samples, at in self._known if samples >= sample), None)
+
+
 class Ear:
     """Listens in one call. ``note`` and ``hold_expired`` belong to its reader, ``take`` to its thinker."""
 
     def __init__(self, stages: Stages, speaker: Speaker, params: CallParams) -> None:
-        self.arrivals = Arrivals()
+        self._arrivals = Arrivals()
         self._stages = stages
         self._speaker = speaker
         self._params = params
@@ -121,7 +146,7 @@ class Ear:
     def note(self, pcm: Pcm, samples: int) -> None:
         """Audio came in, and the sample clock stands at ``samples``."""
         self._recent.add(pcm)
-        self.arrivals.note(samples)
+        self._arrivals.note(samples)
 
     @property
     def holding(self) -> bool:
@@ -174,18 +199,26 @@ class Ear:
         if not event.interrupted:
             await self._speaker.trace("ignored", reason="under the bot's speech", at_ms=samples_to_ms(event.start))
             return None
-        began = time.monotonic()
+        began, received = time.monotonic(), self._arrivals.of(event.speech_end)
         if self._waiting:
             await hearing.feed(np.concatenate(self._waiting))
             self._waiting = []
-        transcript = await hearing.finish()
+        given = await hearing.finish()
+        transcript = given.value
         if transcript is None:
-            return Heard("deaf", event.speech_end, stt_ms=_ms_since(began))
+            return Heard(
+                "deaf",
+                event.speech_end,
+                stt_ms=_ms_since(began),
+                start=event.voice_start,
+                received=received,
+                fallback=given.fallback,
+            )
         half, held = self._half_before(event), self._held
         self._held, self._hold_until = None, 0
-        resumed, start = False, event.start
-        if half is not None and (whole := await self._whole(half, event, transcript)) is not None:
-            transcript, resumed, start = whole, half.answered, half.start
+        whole = await self._whole(half, event, transcript) if half else Served(None)
+        joined = half if whole.value is not None else None
+        transcript = whole.value or transcript
         heard = Heard(
             "speech",
             event.speech_end,
@@ -193,22 +226,28 @@ class Ear:
             transcript.accepted,
             transcript.confidence,
             _ms_since(began),
-            resumed,
+            resumed=joined is not None and joined.answered,
+            start=joined.voice_start if joined else event.voice_start,
+            received=received,
+            fallback=given.fallback,
+            not_again=whole.fallback,
         )
+        start = joined.start if joined else event.start
         await self._trace(heard, start)
         return self._decide(heard, event, start, held)
 
     def _decide(self, heard: Heard, event: EndOfTurn, start: int, held: Heard | None) -> Heard | None:
         """Answer now, wait for the rest of the sentence, or take it for a noise."""
+        half = _Half(start, heard.start or 0, event.speech_end, heard.accepted, self._speaker.playout.sent)
         if heard.accepted:
-            self._last = _Half(start, event.speech_end, True, self._speaker.playout.sent)
+            self._last = half
             return heard
         if held is not None or event.forced:
             self._last = None
             return heard
         if samples_to_ms(event.voiced) < NOISE_MS:
             return None
-        self._last = _Half(start, event.speech_end, False, self._speaker.playout.sent)
+        self._last = half
         self._held, self._hold_until = heard, event.at + ms_to_samples(self._params.hold_ms)
         return None
 
@@ -225,14 +264,16 @@ class Ear:
         speech_start = event.start + ms_to_samples(self._params.turn.preroll_ms)
         return half if speech_start - half.speech_end <= ms_to_samples(self._params.resume_ms) else None
 
-    async def _whole(self, half: _Half, event: EndOfTurn, second: Transcript) -> Transcript | None:
+    async def _whole(self, half: _Half, event: EndOfTurn, second: Transcript) -> Served[Transcript | None]:
         """Both halves heard as one, where that makes a sentence."""
         hearing = self._stages.hear()
         await hearing.feed(self._recent.between(half.start, event.at))
-        whole = await hearing.finish()
+        given = await hearing.finish()
+        whole = given.value
         if whole is None or not whole.accepted:
-            return None
-        return whole if not second.accepted or whole.confidence >= WHOLE_OVER_HALF * second.confidence else None
+            return Served(None, given.fallback)
+        surer = not second.accepted or whole.confidence >= WHOLE_OVER_HALF * second.confidence
+        return given if surer else Served(None)
 
     async def _trace(self, heard: Heard, start: int) -> None:
         await self._speaker.trace(

@@ -41,7 +41,7 @@ async def synthetic_turn(routing: Routing, clients: Clients) -> None:
     stt, nlu, tts = await stages.stt(), await stages.nlu(), await stages.tts()
     await stages.nlg()  # raises, where `phrase` would take the bot's own template
     for act in PROMPT_ACTS:
-        for text in dict.fromkeys([script.prompts.texts[act], await stages.phrase(Act(act))]):
+        for text in dict.fromkeys([script.prompts.texts[act], (await stages.phrase(Act(act))).value]):
             script.prompts.keep(text, routing.release.stages["tts"], await _rendered(tts, text))
     prompt = script.prompts.find(script.prompts.texts["greet"])
     pcm = prompt.pcm if prompt is not None else np.zeros(stt.sample_rate, dtype=np.int16)

@@ -96,7 +96,8 @@ class Replica:
             reader.version, reader.read, reader.read(), f"routing of {bot_name}", FOLLOW_S, on_change=self._moved
         )
         self._proof = Proof(pool)
-        self.leases = CallLeases(self._catalogue, f"replica {uuid.uuid4().hex[:12]}")
+        name = f"replica {uuid.uuid4().hex[:12]}"
+        self.leases = CallLeases(self._catalogue, name)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,6 +113,7 @@ class Replica:
             call_over=lambda assignment: self.leases.drop(_refs(assignment.stages.values())),
             record=self.call_log.put,
             params=params,
+            replica=name,
         )
 
     @property

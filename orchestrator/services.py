@@ -1,11 +1,10 @@
-"""What the calls of one replica share, and what is measured of a turn."""
+"""What the calls of one replica share."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from calls.log import Row
@@ -94,45 +93,10 @@ class Services:
     """Takes what happened in calls, to be written behind their backs; returns at once."""
     call_over: Callable[[CallAssignment], None] = lambda _: None
     """Told when a call that was assigned is over, however it ended."""
+    replica: str = ""
+    """The name of this process among the site's replicas."""
     params: CallParams = field(default_factory=CallParams)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(stage, reason) to how often, since the replica started."""
     clock: Clock = field(default_factory=MonotonicClock)
     """The wall clock that stands beside the samples."""
-
-
-@dataclass
-class TurnFigures:
-    """Milliseconds of one turn; None where the turn had no such part."""
-
-    turn: int
-    stt_ms: float | None = None
-    """From the end of the turn being known to the final transcript."""
-    nlu_ms: float | None = None
-    nlg_ms: float | None = None
-    tts_first_ms: float | None = None
-    """From the text to its first audio."""
-    voice_to_voice_ms: float | None = None
-    """From the caller's last speech sample received to the bot's first audio sent."""
-    played_ms: float | None = None
-    """How much of the bot's audio was sent and not taken back."""
-    interrupted: bool = False
-
-    def as_dict(self) -> dict[str, float | int | bool | None]:
-        """For logs and traces, rounded to 0.1 ms."""
-        return {name: round(value, 1) if isinstance(value, float) else value for name, value in asdict(self).items()}
-
-
-class Arrivals:
-    """When recent samples of the inbound clock were received, for the latency figures only."""
-
-    def __init__(self, keep: int = 1000) -> None:
-        self._known: deque[tuple[int, float]] = deque(maxlen=keep)
-
-    def note(self, samples: int) -> None:
-        """The clock stands at ``samples`` now."""
-        self._known.append((samples, time.monotonic()))
-
-    def of(self, sample: int) -> float | None:
-        """Monotonic time at which the clock first stood at ``sample`` or later."""
-        return next((at for samples, at in self._known if samples >= sample), None)

@@ -19,9 +19,10 @@ from contextlib import suppress
 
 import numpy as np
 
+from calls.records import named_by_gateway
 from models.contracts import Piece
+from orchestrator import call_rows
 from orchestrator.answer import Answering
-from orchestrator.dialogue import State
 from orchestrator.echo import EchoGuard, SentAudio
 from orchestrator.farewell import CLOSE_WITHIN_S, hang_up, say_last
 from orchestrator.hearing import Ear, Heard, HoldOver
@@ -31,7 +32,7 @@ from orchestrator.opening import await_start
 from orchestrator.prompts import tones
 from orchestrator.services import CallAssignment, Line, Services
 from orchestrator.speaker import Speaker
-from orchestrator.stages import Fallback, Stages
+from orchestrator.stages import Stages
 from orchestrator.turn_taking import BargeIn, NoInput, TurnEvent, TurnTaker
 from orchestrator.wall_clock import Elapsed, Patience
 from orchestrator.wires import WireError
@@ -49,7 +50,7 @@ from orchestrator.wires.twilio import (
     Unknown,
     parse,
 )
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, samples_to_ms
+from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
 from parley.g711 import ulaw_decode
 
 _log = logging.getLogger(__name__)
@@ -116,9 +117,15 @@ async def _serve_call(line: Line, services: Services, start: Start, call_id: str
         # Whatever a gateway calls its caller: he is served, as one whose number is withheld.
         _log.warning("no assignment for this caller", extra={"reason": type(error).__name__})
         assignment = services.assign("", call_id)
+    session = CallSession(line, services, start, call_id, assignment)
+    why = "aborted"
+    named = named_by_gateway(start.call_sid, start.parameters.get(CALLER_PARAMETER, ""))
+    services.record(call_rows.began(call_id, named, "twilio", services.replica, assignment))
     try:
-        return await CallSession(line, services, start, call_id, assignment).run()
+        why = await session.run()
+        return why
     finally:
+        services.record(call_rows.ended(call_id, why, session.tasks_done))
         services.call_over(assignment)
 
 
@@ -151,25 +158,27 @@ class CallSession:
             assignment.stages,
             self._script.prompts,
             timeout_s=services.params.stage_timeout_s,
-            counts=services.fallbacks,
-            on_fallback=self._on_fallback,
         )
-        self._fallen: set[str] = set()
         self._ear = Ear(stages, self._speaker, services.params)
-        self._answering = Answering(stages, self._speaker, services, self._assignment, call_id, self._fallen)
+        self._answering = Answering(stages, self._speaker, services, assignment, call_id, greets=self._greets)
         self._keys = KeyPad()
         self._events: asyncio.Queue[TurnEvent | NoInput | HoldOver | Keyed] = asyncio.Queue()
         self._answer: asyncio.Task[None] | None = None
-        self._state = State()
         self._asking = False
         """Whether a `NoInput` waits for the thinker."""
         self._lost_events = 0
         self._unknown = 0
 
+    @property
+    def tasks_done(self) -> tuple[str, ...]:
+        """The bot's tasks that were finished, in order."""
+        return self._answering.state.done
+
     async def run(self) -> str:
         """Serve the call and return why it ended."""
         began = time.monotonic()
-        _log.info("call started", extra={"call_sid": self._start.call_sid[:64], "release": self._assignment.release})
+        named = named_by_gateway(self._start.call_sid, self._start.parameters.get(CALLER_PARAMETER, ""))
+        _log.info("call started", extra={"call_sid": named[:64], "release": self._assignment.release})
         reason = "internal_error"
         try:
             async with asyncio.timeout(self._services.params.max_call_s):
@@ -190,7 +199,7 @@ class CallSession:
     def _log_end(self, reason: str, duration_s: float) -> None:
         figures = self._inbound.figures() | self._budget.figures()
         figures |= {"early_marks": self._speaker.playout.early_echoes, "lost_events": self._lost_events}
-        figures |= {"turns": self._answering.turn, "unknown_events": self._unknown}
+        figures |= {"turns": self._answering.turns, "unknown_events": self._unknown}
         _log.info("call ended", extra={"reason": reason, "duration_s": round(duration_s, 2)} | figures)
 
     async def _serve(self) -> str:
@@ -205,6 +214,8 @@ class CallSession:
             while isinstance(leaf, BaseExceptionGroup):
                 leaf = leaf.exceptions[0]
             over = leaf if isinstance(leaf, CallOver) else None
+        finally:
+            self._answering.close("call_over")
         assert over is not None, "the call's tasks end only by raising"
         if over.reason in ("wire_error", "flooded"):
             await self._say_last(self._script.prompts.apology())
@@ -282,6 +293,7 @@ class CallSession:
             if at:
                 await asyncio.sleep(0)
             await self._hear_frames(audio[at : min(whole, at + SLICE_SAMPLES)])
+        await self._answering.settle()
 
     async def _hear_frames(self, mulaw: bytes) -> None:
         pcm = self._echo.clean(ulaw_decode(np.frombuffer(mulaw, dtype=np.uint8)))
@@ -318,7 +330,8 @@ class CallSession:
 
     async def _press(self, key: str) -> None:
         self._patience.restart()
-        most, asked = self._script.dialogue.most_digits(self._state), self._script.dialogue.asks_digits(self._state)
+        dialogue, state = self._script.dialogue, self._answering.state
+        most, asked = dialogue.most_digits(state), dialogue.asks_digits(state)
         keyed = self._keys.press(key, self._elapsed.samples(), most=most, asked=asked)
         if self._keys.collecting and self._speaker.talking:
             await self._interrupt()
@@ -331,9 +344,7 @@ class CallSession:
             return
         if self._answer is not None:
             self._answer.cancel()
-        dropped = await self._speaker.clear()
-        heard = self._answering.interrupted()
-        await self._speaker.trace("interrupted", dropped_ms=round(samples_to_ms(dropped)), heard=" ".join(heard))
+        await self._answering.take_back("interrupted")
 
     async def _think(self, group: asyncio.TaskGroup) -> None:
         """Act on the turns' events, in order."""
@@ -344,10 +355,8 @@ class CallSession:
             release=self._assignment.release,
             versions={stage: assigned.version for stage, assigned in self._assignment.stages.items()},
         )
-        first = self._script.dialogue.start(greet=self._greets)
-        self._state = first.state
-        if first.acts:
-            self._begin(group, first.state, None)
+        if self._greets:
+            self._begin(group, None)
         while True:
             event = await self._events.get()
             if self._answering.ending:
@@ -356,46 +365,37 @@ class CallSession:
                 self._asking = False
                 # What was heard meanwhile may have been something.
                 if self._may_ask():
-                    self._begin(group, self._state, Heard.nothing(event.at))
+                    self._begin(group, Heard.nothing(event.at))
             elif isinstance(event, Keyed):
                 await self._stop_answer()
                 at = self._taker.samples
-                self._begin(
-                    group, self._state, Heard.operator_key(at) if event.operator else Heard.keys(event.digits, at)
-                )
+                self._begin(group, Heard.operator_key(at) if event.operator else Heard.keys(event.digits, at))
             else:
                 heard = await self._ear.take(event)
                 if heard is not None or self._ear.holding:
                     self._patience.restart()
                 if heard is not None:
                     await self._stop_answer()
-                    # A continuation is answered from the state before its first half was.
-                    state = self._answering.state_before if heard.resumed else self._state
-                    self._begin(group, state, heard)
+                    self._begin(group, heard)
 
-    def _begin(self, group: asyncio.TaskGroup, state: State, heard: Heard | None) -> None:
+    def _begin(self, group: asyncio.TaskGroup, heard: Heard | None) -> None:
         async def answer() -> None:
             self._patience.restart()
-            ended = await self._answering.answer(state, heard, self._commit, self._ear.arrivals)
+            ended = await self._answering.answer(heard)
             self._patience.restart()
             if ended:
                 raise CallOver(ended)
 
         self._answer = group.create_task(answer())
 
-    def _commit(self, state: State) -> None:
-        self._state = state
-
     async def _stop_answer(self) -> None:
-        """At most one answer at a time. An answer still being made when the next turn is over is out of date."""
-        if self._answer is not None and not self._answer.done():
+        """At most one answer at a time. One still being made or said when the next turn is over is out of date."""
+        making = self._answer is not None and not self._answer.done()
+        if self._answer is not None and making:
             self._answer.cancel()
             await asyncio.wait([self._answer])
-            if self._speaker.talking:
-                await self._speaker.clear()
-
-    def _on_fallback(self, fallback: Fallback) -> None:
-        self._fallen.add(fallback.stage)
+        if making or self._speaker.talking:
+            await self._answering.take_back("replaced")
 
     async def _say_last(self, prompt: Piece) -> None:
         await say_last(self._line, self._speaker, prompt, self._budget)

@@ -1,16 +1,13 @@
-"""The bot's mouth in one call: texts to audio to messages, with a mark after each piece, and taking it all back."""
+"""The bot's mouth in one call: audio to messages, with a mark after each piece, and taking it all back."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
 
 from models.contracts import Piece
 from orchestrator.echo import SentAudio
 from orchestrator.playout import Playout, SpokenWord
 from orchestrator.services import Line
-from orchestrator.stages import Stages
 from orchestrator.wall_clock import Clock, Elapsed, MonotonicClock
 from orchestrator.wires.twilio import Clear, Mark, Media, Trace, render
 from parley.audio import SAMPLE_RATE
@@ -70,21 +67,6 @@ class Speaker:
         """Samples sent that the caller has yet to hear."""
         return self.playout.sent - self.playout.played(self._clock())
 
-    async def say(self, stages: Stages, text: str, on_first: Callable[[], None] | None = None) -> None:
-        """Send a text's audio as it is made.
-
-        Raises:
-            SpeechDown: there is no voice for it.
-        """
-        begin = self.playout.sent
-        # An interruption cancels in here; the voice's requests must end then too, not when the garbage is collected.
-        async with aclosing(stages.speak(text)) as pieces:
-            async for piece in pieces:
-                await self.send(piece, begin)
-                if on_first is not None:
-                    on_first()
-                    on_first = None
-
     async def send(self, piece: Piece, begin: int | None = None) -> None:
         """Send a piece of audio and a mark. ``begin``: the sample, of all sent, where its text began (None: here)."""
         origin = self.playout.sent if begin is None else begin
@@ -122,12 +104,17 @@ class Speaker:
         """Words heard in full, of the audio sent after sample ``since`` of all sent."""
         return self.playout.heard_words(since, self._clock())
 
+    @property
+    def left_s(self) -> float:
+        """Seconds until the caller has heard everything: until the last mark came back, or its audio is long over."""
+        left = (self.playout.until - self._clock()) / SAMPLE_RATE
+        return left if self.playout.settled() else left + HANGUP_SLACK_S
+
     async def heard_out(self) -> None:
-        """Return when the caller has heard everything: the last mark came back, or its audio is long over."""
-        slack = round(HANGUP_SLACK_S * SAMPLE_RATE)
-        while (left := self.playout.until - self._clock() + (0 if self.playout.settled() else slack)) > 0:
+        """Return when the caller has heard everything."""
+        while (left := self.left_s) > 0:
             self._changed.clear()
-            await self._changed_within(left / SAMPLE_RATE)
+            await self._changed_within(left)
 
     async def _changed_within(self, seconds: float) -> None:
         tasks = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self._wall.sleep(seconds))]

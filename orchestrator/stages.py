@@ -1,14 +1,14 @@
 """The four stages of one call, pinned to the versions it was assigned, and what happens when one of them is down.
 
     stages = Stages(bot, clients, assignments, prompts, ...)
-    hearing = stages.hear();  await hearing.feed(pcm);  transcript = await hearing.finish()
-    meant = await stages.understand(transcript.text)
-    text = await stages.phrase(act)
-    async for piece in stages.speak(text): ...
+    hearing = stages.hear();  await hearing.feed(pcm);  transcript = (await hearing.finish()).value
+    meant = (await stages.understand(transcript.text)).value
+    text = (await stages.phrase(act)).value
+    async for piece in stages.speak(text): ...              # piece.value
 
 STT gives None (the caller hears an apology and is put through), NLU gives None (asked again), NLG gives the bot's
-template, TTS gives audio that was rendered before. Every such fallback is counted with its reason. Nothing here raises
-because a model or its server is down, except :class:`SpeechDown`.
+template, TTS gives audio that was rendered before. Whatever a stage gives says whether the assigned version gave it,
+and why not (:class:`Served`). Nothing here raises because a model or its server is down, except :class:`SpeechDown`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -57,15 +56,24 @@ HEARING_WITHIN_S = 4.0
 
 
 class SpeechDown(ParleyError):
-    """The bot has no voice left, not even a prompt of this text."""
+    """The bot has no voice left, not even a prompt of this text.
+
+    Args:
+        reason: why the assigned version did not speak, as in :class:`Served`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("no voice for this text", where="tts")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
-class Fallback:
-    """A stage could not answer as assigned."""
+class Served(Generic[_T]):
+    """What a stage gave, and how."""
 
-    stage: str
-    reason: str
+    value: _T
+    fallback: str = ""
+    """Why the assigned version did not give it (an error's name, ``slot_missing``); empty where it did."""
 
 
 class Stages:
@@ -76,7 +84,6 @@ class Stages:
         assigned: stage to the version this call is pinned to.
         prompts: audio rendered before, for when the TTS is down.
         timeout_s: the longest a stage may take for one answer.
-        counts: fallbacks of the whole process, by (stage, reason).
     """
 
     def __init__(
@@ -87,16 +94,12 @@ class Stages:
         prompts: Prompts | None,
         *,
         timeout_s: float = 2.0,
-        counts: Counter[tuple[str, str]] | None = None,
-        on_fallback: Callable[[Fallback], None] | None = None,
     ) -> None:
         self.bot = bot
         self.prompts = prompts
         self.timeout_s = timeout_s
         self._clients = clients
         self._assigned = assigned
-        self._counts = counts if counts is not None else Counter()
-        self._on_fallback = on_fallback
 
     async def stt(self) -> SttClient:
         """The STT this call is pinned to.
@@ -125,31 +128,22 @@ class Stages:
             )
         return self._assigned[stage]
 
-    def fell_back(self, stage: str, error: BaseException | str) -> None:
-        """Count a fallback."""
-        reason = error if isinstance(error, str) else type(error).__name__
-        self._counts[stage, reason] += 1
-        _log.warning("fallback", extra={"stage": stage, "reason": reason, "detail": str(error)[:300]})
-        if self._on_fallback:
-            self._on_fallback(Fallback(stage, reason))
-
     def hear(self) -> Hearing:
         """Begin to listen to one utterance."""
         return Hearing(self)
 
-    async def understand(self, text: str) -> Understanding | None:
+    async def understand(self, text: str) -> Served[Understanding | None]:
         """The meaning of a sentence; None when the NLU is down."""
 
         async def ask() -> Understanding:
             return await (await self.nlu()).parse(text)
 
         try:
-            return await self._twice(ask)
+            return Served(await self._twice(ask))
         except Exception as error:
-            self.fell_back("nlu", error)
-            return None
+            return Served(None, failed("nlu", error))
 
-    async def phrase(self, act: Act) -> str:
+    async def phrase(self, act: Act) -> Served[str]:
         """The words of an act: the NLG's, or the bot's own template."""
         slots = dict(act.slots)
 
@@ -159,13 +153,10 @@ class Stages:
         try:
             reply = await self._twice(ask)
         except Exception as error:
-            self.fell_back("nlg", error)
-            return realise(self.bot, act.name, slots)
-        if reply.fallback:
-            self.fell_back("nlg", "slot_missing")
-        return reply.text
+            return Served(realise(self.bot, act.name, slots), failed("nlg", error))
+        return Served(reply.text, "slot_missing" if reply.fallback else "")
 
-    async def speak(self, text: str) -> AsyncGenerator[Piece, None]:
+    async def speak(self, text: str) -> AsyncGenerator[Served[Piece], None]:
         """The audio of a text, in pieces, as they are made.
 
         Raises:
@@ -174,26 +165,26 @@ class Stages:
         voice = self._assigned.get("tts")
         ready = self.prompts.find(text, voice) if self.prompts and voice else None
         if ready is not None:
-            yield ready
+            yield Served(ready)
             return
-        given = 0
+        given, reason = 0, ""
         for attempt in (1, 2):
             try:
                 async with aclosing(self._pieces(text, given)) as pieces:
                     async for piece in pieces:
                         given += len(piece.pcm)
-                        yield piece
+                        yield Served(piece)
                 return
             except Exception as error:
                 # A second rendering is the same samples, so it goes on where the first one broke off.
                 if attempt == 2 or isinstance(error, EngineRejected | EngineTimeout | TimeoutError):
-                    self.fell_back("tts", error)
+                    reason = failed("tts", error)
                     break
                 await asyncio.sleep(RETRY_AFTER_S)
         prompt = self.prompts.find(text) if self.prompts else None
         if prompt is None or given:
-            raise SpeechDown("no voice for this text", where="tts")
-        yield prompt
+            raise SpeechDown(reason)
+        yield Served(prompt, reason)
 
     async def _pieces(self, text: str, skip: int) -> AsyncGenerator[Piece, None]:
         async with asyncio.timeout(self.timeout_s):
@@ -224,6 +215,13 @@ class Stages:
                 return await ask()
 
 
+def failed(stage: Family, error: Exception) -> str:
+    """Log that a stage failed for good, and give the reason as in :class:`Served`."""
+    reason = type(error).__name__
+    _log.warning("a stage failed", extra={"stage": stage, "reason": reason, "detail": str(error)[:300]})
+    return reason
+
+
 class Hearing:
     """One utterance on its way through the STT. It keeps the audio, so that a broken stream can begin anew."""
 
@@ -248,7 +246,7 @@ class Hearing:
         """The best guess so far."""
         return "" if self._broken or self._stream is None else self._stream.partial()
 
-    async def finish(self) -> Transcript | None:
+    async def finish(self) -> Served[Transcript | None]:
         """What was said; None when the STT stays down for as long as a caller can be kept waiting."""
         error: Exception = EngineUnavailable("never asked", where="stt")
         gives_up = time.monotonic() + HEARING_WITHIN_S
@@ -263,14 +261,13 @@ class Hearing:
                     self._broken = False
                 stream = await self._opened()
                 async with asyncio.timeout(self._stages.timeout_s):
-                    return await stream.finish()
+                    return Served(await stream.finish())
             except EngineRejected as rejected:
                 error = rejected
                 break
-            except Exception as failed:
-                error, self._broken = failed, True
-        self._stages.fell_back("stt", error)
-        return None
+            except Exception as trouble:
+                error, self._broken = trouble, True
+        return Served(None, failed("stt", error))
 
     async def _accept(self, pcm: Pcm) -> None:
         stream = await self._opened()

@@ -65,6 +65,8 @@ class EndOfTurn:
     """Whether the longest utterance was reached instead of a silence."""
     interrupted: bool = False
     """Whether it interrupted the bot, or had no bot to interrupt: if not, it was said under the bot's speech."""
+    voice_start: int = 0
+    """The first sample that held speech, after the pre-roll."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class TurnTaker:
         self.speaking = False
         """Whether an utterance of the caller is in hand."""
         self._start = 0
+        self._voice_start = 0
         self._speech_end = 0
         self._voiced = 0
         self._over_bot = False
@@ -139,6 +142,7 @@ class TurnTaker:
             self._start, self._speech_end = self.samples - len(pcm), self.samples
             # The frames that woke the detector were speech too.
             self._voiced = min(len(pcm), 3 * FRAME_SAMPLES)
+            self._voice_start = self.samples - self._voiced
             return [SpeechStarted(self._start), SpeechAudio(pcm)]
         return []
 
@@ -162,4 +166,12 @@ class TurnTaker:
     def _end(self, forced: bool) -> EndOfTurn:
         self.speaking = False
         self._preroll.clear()
-        return EndOfTurn(self._start, self._speech_end, self.samples, self._voiced, forced, not self._over_bot)
+        return EndOfTurn(
+            self._start,
+            self._speech_end,
+            self.samples,
+            self._voiced,
+            forced,
+            interrupted=not self._over_bot,
+            voice_start=self._voice_start,
+        )

@@ -116,7 +116,7 @@ def _hearing(system: str, bot_name: str, release: Release, engine: Engine, clien
 
 
 async def _understood(stages: Stages, text: str) -> Heard:
-    meant = await stages.understand(text) if text else None
+    meant = (await stages.understand(text)).value if text else None
     if meant is None or meant.out_of_scope:
         return Heard(text, "", {}, 1)
     return Heard(text, meant.intent, dict(meant.slots), 1)

@@ -37,10 +37,10 @@ async def _converse(site: Settings, said: list[str]) -> list[tuple[list[Act], li
         stages = Stages(bot, ClientPool(site.repo_dir, engine), versions, None)
         step = dialogue.start()
         for text in said:
-            meant = await stages.understand(text)
+            meant = (await stages.understand(text)).value
             assert meant is not None
             step = dialogue.understood(step.state, meant)
-            answers.append((list(step.acts), [await stages.phrase(act) for act in step.acts], step.end))
+            answers.append((list(step.acts), [(await stages.phrase(act)).value for act in step.acts], step.end))
     return answers
 
 

@@ -134,7 +134,7 @@ def test_a_candidate_that_keeps_failing_is_not_measured_to_the_end(
     recorded: tuple[list[Recording], Path],
 ) -> None:
     sides = Sides(_side(1, "a latte"), _side(2, "", stt=2))
-    sides.candidate.faults += ["stt: IndexError"] * 3
+    sides.candidate.faults.extend(["stt: IndexError"] * 3)
 
     measured = _run(sides, (recorded[0] * 5, recorded[1]))
 
