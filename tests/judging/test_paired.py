@@ -15,7 +15,8 @@ import pytest
 from judging.footprint import memory_mb
 from judging.paired import Measured, Sentence, Side, Sides, conditions, on_recordings, on_sentences
 from judging.replies import on_acts, reply_texts, things_to_say
-from judging.slu import Heard, Turn
+from judging.slu import Heard, Listener, Turn
+from orchestrator.stages import Served
 from parley.audio import Pcm, write_wav
 from parley.bot import load_bot
 from parley.errors import ParleyError
@@ -34,6 +35,7 @@ class _Listener:
     intent: str = "orderDrink"
     calls: list[str] = field(default_factory=list)
     heard: list[Pcm] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     async def listen(self, pcm: Pcm) -> list[Turn]:
         self.calls.append("listen")
@@ -149,20 +151,20 @@ def test_a_champion_that_fails_is_nobody_to_compare_with(recorded: tuple[list[Re
         _run(sides, recorded)
 
 
-def _meaning(answers: dict[str, tuple[str, dict[str, str], bool]]) -> SimpleNamespace:
-    async def understand(text: str) -> SimpleNamespace | None:
+def _meaning(answers: dict[str, tuple[str, dict[str, str], bool]]) -> Listener:
+    async def understand(text: str) -> Served[SimpleNamespace | None]:
         if text not in answers:
-            return None
+            return Served(None, "EngineUnavailable")
         intent, slots, outside = answers[text]
-        return SimpleNamespace(intent=intent, slots=slots, out_of_scope=outside, confidence=0.9)
+        return Served(SimpleNamespace(intent=intent, slots=slots, out_of_scope=outside, confidence=0.9))
 
-    return SimpleNamespace(understand=understand)
+    return Listener(SimpleNamespace(understand=understand), 400)  # type: ignore[arg-type]
 
 
 def test_a_sentence_without_an_answer_is_right_when_nothing_is_understood() -> None:
     champion, candidate = _side(1, ""), _side(2, "", nlu=2)
-    champion.stages = _meaning({"rain": ("out_of_scope", {}, True), "latte": ("orderDrink", LATTE, False)})  # type: ignore[assignment]
-    candidate.stages = _meaning({"rain": ("orderDrink", {}, False)})  # type: ignore[assignment]
+    champion.listener = _meaning({"rain": ("out_of_scope", {}, True), "latte": ("orderDrink", LATTE, False)})
+    candidate.listener = _meaning({"rain": ("orderDrink", {}, False)})
     sentences = [Sentence("1", "rain", "", {}), Sentence("2", "latte", "orderDrink", LATTE)]
 
     measured = asyncio.run(on_sentences(Sides(champion, candidate), sentences))
@@ -170,6 +172,7 @@ def test_a_sentence_without_an_answer_is_right_when_nothing_is_understood() -> N
     assert [(p.champion, p.candidate, p.in_domain) for p in measured.pairs] == [(1, 0, False), (1, 0, True)]
     assert measured.pairs[0].champion_score == pytest.approx(0.1), "sure that it is none: not sure that it is one"
     assert len(measured.ms["nlu"]) == 2
+    assert candidate.faults == ["nlu: EngineUnavailable"] and champion.faults == []
 
 
 def test_things_to_say_cover_every_act_and_group_what_only_differs_in_values() -> None:
@@ -192,7 +195,10 @@ def test_a_template_in_the_networks_place_does_not_count() -> None:
         async def generate(act: str, slots: dict[str, str]) -> SimpleNamespace:
             return SimpleNamespace(text=text, fallback=fallback)
 
-        return SimpleNamespace(client=lambda stage: SimpleNamespace(generate=generate))
+        async def nlg() -> SimpleNamespace:
+            return SimpleNamespace(generate=generate)
+
+        return SimpleNamespace(nlg=nlg)
 
     champion.stages = writer(False, "A latte, right?")  # type: ignore[assignment]
     candidate.stages = writer(True, "A latte, right?")  # type: ignore[assignment]
