@@ -8,6 +8,7 @@ Who is to be forgotten is found here, whatever was made of what he said. A call 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import ClassVar, Literal
 import sqlalchemy as sa
 
 from calls import tables as t
+from registry.lineage import Use, rows_in_versions
 
 Kind = Literal["call", "recording", "dataset_row"]
 
@@ -27,7 +29,7 @@ class Subject:
     pseudonym: str
     kind: Kind
     reference: str
-    """Of a call its id; of a recording and of a dataset's row the name that its content gives it."""
+    """Of a call its id; of a recording and of a dataset's row the SHA-256 of its audio."""
     at: datetime
 
     statement: ClassVar[sa.Insert] = t.subjects.insert()
@@ -56,6 +58,28 @@ def references(c: sa.Connection, pseudonym: str) -> list[Subject]:
     """Everything that came of a person, by kind and reference."""
     query = sa.select(t.subjects).where(t.subjects.c.pseudonym == pseudonym)
     return [Subject(**row) for row in c.execute(query.order_by(t.subjects.c.kind, t.subjects.c.reference)).mappings()]
+
+
+def link_rows(c: sa.Connection, rows: Iterable[tuple[str, str]]) -> int:
+    """Link people to dataset rows. How many links are new.
+
+    Args:
+        c: a writing transaction.
+        rows: (pseudonym, SHA-256 of the row's audio, by which versions list it) of each; without a pseudonym is nobody.
+    """
+    of: dict[str, list[str]] = defaultdict(list)
+    for pseudonym, digest in rows:
+        if pseudonym:
+            of[pseudonym].append(digest)
+    return sum(link(c, pseudonym, "dataset_row", digests) for pseudonym, digests in of.items())
+
+
+def rows_in_versions_of(c: sa.Connection, pseudonym: str) -> list[Use]:
+    """Every dataset row that came of a person, in every published version that lists it."""
+    table = t.subjects.c
+    return rows_in_versions(
+        c, sa.select(table.reference).where(table.pseudonym == pseudonym, table.kind == "dataset_row")
+    )
 
 
 def pseudonyms_of(c: sa.Connection, kind: Kind, reference: str) -> list[str]:

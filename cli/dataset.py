@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parley.arguments import ArgumentParser
+from parley.settings import settings
 from parley.typed import count
+
+if TYPE_CHECKING:
+    from models.dataset import Dataset
 
 
 def main(argv: list[str]) -> int:
@@ -25,6 +30,7 @@ def main(argv: list[str]) -> int:
 
     from models.caller_plans import read_sentences
     from models.dataset_making import make_dataset
+    from models.splits import SPLITS
     from parley.bot import load_bot
 
     dataset = make_dataset(
@@ -32,9 +38,24 @@ def main(argv: list[str]) -> int:
         licence=args.licence, jobs=args.jobs, others=read_sentences(args.others) if args.others else (),
         alone=args.alone, foreign=args.foreign,
     )  # fmt: skip
-    for name in ("train", "dev", "test"):
+    _link_people(dataset)
+    for name in SPLITS:
         rows = dataset.split(name)
         hours = sum(r.duration_s for r in rows) / 3600
         print(f"{name}: {len(rows)} utterances, {hours:.2f} h, {len({r.speaker for r in rows})} speakers")
     print(f"digest {dataset.digest}")
     return 0
+
+
+def _link_people(dataset: Dataset) -> None:
+    """Note in the site's database whose rows they are, where the recordings say so: who is to be forgotten is found."""
+    rows = [(row.subject, row.sha256) for row in dataset.rows if row.subject]
+    if not rows:
+        return
+
+    from calls.subjects import link_rows
+    from registry.catalogue import Catalogue
+
+    with Catalogue.at(settings()) as catalogue, catalogue.write() as c:
+        link_rows(c, rows)
+    print(f"{len({subject for subject, _ in rows})} people linked to {len(rows)} rows (parley lineage --subject)")

@@ -1,9 +1,11 @@
-"""``parley lineage MODEL N``: where a version comes from; ``parley lineage --utterance X``: which versions heard it."""
+"""``parley lineage MODEL N``: where a version comes from. ``--utterance X``: which versions heard it. ``--subject P``:
+which dataset rows came of a person, and which versions hold them."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Print the lineage of a version, or the versions that an utterance went into."""
+    """Print the lineage of a version, or the versions that an utterance or a person went into."""
     parser = ArgumentParser(prog="parley lineage", description=__doc__)
     parser.add_argument("model", nargs="?", help="a model, or a family where one bot has it: stt")
     parser.add_argument("number", nargs="?", type=version_number, help="the version")
@@ -28,14 +30,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--utterances", action="store_true", help="list them: SHA-256, name, split")
     parser.add_argument("--split", help="only this split's: train, dev, valid, test")
     parser.add_argument("--utterance", metavar="SHA256|FILE", help="which versions learned from this one?")
+    parser.add_argument("--subject", metavar="PSEUDONYM", help="which rows and versions hold what this person said?")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    if args.utterance is None and args.number is None:
-        raise ParleyError("which version?", where="parley lineage", mend="parley lineage stt 3, or --utterance FILE")
+    if args.utterance is None and args.subject is None and args.number is None:
+        mend = "parley lineage stt 3, or --utterance FILE, or --subject PSEUDONYM"
+        raise ParleyError("which version?", where="parley lineage", mend=mend)
 
     from registry.site import Registry
 
     with Registry.look(settings()) as registry:
+        if args.subject is not None:
+            return _of_subject(registry, args.subject, args.json)
         if args.utterance is not None:
             return _of_utterance(registry, args.utterance, args.json)
         return _of_version(registry, args)
@@ -97,19 +103,43 @@ def _of_utterance(registry: Registry, given: str, as_json: bool) -> int:
     if not found:
         print(f"no version knows this utterance (asked for: {', '.join(digests)})")
         return 0
-    rows = [("version", "state", "split", "utterance", "dataset")]
-    for use in sorted(found, key=lambda use: use.split != TRAIN):
-        row = use.version
-        rows.append((f"{row.model} {row.number}", row.state, use.split, use.id, row.dataset_digest[:12]))
-    print(aligned(rows, indent=""))
+    print(aligned(_table(sorted(found, key=lambda use: use.split != TRAIN)), indent=""))
     learned = sum(use.split == TRAIN for use in found)
     print(f"{learned} learned from it; the others were chosen or measured by it")
     return 0
+
+
+def _of_subject(registry: Registry, given: str, as_json: bool) -> int:
+    from calls.pseudonyms import is_pseudonym
+    from calls.subjects import references, rows_in_versions_of
+
+    if not is_pseudonym(given):
+        mend = "give 64 hex digits, as `calls` and `subjects` have them; a number belongs on no command line"
+        raise ParleyError("no pseudonym", where="--subject", mend=mend)
+    with registry.catalogue.read() as c:
+        rows = [one.reference for one in references(c, given) if one.kind == "dataset_row"]
+        found = rows_in_versions_of(c, given)
+    if as_json:
+        print(readable_json({"rows": rows, "versions": [_use_as_json(use) for use in found]}))
+        return 0
+    if found:
+        print(aligned(_table(found), indent=""))
+    versions = {(use.version.model, use.version.number) for use in found}
+    print(f"{len(rows)} dataset rows came of this person, {len(versions)} versions hold some of them")
+    return 0
+
+
+def _table(uses: Sequence[Use]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("version", "state", "split", "utterance", "dataset")]
+    for use in uses:
+        row = use.version
+        rows.append((f"{row.model} {row.number}", row.state, use.split, use.id, row.dataset_digest[:12]))
+    return rows
 
 
 def _use_as_json(use: Use) -> dict[str, object]:
     row = use.version
     return {
         "model": row.model, "number": row.number, "state": row.state, "dataset": row.dataset_digest,
-        "split": use.split, "id": use.id,
+        "split": use.split, "id": use.id, "sha256": use.sha256,
     }  # fmt: skip

@@ -7,42 +7,38 @@ recogniser understands of them the TTS. The bot's golden items are asked of ever
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from calls.subjects import rows_in_versions_of
 from judging import replies
 from judging.footprint import memory_mb
+from judging.golden import ask_golden, read_golden
 from judging.paired import (
     Measured,
     Sentence,
     Sides,
     conditions,
-    meaning,
     on_recordings,
     on_sentences,
     two_sides,
 )
-from models.channel import through_codec
 from models.nlu.data import OUT_OF_SCOPE, Sizes, make_data
 from models.stored_audio import recording_digests
-from parley.audio import read_audio
 from parley.bot import Bot
 from parley.bot.load import parse_bot
-from parley.bot.replies import says, spoken_values
 from parley.errors import ParleyError
 from parley.files import sha256_json
 from parley.recordings import Recording, of_speakers, read_recordings
-from parley.text_files import json_objects
+from parley.utterances import text_digest, text_name
 from registry import tables as t
-from registry.gating.comparison import split_by
-from registry.gating.gate import Evidence, GoldenResult, Leak, Purpose
+from registry.gating.gate import Evidence, Leak, Purpose
 from registry.gating.gate_rules import GOLDEN, GateRules
-from registry.gating.leakage import leaked_speakers, leaks, unknown_lineage
+from registry.gating.leakage import TEST, leaked_speakers, leaks, unknown_lineage
 from registry.releasing.documents import Release
 from registry.releasing.releases import dialogue_text
 from registry.site import Registry
@@ -102,17 +98,14 @@ async def gather(
             sources["sentences"] = f"drawn, seed {_DRAWN_SEED}"
         if changed.keys() & {"nlg", "tts"}:
             measured.add(await _said(registry, sides, bots[1], sources))
-        results = await _golden(sides, golden) if changed else []
+        results = await ask_golden(sides, golden) if changed else []
         memory = _memory(registry, sides)
         sides.broken()
         faults = tuple(sides.candidate.faults)
-    speakers = sorted({r.speaker for r in recordings}) if items else []
-    items |= {sha256(g["text"].encode()).hexdigest(): f"golden {g['id']}" for g in golden if "text" in g}
-    items |= {
-        d: f"golden {g['id']}" for g in golden if "audio" in g for d in recording_digests(g["_folder"] / g["audio"])
-    }
+    people = {r.speaker: r.subject for r in recordings} if items else {}
+    items |= {digest: f"golden {item.id}" for item in golden for digest in item.digests()}
     sources["digest"] = sha256_json([sorted(pair.id for pair in measured.pairs), sorted(items)])
-    lineage = _lineage(registry, candidate, changed.keys(), items, speakers)
+    lineage = _lineage(registry, candidate, changed.keys(), items, people)
     evidence = Evidence(
         candidate.bot, candidate.number, against.number, changed, measured.pairs, measured.costs(memory), results,
         *lineage, _purpose_of(registry, against), _earlier(registry, candidate.bot, sources["digest"]),
@@ -148,16 +141,16 @@ async def _heard(sides: Sides, rules: GateRules, materials: Materials, recording
 async def _read(registry: Registry, sides: Sides, bot: Bot, count: int) -> Measured:
     """Drawn sentences of the test share of the generator's split, less any that a version has met."""
     rows = make_data(bot, _DRAWN_SEED, Sizes(train=1, valid=1, test=count)).test
-    digests = {sha256(row.text.encode()).hexdigest(): row.text for row in rows}
-    met = _met(registry, sides, "nlu", digests)
+    fresh = {row.text: row for row in rows}
+    met = _met(registry, sides, "nlu", fresh)
     return await on_sentences(
         sides,
         [
             Sentence(
-                f"drawn-{n:04d}", r.text, "" if r.intent == OUT_OF_SCOPE else r.intent, dict(r.slots),
+                text_name(r.text), r.text, "" if r.intent == OUT_OF_SCOPE else r.intent, dict(r.slots),
                 {"intent": "none" if r.intent == OUT_OF_SCOPE else r.intent, "condition": r.group},
             )
-            for n, r in enumerate(rows)
+            for r in fresh.values()
             if r.text not in met
         ],
     )  # fmt: skip
@@ -171,7 +164,7 @@ async def _said(registry: Registry, sides: Sides, bot: Bot, sources: dict[str, s
         measured.add(await replies.on_acts(sides, [one for one in things if one.act in known]))
     if sides.differ("tts"):
         texts = replies.reply_texts(bot, things)
-        met = _met(registry, sides, "tts", {sha256(text.encode()).hexdigest(): text for text in texts})
+        met = _met(registry, sides, "tts", texts)
         # A small bot's replies may all be known to its voice; then both voices know them alike.
         fresh = [text for text in texts if text not in met] or texts
         listener = await replies.listening(sides, fresh, registry.repo)
@@ -180,10 +173,11 @@ async def _said(registry: Registry, sides: Sides, bot: Bot, sources: dict[str, s
     return measured
 
 
-def _met(registry: Registry, sides: Sides, stage: str, digests: dict[str, str]) -> set[str]:
+def _met(registry: Registry, sides: Sides, stage: str, texts: Iterable[str]) -> set[str]:
+    """The texts that one of a stage's two versions learned from."""
     versions = [v for side in (sides.champion, sides.candidate) if (v := side.version(stage))]
     with registry.catalogue.read() as c:
-        return {leak.what for leak in leaks(c, versions, digests)}
+        return {leak.what for leak in leaks(c, versions, {text_digest(text): text for text in texts})}
 
 
 def _memory(registry: Registry, sides: Sides) -> dict[str, tuple[float, float]]:
@@ -197,17 +191,34 @@ def _memory(registry: Registry, sides: Sides) -> dict[str, tuple[float, float]]:
 
 
 def _lineage(
-    registry: Registry, candidate: Release, changed: Any, items: dict[str, str], speakers: list[str]
+    registry: Registry, candidate: Release, changed: Collection[str], items: dict[str, str], people: Mapping[str, str]
 ) -> tuple[list[Leak], list[str]]:
-    """What the candidate learned of what it is judged on, and the changed versions of which nobody knows."""
+    """What the candidate learned of what it is judged on, and the changed versions of which nobody knows.
+
+    Args:
+        items: digest to a name for people.
+        people: speaker to pseudonym, empty where none is known.
+    """
     hears = [ref for stage, ref in candidate.stages.items() if stage in ("stt", "nlu")]
     versions = [(ref.model, ref.version) for ref in hears]
     new = [(ref.model, ref.version) for stage, ref in candidate.stages.items() if stage in changed]
     with registry.catalogue.read() as c:
-        found = leaks(c, versions, items) + leaked_speakers(
-            c, versions, speakers, registry.site.bots_dir.resolve().parent / DATASETS
-        )
-        return found, unknown_lineage(c, [v for v in new if v in versions])
+        datasets = registry.site.bots_dir.resolve().parent / DATASETS
+        found = {*leaks(c, versions, items), *leaked_speakers(c, versions, people, datasets)}
+        found |= leaked_people(c, versions, people)
+        unknown = unknown_lineage(c, [v for v in new if v in versions])
+    return sorted(found, key=lambda leak: (leak.what, leak.learned_by)), unknown
+
+
+def leaked_people(c: sa.Connection, versions: Collection[tuple[str, int]], people: Mapping[str, str]) -> set[Leak]:
+    """People who are judged on and whom a version learned from, in whatever dataset and under whatever name."""
+    return {
+        Leak(f"speaker {speaker}", f"{use.version.model} {use.version.number}")
+        for speaker, pseudonym in people.items()
+        if pseudonym
+        for use in rows_in_versions_of(c, pseudonym)
+        if (use.version.model, use.version.number) in versions and use.split != TEST
+    }
 
 
 def _purpose_of(registry: Registry, release: Release) -> Purpose:
@@ -225,78 +236,3 @@ def _earlier(registry: Registry, bot: str, digest: str) -> int:
     with registry.catalogue.read() as c:
         reports = c.scalars(sa.select(t.verdicts.c.report).where(t.verdicts.c.bot == bot))
         return sum((report.get("sources") or {}).get("digest") == digest for report in reports)
-
-
-def read_golden(path: Path) -> list[dict[str, Any]]:
-    """The items of a golden set; an empty list where the bot has none.
-
-    Raises:
-        ParleyError: a line is no item; names it.
-    """
-    if not path.is_file():
-        return []
-    items = []
-    for where, item in json_objects(path):
-        try:
-            kinds = [kind for kind in ("text", "audio", "act") if kind in item]
-            whole = isinstance(item["id"], str) and isinstance(item["slots"], dict) and len(kinds) == 1
-            whole = whole and (kinds == ["act"] or isinstance(item["intent"], str))
-        except KeyError:
-            whole = False
-        if not whole:
-            raise ParleyError(
-                "expected id, slots, and text or audio with intent, or act",
-                where=where,
-                mend="see docs/gate.md",
-            )
-        items.append({**item, "_folder": path.parent})
-    if len({item["id"] for item in items}) < len(items):
-        raise ParleyError("an id stands twice", where=str(path), mend="give every golden item its own")
-    return items
-
-
-async def _golden(sides: Sides, items: Sequence[dict[str, Any]]) -> list[GoldenResult]:
-    """Ask both releases the golden items that a changed stage answers."""
-    kinds = split_by(items, lambda item: next(k for k in ("text", "audio", "act") if k in item))
-    found = []
-    if sides.differ("nlu"):
-        found += [await _golden_text(sides, item) for item in kinds.get("text", [])]
-    if sides.differ("nlu") or sides.differ("stt"):
-        found += [await _golden_audio(sides, item) for item in kinds.get("audio", [])]
-    if sides.differ("nlg"):
-        found += [await _golden_act(sides, item) for item in kinds.get("act", [])]
-    return found
-
-
-def _meant(item: dict[str, Any], mine: tuple[str, Any], theirs: tuple[str, Any]) -> GoldenResult:
-    wanted = (item["intent"], item["slots"])
-    return GoldenResult(
-        item["id"], (mine[0], dict(mine[1])) == wanted, (theirs[0], dict(theirs[1])) == wanted, _words(*wanted),
-        _words(*theirs),
-    )  # fmt: skip
-
-
-async def _golden_text(sides: Sides, item: dict[str, Any]) -> GoldenResult:
-    answers = [await meaning(side, item["text"]) for side in (sides.champion, sides.candidate)]
-    return _meant(item, answers[0][:2], answers[1][:2])
-
-
-async def _golden_audio(sides: Sides, item: dict[str, Any]) -> GoldenResult:
-    pcm = through_codec(read_audio(item["_folder"] / item["audio"]), "ulaw")
-    heard = [await side.listener.hear(pcm) for side in (sides.champion, sides.candidate)]
-    return _meant(item, (heard[0].intent, heard[0].slots), (heard[1].intent, heard[1].slots))
-
-
-async def _golden_act(sides: Sides, item: dict[str, Any]) -> GoldenResult:
-    """Every slot to be said is said, by the network."""
-    said = []
-    for side in (sides.champion, sides.candidate):
-        text, whole = await replies.worded(side, item["act"], item["slots"])
-        wanted = {s: item["slots"][s] for s in item.get("say", item["slots"])}
-        said.append((text, whole and not says(text, spoken_values(side.bot, wanted), side.bot.speech)))
-    return GoldenResult(item["id"], said[0][1], said[1][1], _words(item["act"], item["slots"]), said[1][0])
-
-
-def _words(intent: str, slots: Any) -> str:
-    named = ", ".join(f"{k}={v}" for k, v in slots.items())
-    return f"{intent or 'nothing'}({named})" if named else intent or "nothing"

@@ -24,6 +24,7 @@ from parley.bot.replies import ActSpec, acts, realise, says, spoken_values
 from parley.bot.slots import draw_value
 from parley.errors import ParleyError
 from parley.progress import progress
+from parley.utterances import text_name
 from registry.gating.comparison import Pair
 
 DRAWS = 3
@@ -139,12 +140,12 @@ async def on_texts(sides: Sides, listener: Listening) -> Measured:
     """Speak texts with both voices, and count the words that are understood."""
     measured = Measured()
     with progress("both releases speak", len(listener.texts)) as bar:
-        for number, text in enumerate(listener.texts, start=1):
+        for text in listener.texts:
             (mine, _), (theirs, _) = await sides.both(lambda side, text=text: _spoken(side, text))  # type: ignore[misc]
             words = words_of(text)
             heard = [await listener.ear(pcm) for pcm, _ in (mine, theirs)]
             right = [max(0, len(words) - word_errors(words, h)) for h in heard]
-            name = f"text-{number:03d}"
+            name = text_name(text)
             measured.pairs.append(Pair(name, name, right[0], right[1], of=len(words), measure="voice"))
             got = (" ".join(heard[0]), " ".join(heard[1]))
             measured.rows.append(row(name, text, len(words), got, right, "voice"))

@@ -20,6 +20,7 @@ from parley.errors import ParleyError
 _HEADER = re.compile(r"# dataset ([0-9a-f]{64}) bot (\S+) licence ?(.*)")
 _LINE = re.compile(r"([0-9a-f]{64})\t([^\t]{1,128})\t([a-z]{1,16})")
 _LARGEST = 256 << 20
+_NAME_CHARS = 16
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class Utterance:
     """One row of the dataset."""
 
     sha256: str
+    """Of the recording as the dataset stores it, or of the text where there is no sound."""
     id: str
+    """The row's name in the dataset. It is made of the row's content; lists of older versions count instead."""
     split: str
 
 
@@ -42,12 +45,20 @@ class Utterances:
     rows: tuple[Utterance, ...]
 
 
+def text_digest(text: str) -> str:
+    """SHA-256 by which an utterance without sound is known."""
+    return sha256(text.encode()).hexdigest()
+
+
+def text_name(text: str) -> str:
+    """The name of an utterance without sound: the same text has the same, wherever it stands."""
+    return f"text-{text_digest(text)[:_NAME_CHARS]}"
+
+
 def of_texts(splits: Iterable[tuple[str, Iterable[str]]]) -> list[Utterance]:
-    """Rows of a dataset without sound: an utterance is its text, its id the place in its split."""
+    """Rows of a dataset without sound: an utterance is its text, named by it, and stands once in a split."""
     return [
-        Utterance(sha256(text.encode()).hexdigest(), f"{split}-{index:06d}", split)
-        for split, texts in splits
-        for index, text in enumerate(texts)
+        Utterance(text_digest(text), text_name(text), split) for split, texts in splits for text in dict.fromkeys(texts)
     ]
 
 

@@ -344,8 +344,9 @@ def record_dataset(c: sa.Connection, directory: Path, manifest: Manifest) -> Non
     rows = [(row.sha256, row.id, row.split) for row in listed.rows]
     if c.scalar(sa.select(t.datasets.c.utterances).where(t.datasets.c.digest == digest)) is not None:
         table = t.dataset_utterances.c
-        known = sa.select(table.utterance, table.name, table.split).where(table.dataset_digest == digest)
-        if [tuple(row) for row in c.execute(known.order_by(table.position))] != rows:
+        known = sa.select(table.utterance, table.split).where(table.dataset_digest == digest)
+        # By content: an older list of the same dataset names its rows by their place, and may name one twice.
+        if {tuple(row) for row in c.execute(known)} != {(utterance, split) for utterance, _, split in rows}:
             raise ParleyError(f"dataset {digest[:12]} is known with other utterances", where=where, mend=_EXPORT_AGAIN)
         return
     c.execute(

@@ -11,6 +11,7 @@ is no sound. A person who asks to be forgotten brings the recording; the catalog
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Use:
     """``train``: it learned from it; any other: it was chosen or measured by it."""
     id: str
     """The utterance's name in the dataset."""
+    sha256: str
+    """The utterance's digest."""
 
 
 def origin(c: sa.Connection, model: str, number: int) -> Origin:
@@ -82,22 +85,36 @@ def learned_from(c: sa.Connection, utterance: str) -> list[VersionRow]:
     return [use.version for use in uses(c, [utterance]) if use.split == TRAIN]
 
 
-def uses(c: sa.Connection, digests: list[str]) -> list[Use]:
-    """Every version whose dataset holds an utterance of one of these digests, by model and number."""
+def uses(c: sa.Connection, digests: Collection[str]) -> list[Use]:
+    """Every version whose dataset holds an utterance of one of these digests, by model and number.
+
+    A dataset may hold the same words twice: one use a version and split is enough.
+    """
+    found: dict[tuple[str, int, str], Use] = {}
+    for use in rows_in_versions(c, digests):
+        found.setdefault((use.version.model, use.version.number, use.split), use)
+    return list(found.values())
+
+
+def rows_in_versions(c: sa.Connection, digests: Collection[str] | sa.Select[tuple[str]]) -> list[Use]:
+    """Every row of one of these digests in every version's list, by model, number and the list's order.
+
+    Args:
+        c: a reading connection.
+        digests: of utterances, or a query that gives them.
+    """
     table, columns = t.dataset_utterances.c, [t.versions.c[field.name] for field in fields(VersionRow)]
     query: sa.Select[Any] = (
-        sa.select(*columns, table.split, table.name)
+        sa.select(*columns, table.split, table.name, table.utterance)
         .join_from(t.dataset_utterances, t.versions, t.versions.c.dataset_digest == table.dataset_digest)
         .where(table.utterance.in_(digests))
         .order_by(t.versions.c.model, t.versions.c.number, table.position)
     )
-    # A dataset may hold the same words twice: one use per version and split is enough.
-    found: dict[tuple[str, int, str], Use] = {}
+    found = []
     for row in c.execute(query):
-        *values, split, name = tuple(row)
-        use = Use(VersionRow(*values), split, name)
-        found.setdefault((use.version.model, use.version.number, split), use)
-    return list(found.values())
+        *values, split, name, digest = tuple(row)
+        found.append(Use(VersionRow(*values), split, name, digest))
+    return found
 
 
 def utterance_digests(given: str) -> list[str]:

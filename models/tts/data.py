@@ -28,6 +28,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from models.splits import share_of
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts, sentences
@@ -45,8 +46,10 @@ from parley.text_files import read_lines
 LEAD_FRAMES = 4
 TAIL_FRAMES = 12
 """Silence kept before and after an utterance: the synthesiser's own 0.2 s in front delays every answer."""
-HELD_OUT = 100
+HELD_OUT = 0.055
+"""Share of the sentences that are tested with: about 100 of the usual 1,800."""
 _PEAK = 0.6
+_NAME_CHARS = 16
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Utterance:
     """
 
     id: str
+    """Made of voice and text; of a recorded voice the recording's own name."""
     text: str
     split: str
     ids: tuple[int, ...]
@@ -224,7 +228,7 @@ def build(
     Raises:
         ParleyError: flite is missing, or ``recordings`` is not such a folder.
     """
-    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 2}
+    request = {"bot": bot.digest, "count": count, "seed": seed, "recordings": str(recordings or ""), "format": 3}
     others = list(dict.fromkeys(text for path in texts for text in read_texts(path, bot.speech)))
     if others:
         request |= {"texts": sha256_json(others), "of_texts": of_texts}
@@ -237,21 +241,23 @@ def build(
         sources: list[tuple[str, str, Path | None]] = [r for r in rows if language.reader.tokenise(r[1])][:count]
     else:
         said = [*sentences(bot, count, rng), *rng.sample(others, min(of_texts, len(others)))]
-        sources = [(f"s{n:05d}", text, None) for n, text in enumerate(dict.fromkeys(said))]
-    held_out = set(rng.sample(range(len(sources)), min(HELD_OUT, len(sources) // 10)))
+        sources = [(_name(bot, text), text, None) for text in dict.fromkeys(said)]
+    # In an order, and split, that no other sentence has a say in.
+    sources.sort(key=lambda source: source[0])
     lexicon = _first_lexicon([*(text for _, text, _ in sources), *others], language)
 
-    def make(n: int) -> Utterance | None:
-        name, text, wav = sources[n]
+    def make(source: tuple[str, str, Path | None]) -> Utterance | None:
+        name, text, wav = source
         audio, segments = flite_speech(sayable(lexicon.tokenise(text)), bot.voice.name)
         if wav:
             recorded = _recorded(wav)
             audio, segments = recorded, warp(segments, audio, recorded)
-        return make_utterance(name, text, "test" if n in held_out else "train", audio, segments, lexicon)
+        split = "test" if share_of(name, seed) < HELD_OUT else "train"
+        return make_utterance(name, text, split, audio, segments, lexicon)
 
     with ThreadPoolExecutor(2) as pool, progress("speaking sentences", len(sources)) as bar:
         made = []
-        for utterance in pool.map(make, range(len(sources))):
+        for utterance in pool.map(make, sources):
             made.append(utterance)
             bar.advance()
     kept = [u for u in made if u and len(u.pcm) > 20 * HOP]
@@ -261,6 +267,10 @@ def build(
     licence = licence or (f"recordings in {recordings.name}" if recordings else synthetic)
     _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence, bot.language)
     return load(out)
+
+
+def _name(bot: Bot, text: str) -> str:
+    return f"say-{sha256_json([bot.voice.name, text])[:_NAME_CHARS]}"
 
 
 def _levelled(utterances: list[Utterance]) -> list[Utterance]:

@@ -1,13 +1,14 @@
 """The corpus of a voice: alignment, pitch, a folder in LJSpeech's shape, and a machine without flite."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
-from models.tts.data import _heard_lexicon, _recorded, build, load, read_ljspeech
+from models.tts.data import Corpus, _heard_lexicon, _recorded, build, load, read_ljspeech
 from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts
 from models.tts.text import Lexicon
@@ -136,6 +137,23 @@ def test_words_of_other_texts_are_in_the_lexicon_and_some_are_spoken(tmp_path, m
     corpus = build(load_bot("barista"), tmp_path / "corpus", count=1, texts=[texts], of_texts=1)
     assert {"ferry", "harbour"} <= set(corpus.lexicon.words)
     assert sum("has not come yet" in u.text for u in corpus.utterances) == 1
+
+
+@needs_flite
+def test_a_sentence_keeps_its_name_and_split_when_others_come_or_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [f"That is {n} dollars, please." for n in range(20)]
+    monkeypatch.setattr("models.tts.data.sentences", lambda *_: said)
+    few = build(load_bot("barista"), tmp_path / "few")
+    said[3:5] = ["What would you like?"]
+    other = build(load_bot("barista"), tmp_path / "other")
+
+    def kept(corpus: Corpus) -> dict[str, tuple[str, str]]:
+        return {u.text: (u.id, u.split) for u in corpus.utterances if "dollars" in u.text}
+
+    assert len(kept(other)) == 18 and kept(other).items() <= kept(few).items()
+    assert [u.id for u in other.utterances] == sorted(u.id for u in other.utterances)
 
 
 @needs_flite

@@ -136,6 +136,25 @@ def test_a_dataset_is_known_once_and_a_second_list_under_its_digest_is_refused(
         assert [row.number for row in versions(c)] == [1, 2], "the refused version left no row"
 
 
+def test_a_dataset_that_older_versions_listed_by_place_is_the_same_dataset(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """A version that is made of it again names its rows by their content, each once."""
+    numbered = [replace(row, id=f"{row.split}-{n:06d}") for n, row in enumerate([*HEARD, HEARD[0]])]
+    directory, manifest = make_version(tmp_path, 1, heard=numbered)
+    digest = manifest.lineage.dataset_digest
+    again, other = make_version(tmp_path, 2, heard=HEARD)
+    write_utterances(again, Utterances(digest, "barista", "CC BY 4.0", tuple(HEARD)))
+    other = write_bundle(again, other.model_copy(update={"lineage": Lineage(dataset_digest=digest)}))
+
+    with catalogue.write() as c:
+        record_version(c, directory, manifest, who="ada", key_id="k" * 64)
+        record_version(c, again, other, who="ada", key_id="k" * 64)
+
+    with catalogue.read() as c:
+        assert [v.number for v in learned_from(c, HEARD[0].sha256)] == [1, 2]
+
+
 def test_a_list_of_another_dataset_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
     directory, manifest = make_version(tmp_path)
     wrong = manifest.model_copy(update={"lineage": Lineage(dataset_digest="f" * 64)})

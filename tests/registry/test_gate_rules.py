@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from judging.evidence import read_golden
+from judging.golden import read_golden
 from models.nlu.data import make_data
 from parley.bot import load_bot
 from parley.errors import ParleyError
@@ -66,7 +66,7 @@ def test_other_rules_have_another_digest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bot", ["barista", "bank", "digits"])
 def test_no_golden_text_is_among_what_the_starters_learned(bot: str) -> None:
-    golden = [item["text"] for item in read_golden(BOTS / bot / GOLDEN) if "text" in item]
+    golden = [item.given for item in read_golden(BOTS / bot / GOLDEN) if item.kind == "text"]
     data = make_data(load_bot(BOTS / bot), 7)
     learned = {sha256(row.text.encode()).hexdigest() for row in (*data.train, *data.valid)}
 
@@ -80,17 +80,25 @@ def test_no_golden_text_is_among_what_the_starters_learned(bot: str) -> None:
 def test_golden_items_name_what_the_bot_has(bot: str) -> None:
     spec = load_bot(BOTS / bot)
     for item in read_golden(BOTS / bot / GOLDEN):
-        assert item.get("intent", "") in ("", *spec.intents), item["id"]
-        assert "act" not in item or item["act"] in spec.replies, item["id"]
-        for slot, value in item["slots"].items():
+        assert item.intent in ("", *spec.intents), item.id
+        assert item.kind != "act" or item.given in spec.replies, item.id
+        for slot, value in item.slots.items():
             values = spec.slots[slot].values if slot in spec.slots else {}
-            assert not values or value in values, (item["id"], value)
-    heard = {item["intent"] for item in read_golden(BOTS / bot / GOLDEN) if "text" in item}
+            assert not values or value in values, (item.id, value)
+    heard = {item.intent for item in read_golden(BOTS / bot / GOLDEN) if item.kind == "text"}
     assert set(spec.intents) <= heard, "every intent has a golden item"
 
 
 @pytest.mark.parametrize(
-    "line", ['{"id": "a"}', '{"id": "a", "text": "x", "slots": {}}', '{"id": 1, "act": "x", "slots": {}}', "{"]
+    "line",
+    [
+        '{"id": "a"}',
+        '{"id": "a", "text": "x", "slots": {}}',
+        '{"id": 1, "act": "x", "slots": {}}',
+        "{",
+        '{"id": "a", "act": "x", "slots": {"size": 8}}',
+        '{"id": "a", "act": "x", "text": "y", "slots": {}}',
+    ],
 )
 def test_a_golden_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "golden.jsonl"
@@ -104,5 +112,5 @@ def test_a_golden_id_stands_once(tmp_path: Path) -> None:
     file = tmp_path / "golden.jsonl"
     file.write_text('{"id": "ok", "act": "greet", "slots": {}}\n' * 2)
 
-    with pytest.raises(ParleyError, match="an id stands twice"):
+    with pytest.raises(ParleyError, match="golden.jsonl:2: the id 'ok' stands twice"):
         read_golden(file)
