@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -173,4 +172,4 @@ async def _spoken(side: Side, text: str) -> tuple[Pcm, float]:
 def reply_texts(bot: Bot, things: Sequence[ToSay]) -> list[str]:
     """What the bot's templates say for these acts, each text once and with something to say."""
     texts = dict.fromkeys(realise(bot, one.act, one.slots) for one in things)
-    return [text for text in texts if re.search(r"[A-Za-z]", text)]
+    return [text for text in texts if any(c.isalpha() for c in text)]

@@ -36,6 +36,7 @@ class Prompts:
         """Act to the words of its template."""
         self._by_version: dict[tuple[str, tuple[str, int]], Piece] = {}
         self._by_text: dict[str, Piece] = {}
+        self._voice = bot.speech.system_voice
         self._last_resort: Piece | None = None
 
     def keep(self, text: str, voice: VersionRef, piece: Piece) -> None:
@@ -61,7 +62,7 @@ class Prompts:
     def last_resort(self) -> Piece:
         """The apology by the system's synthesiser, or three tones."""
         if self._last_resort is None:
-            pcm = _system_voice(self.texts["apology"])
+            pcm = _system_voice(self.texts["apology"], self._voice)
             self._last_resort = Piece(tones() if pcm is None else pcm, SAMPLE_RATE)
         return self._last_resort
 
@@ -74,15 +75,16 @@ def tones() -> Pcm:
     return (np.concatenate([sequence, gap, sequence]) * 4000).astype(np.int16)
 
 
-def _system_voice(text: str) -> Pcm | None:
-    """The text said by espeak-ng, int16 ``[n]`` at 8 kHz; None where it is not installed or fails."""
+def _system_voice(text: str, voice: str) -> Pcm | None:
+    """The text said by a voice of espeak-ng, int16 ``[n]`` at 8 kHz; None where it is not installed or fails."""
     binary = shutil.which("espeak-ng")
     if binary is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "apology.wav"
         try:
-            subprocess.run([binary, "-s", "150", "-w", str(path), text], check=True, capture_output=True, timeout=10)
+            command = [binary, "-v", voice, "-s", "150", "-w", str(path), text]
+            subprocess.run(command, check=True, capture_output=True, timeout=10)
             audio, rate = soundfile.read(path, dtype="float32")
         except (subprocess.SubprocessError, OSError, soundfile.LibsndfileError) as error:
             _log.warning("the system's synthesiser failed", extra={"reason": type(error).__name__})

@@ -2,7 +2,7 @@
 
 await synthetic_turn(routing, clients)                 # once a release: renders its prompts
 await Proof(clients).stages(routing)                   # {"stt": True, ...}, at most once a second
-await prove("nlu", ref, clients)                       # the version's assets are read, and its graph answers
+await prove("nlu", ref, clients, "yes")                # the version's assets are read, and its graph answers
 """
 
 from __future__ import annotations
@@ -87,14 +87,17 @@ class Proof:
             return False
         try:
             async with asyncio.timeout(PROOF_WITHIN_S):
-                await prove(stage, routing.release.stages[stage], self._clients)
+                await prove(stage, routing.release.stages[stage], self._clients, routing.script.bot.speech.probe)
         except Exception:  # whatever it is, the stage does not answer
             return False
         return True
 
 
-async def prove(stage: Family, ref: VersionRef, clients: Clients) -> None:
+async def prove(stage: Family, ref: VersionRef, clients: Clients, probe: str) -> None:
     """Have a version answer something small.
+
+    Args:
+        probe: something short that can be said and understood in the bot's language.
 
     Raises:
         ParleyError: its client cannot be read, or its graph does not answer.
@@ -105,9 +108,9 @@ async def prove(stage: Family, ref: VersionRef, clients: Clients) -> None:
         await stream.accept(np.zeros(round(_FED_S * stt.sample_rate), dtype=np.int16))
         await stream.finish()
     elif stage == "nlu":
-        await (await clients.nlu(ref)).parse("yes")
+        await (await clients.nlu(ref)).parse(probe)
     elif stage == "nlg":
         await (await clients.nlg(ref)).generate(PROMPT_ACTS[-1], {})
     else:
-        async with aclosing((await clients.tts(ref)).synthesise("yes")) as pieces:
+        async with aclosing((await clients.tts(ref)).synthesise(probe)) as pieces:
             await anext(pieces)

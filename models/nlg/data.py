@@ -19,6 +19,7 @@ from parley.bot.replies import ActSpec, acts, delexicalised
 from parley.bot.spec import Bot
 from parley.errors import ParleyError
 from parley.files import sha256_json
+from parley.language import Language
 
 SPECIAL = ("[PAD]", "[EOS]", "[UNK]", "[BOS]", "[NOT]")
 MAX_STYLES = 8
@@ -123,14 +124,15 @@ def make_tokenizer(bot: Bot, data: NlgData) -> Tokenizer:
     """
     names = [act_token(act) for act in bot.replies]
     names += [slot_token(slot) for slot in _slot_names(bot)] + [style_token(i) for i in range(data.styles)]
-    return word_tokenizer(names, (row.text for row in data.rows))
+    return word_tokenizer(names, (row.text for row in data.rows), bot.speech)
 
 
-def word_tokenizer(names: Sequence[str], texts: Iterable[str], least: int = 1) -> Tokenizer:
+def word_tokenizer(names: Sequence[str], texts: Iterable[str], language: Language, least: int = 1) -> Tokenizer:
     """A tokenizer of the special tokens, of ``names`` and of the pieces that come ``least`` times in ``texts``."""
     tokenizer = Tokenizer(models.WordLevel(vocab={}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    pattern = Regex(r"▁?(?:\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z0-9']+~?|[^A-Za-z0-9'▁])")
+    signs = language.letters.signs
+    pattern = Regex(rf"▁?(?:\{{[A-Za-z_][A-Za-z0-9_]*\}}|[{signs}]+~?|[^{signs}▁])")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")
     tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace("▁", " ")])
     counts: Counter[str] = Counter()

@@ -16,11 +16,12 @@ from models.nlg.realisations import Patterns
 from parley.bot.replies import relexicalise
 from parley.language import language_of
 
-_LANGUAGE = language_of("en")
+ENGLISH = language_of("en")
 """The corpus is English."""
 DELEXICALISED = ("name", "near", "food", "eatType")
 _LOOSE = ("coffee",)
 """Phrases that say a delexicalised value only of that value: a text with one is not delexicalised."""
+_WORD = re.compile(r"[^\W\d_]+")
 PLACEHOLDER = re.compile(r"\{([A-Za-z]+\d?)\}")
 
 
@@ -71,17 +72,22 @@ def _tidy(text: str) -> str:
 def written(text: str, meaning: Meaning) -> str:
     """A delexicalised text with the values of a meaning, as one writes it."""
     values = {name: "fast food" if value == "Fast food" else value for name, value in placeholders(meaning).items()}
-    said = relexicalise(text, values, _LANGUAGE)
+    said = relexicalise(text, values, ENGLISH)
     said = re.sub(r"\b(fast food) (?:food|foods)\b", r"\1", said)
     said = re.sub(r"\b[Tt]he The\b", "The", said)
-    said = re.sub(r"(?<=[.!?] )([a-z])", lambda match: match[1].upper(), said)
-    return said[:1].upper() + said[1:]
+    said = re.sub(rf"(?<=[.!?] )([{ENGLISH.letters.small}])", lambda match: match[1].upper(), said)
+    return ENGLISH.letters.capital(said)
+
+
+def words_of(text: str) -> list[str]:
+    """Runs of letters."""
+    return _WORD.findall(text)
 
 
 def foreign_words(texts: Sequence[str], meanings: Sequence[Meaning]) -> set[str]:
     """Words of names and neighbours; left in a delexicalised text they are a name misspelt ("crown plaza hotel")."""
     names = {word for meaning in meanings for slot, value in meaning if slot in ("name", "near")
-             for word in re.findall(r"[a-zà-ÿ]+", value.lower())}  # fmt: skip
+             for word in words_of(value.lower())}  # fmt: skip
     # "blue" or "house" may be words of their own: only those that are rare outside names are names.
-    said = Counter(word for text in texts for word in re.findall(r"[a-zà-ÿ]+", text))
+    said = Counter(word for text in texts for word in words_of(text))
     return {word for word in names if said[word] < 0.01 * len(texts)}

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from models.nlg.client import act_token, prompt_tokens, slot_token, style_token
 from models.nlg.corpora import SLOTS, Meaning
 from models.nlg.data import SPECIAL, word_tokenizer
-from models.nlg.delexicalise import DELEXICALISED
+from models.nlg.delexicalise import DELEXICALISED, ENGLISH
 
 ACT = "inform"
 EXTRA = 3
@@ -50,7 +50,7 @@ def make_corpus_tokenizer(values: Mapping[str, Iterable[str]], texts: Iterable[s
     keys = [key for slot in DELEXICALISED for key in (slot, f"{slot}2")]
     keys += [f"{slot}={value}" for slot, known in values.items() if slot not in DELEXICALISED for value in known]
     names = [act_token(ACT), *map(slot_token, keys), *map(style_token, range(STYLES))]
-    return word_tokenizer(names, texts, least)
+    return word_tokenizer(names, texts, ENGLISH, least)
 
 
 def encode_meaning(vocab: dict[str, int], meaning: Meaning, style: int = 0) -> NDArray[Any] | None:

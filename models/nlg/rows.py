@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from models.nlg.corpora import Meaning, Reference, parse_meaning
-from models.nlg.delexicalise import delexicalise, foreign_words
+from models.nlg.delexicalise import delexicalise, foreign_words, words_of
 from models.nlg.prompts import slot_keys
 from models.nlg.realisations import Patterns
 from parley.errors import ParleyError
@@ -46,7 +46,7 @@ def rows_of(references: Sequence[Reference], patterns: Patterns) -> list[Row]:
         if text is not None and slot_keys(reference.meaning) is not None:
             rows.append(Row(reference.meaning, text))
     foreign = foreign_words([row.text for row in rows], [row.meaning for row in rows])
-    return [row for row in rows if not foreign & set(re.findall(r"[a-zà-ÿ]+", re.sub(r"\{.*?\}", "", row.text)))]
+    return [row for row in rows if not foreign & set(words_of(re.sub(r"\{.*?\}", "", row.text)))]
 
 
 def swapped(row: Row, patterns: Patterns, rng: random.Random, share: float) -> Row:

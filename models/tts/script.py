@@ -61,7 +61,7 @@ def read_texts(path: Path, language: Language) -> list[str]:
     for row in (" ".join(row.split()) for row in rows):
         if 4 <= len(row.split()) <= 22 and _is_written_in(language, row):
             mark = "" if row[-1] in ".?!" else "?" if language.script().is_question(row) else "."
-            found[row[:1].upper() + row[1:] + mark] = None
+            found[language.letters.capital(row) + mark] = None
     return list(found)
 
 

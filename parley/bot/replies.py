@@ -124,7 +124,7 @@ def relexicalise(text: str, slots: dict[str, str], language: Language) -> str:
     filled = fill(_IN_A_FORM.sub(value_in_its_form, text))
     filled = _MARKED.sub(lambda m: language.inflection.agree(m[1], m[2], m[3] or "") or m[0], filled)
     filled = re.sub(r"\s+([,.?!])", r"\1", " ".join(filled.split()))
-    return filled[:1].title() + filled[1:]  # a script without capitals has title letters that are its own
+    return language.letters.capital(filled)
 
 
 def says(text: str, slots: dict[str, str], language: Language) -> list[str]:

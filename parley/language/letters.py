@@ -48,6 +48,10 @@ class Letters:
         kept = unicodedata.normalize("NFC", "".join(c for c in text if c not in self.silent)) if self.silent else text
         return kept.lower()
 
+    def capital(self, text: str) -> str:
+        """A text as a sentence begins. A script without capitals keeps its letters: its title letters are its own."""
+        return text[:1].title() + text[1:]
+
     def plain(self, text: str) -> str:
         """The words of a text alone: small letters and figures, one blank between; any other sign parts words."""
         return " ".join(re.sub(f"[^{re.escape(self.small)}0-9 ]", " ", self.fold(text)).split())

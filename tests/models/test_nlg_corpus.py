@@ -164,7 +164,7 @@ def test_sampling_one_network_coldly_is_its_greedy_reply() -> None:
     network = NlgNetwork(NlgConfig(vocabulary=30, buffer=24, width=32, layers=2, heads=4)).eval()
     network.score.bias.data[[0, 2, 3, 4]] = -1e4  # special tokens that sampling never writes
     prompts = torch.randint(5, 30, (6, 4))
-    greedy, logprobs = network.say(prompts, 0, 1)
+    greedy, logprobs = network.generate(prompts, 0, 1)
     replies = sample(network, prompts, 0.0, 1.0, torch.Generator())
     for row, (reply, _) in zip(greedy[:, 4:].tolist(), replies, strict=True):
         assert reply == (row[: row.index(1)] if 1 in row else [])
