@@ -21,6 +21,9 @@ Kind = Literal["greeting", "speech", "nothing", "deaf", "keys", "operator_key"]
 TurnEnd = Literal["heard", "interrupted", "replaced", "call_over"]
 """The caller heard all of it; talked over it; went on before it was said; or the call was over first."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_GATEWAY_CHARS = 128
+_TELLING_DIGITS = (5, 8)
+"""Fewer digits are nobody's number; so many at its end tell it."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +140,13 @@ def named_by_gateway(gateway_id: str, caller: str) -> str:
     Args:
         caller: as the gateway gives it.
     """
-    number = re.sub(r"\D", "", caller).lstrip("0")
-    if len(number) >= _TELLING_DIGITS and number in re.sub(r"\D", "", gateway_id):
+    # The end of it: one may write the number with its country, the other without.
+    number = re.sub(r"\D", "", caller).lstrip("0")[-_TELLING_DIGITS[1] :]
+    if len(number) >= _TELLING_DIGITS[0] and number in re.sub(r"\D", "", gateway_id):
         return ""
     return _UNSTORABLE.sub("\ufffd", gateway_id)[:_GATEWAY_CHARS]
 
 
-_TELLING_DIGITS, _GATEWAY_CHARS = 5, 128
 
 
 def call(c: sa.Connection, call_id: str) -> Call | None:

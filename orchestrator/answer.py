@@ -80,12 +80,13 @@ class Answering:
 
     async def take_back(self, how: TurnEnd) -> None:
         """Nothing more is made of the turn in hand: take back what the caller has not heard of it."""
+        turn = self._end(how)  # before anything is waited for: others' audio must not count as this turn's
+        heard = self._speaker.heard_words(turn.since) if turn else []
         dropped = await self._speaker.clear()
-        turn = self.close(how)
         if turn is None:
             return
+        self._write_down(turn)
         if how == "interrupted":
-            heard = self._speaker.heard_words(turn.since)
             extra = {"turn": turn.number, "played_ms": turn.played_ms, "words_heard": len(heard)}
             _log.info("interrupted", extra=extra)
             await self._speaker.trace("interrupted", dropped_ms=round(samples_to_ms(dropped)), heard=" ".join(heard))
@@ -97,11 +98,18 @@ class Answering:
             await self._speaker.trace("turn_over", **trace_fields(turn))
 
     def close(self, how: TurnEnd) -> Turn | None:
-        """The turn in hand is over: what is written down of it. None where none was in hand."""
+        """The turn in hand is over, and written down; None where none was in hand."""
+        if (turn := self._end(how)) is not None:
+            self._write_down(turn)
+        return turn
+
+    def _end(self, how: TurnEnd) -> Turn | None:
         turn, self._turn = self._turn, None
-        if turn is None:
-            return None
-        turn.end(how, samples_to_ms(max(0, self._speaker.playout.sent - self._speaker.unheard - turn.since)))
+        if turn is not None:
+            turn.end(how, samples_to_ms(max(0, self._speaker.playout.sent - self._speaker.unheard - turn.since)))
+        return turn
+
+    def _write_down(self, turn: Turn) -> None:
         _log.info("turn", extra=log_fields(turn))
         self._services.fallbacks.update(fallbacks(turn).items())
         try:
@@ -109,7 +117,6 @@ class Answering:
             self._services.record(rows)
         except Exception:
             _log.exception("a turn was not written down")
-        return turn
 
     async def _open(self, heard: Heard | None) -> Turn:
         """A new turn; the one before it was heard out."""

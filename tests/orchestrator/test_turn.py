@@ -1,0 +1,369 @@
+"""A turn is a record: its figures are taken when it is over, and each stage is charged with what it did itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from call_fakes import Caller, FakeGateway, fake_services, run
+from fake_models import FakeModels, FakeNlu, FakeStream
+
+from calls.log import Row
+from calls.records import CallBegan, CallEnded, TurnRow
+from calls.subjects import Subject
+from experiments.exposures import Exposure
+from models.contracts import Understanding
+from orchestrator import stages as stages_module
+from orchestrator.services import Services
+from parley.audio import SAMPLE_RATE, Pcm
+from parley.serving.engine import EngineRejected
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages_module, "RETRY_AFTER_S", 0.001)
+    monkeypatch.setattr(stages_module, "HEARING_RETRIES_S", (0.001, 0.001))
+
+
+def written_services(**params: Any) -> tuple[Services, FakeModels, list[Row]]:
+    """Services, their models, and every row that their calls write."""
+    services, models = fake_services(**params)
+    rows: list[Row] = []
+    services.record = rows.extend
+    return services, models, rows
+
+
+def turns(rows: list[Row]) -> list[TurnRow]:
+    return [row for row in rows if isinstance(row, TurnRow)]
+
+
+def served(rows: list[Row], turn: int) -> dict[str, str]:
+    """Stage to why what answered in a turn answered."""
+    return {row.stage: row.reason for row in rows if isinstance(row, Exposure) and row.turn == turn}
+
+
+def sent_ms(gateway: FakeGateway) -> float:
+    return len(gateway.media()) * 1000 / SAMPLE_RATE
+
+
+async def greeting_sent(gateway: FakeGateway) -> None:
+    while not gateway.traces("turn"):
+        await gateway.line.changed()
+
+
+# What served a turn
+
+
+def test_an_stt_that_cannot_hear_both_halves_again_has_answered_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def accept(self: FakeStream, pcm: Pcm) -> None:
+        if len(pcm) > SAMPLE_RATE:  # only both halves come at once
+            raise EngineRejected("too long", where="stt")
+        self._audio.append(pcm)
+
+    monkeypatch.setattr(FakeStream, "accept", accept)
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        await gateway.say(900, 0.4)
+        await gateway.silence(0.6)
+        await gateway.say(300, 1.2)
+        await gateway.silence(0.6)
+        await gateway.hear_reply(2)
+        gateway.hang_up()
+
+    gateway, _ = run(services, caller)
+
+    assert gateway.traces("reply")[-1]["act"] == "ask.size"
+    assert served(rows, 1) == dict.fromkeys(("stt", "nlu", "nlg", "tts"), "release")
+    assert turns(rows)[1].served["stt"].fallback is None and turns(rows)[1].served["stt"].served == 1
+    assert not services.fallbacks
+
+
+def test_a_fallback_while_the_answer_before_is_made_is_charged_to_its_own_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = asyncio.Event()
+
+    async def parse(self: FakeNlu, text: str) -> Understanding:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("it never answers")
+
+    monkeypatch.setattr(FakeNlu, "parse", parse)
+    services, models, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        await gateway.say(300)
+        await gateway.silence(0.6)
+        await asked.wait()
+        models.down.add("stt")
+        await gateway.say(400)
+        await gateway.silence(0.6)
+        await gateway.hear_reply(2)
+
+    _, reason = run(services, caller)
+
+    assert reason == "handover"
+    assert served(rows, 1) == {"stt": "release", "nlu": "release"}
+    assert served(rows, 2)["stt"] == "fallback"
+    assert [(turn.kind, turn.ended) for turn in turns(rows)] == [
+        ("greeting", "heard"),
+        ("speech", "replaced"),
+        ("deaf", "heard"),
+    ]
+    assert services.fallbacks == {("stt", "EngineUnavailable"): 1}
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "stages"),
+    [
+        (lambda gateway: gateway.silence(4.5), "nothing", {"nlg", "tts"}),
+        (lambda gateway: gateway.say(900), "speech", {"stt", "nlg", "tts"}),
+        (lambda gateway: gateway.say(300), "speech", {"stt", "nlu", "nlg", "tts"}),
+    ],
+    ids=["silence", "not-understood", "understood"],
+)
+def test_a_turn_is_charged_to_the_stages_it_reached(
+    act: Callable[[FakeGateway], Any], kind: str, stages: set[str]
+) -> None:
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        await act(gateway)
+        await gateway.silence(1.2)
+        await gateway.hear_reply(2)
+        gateway.hang_up()
+
+    run(services, caller)
+
+    turn = turns(rows)[1]
+    assert (turn.kind, set(turn.served), turn.ended) == (kind, stages, "heard")
+    spoken = kind == "speech"
+    assert (turn.caller_began_ms is not None, turn.caller_ended_ms is not None) == (spoken, spoken)
+    assert (turn.voice_to_voice_ms is not None) == spoken and (turn.stt_ms is not None) == spoken
+    if turn.caller_began_ms is not None and turn.caller_ended_ms is not None:
+        assert turn.caller_ended_ms - turn.caller_began_ms == pytest.approx(800, abs=100)
+
+
+# How a turn ended, and how much of it was heard
+
+
+def test_a_turn_that_is_talked_over_says_so_and_how_much_of_it_was_heard(caplog: pytest.LogCaptureFixture) -> None:
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await greeting_sent(gateway)
+        await gateway.silence(1.0)
+        await gateway.say(300)
+        await gateway.silence(0.6)
+        await gateway.hear_reply(2)
+        gateway.hang_up()
+
+    with caplog.at_level(logging.INFO, logger="orchestrator"):
+        gateway, _ = run(services, caller)
+
+    greeting = turns(rows)[0]
+    sent = gateway.traces("turn")[0]["played_ms"]
+    assert greeting.ended == "interrupted"
+    assert 1200 <= greeting.played_ms <= 1600, "a second of silence, and what it takes to notice him"
+    dropped = gateway.traces("interrupted")[0]["dropped_ms"]
+    assert greeting.played_ms + dropped == pytest.approx(sent, abs=1)
+    told = gateway.traces("turn_over")[0]
+    assert (told["turn"], told["interrupted"], told["played_ms"]) == (
+        0,
+        True,
+        pytest.approx(greeting.played_ms, abs=0.1),
+    )
+    lines = [vars(record) for record in caplog.records if record.getMessage() == "turn"]
+    assert [(line["turn"], line["interrupted"]) for line in lines] == [(0, True), (1, False)]
+
+
+def test_a_turn_that_is_heard_out_was_played_whole_and_is_written_at_once() -> None:
+    services, _, rows = written_services()
+    at_once: list[TurnRow] = []
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        at_once.extend(turns(rows))
+        gateway.hang_up()
+
+    gateway, _ = run(services, caller)
+
+    assert [(turn.ended, turn.played_ms) for turn in at_once] == [("heard", sent_ms(gateway))]
+
+
+def test_who_hangs_up_has_heard_what_was_played_till_then() -> None:
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await greeting_sent(gateway)
+        await gateway.silence(1.0)
+        gateway.hang_up()
+
+    gateway, _ = run(services, caller)
+
+    (greeting,) = turns(rows)
+    assert greeting.ended == "call_over" and greeting.played_ms == pytest.approx(1000, abs=60)
+    assert sent_ms(gateway) > 2000
+
+
+def test_what_the_caller_goes_on_over_is_replaced_and_its_rest_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He goes on before he is answered, and the answer to the half comes while he does: it is out of date."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+    good = FakeNlu.parse
+
+    async def parse(self: FakeNlu, text: str) -> Understanding:
+        asked.set()
+        await may_answer.wait()
+        return await good(self, text)
+
+    monkeypatch.setattr(FakeNlu, "parse", parse)
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        await gateway.say(300)
+        await gateway.silence(0.6)
+        await asked.wait()
+        await gateway.say(400, 0.6)
+        may_answer.set()
+        await gateway.say(400, 0.6)
+        await gateway.silence(0.6)
+        await gateway.hear_reply(3)
+        gateway.hang_up()
+
+    gateway, _ = run(services, caller)
+
+    first, second = turns(rows)[1:]
+    assert (first.ended, first.resumed, second.ended, second.resumed) == ("replaced", False, "heard", True)
+    sent = gateway.traces("turn")[1]["played_ms"]
+    assert 600 <= first.played_ms < sent
+    assert sum(turn.played_ms for turn in turns(rows)) < sent_ms(gateway)
+    assert not gateway.traces("interrupted")
+
+
+def test_the_last_words_of_a_call_belong_to_no_turn() -> None:
+    services, _, rows = written_services(max_call_s=0.2)
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        heard = len(gateway.media())
+        while len(gateway.media()) == heard:
+            await gateway.line.changed()
+        gateway.hang_up()
+
+    gateway, reason = run(services, caller)
+
+    assert reason == "too_long"
+    (greeting,) = turns(rows)
+    assert greeting.ended == "heard" and greeting.played_ms == gateway.traces("turn")[0]["played_ms"]
+
+
+def test_who_hears_the_apology_has_waited_for_it() -> None:
+    services, models, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        models.down |= {"tts"}
+        await gateway.turn(300, 2)
+
+    run(services, caller)
+
+    turn = turns(rows)[1]
+    assert turn.voice_to_voice_ms is not None and turn.voice_to_voice_ms >= 0
+    assert (turn.served["tts"].fallback, turn.served["tts"].served, turn.ended) == ("EngineUnavailable", 0, "heard")
+
+
+@pytest.mark.parametrize(("greets", "numbers"), [(True, [0, 1]), (False, [1])])
+def test_the_first_turn_of_a_caller_is_the_first_whether_or_not_he_is_greeted(greets: bool, numbers: list[int]) -> None:
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        if greets:
+            await gateway.hear_reply(1)
+        await gateway.silence(0.3)
+        await gateway.turn(300, len(numbers))
+        gateway.hang_up()
+
+    parameters = {"parley_trace": "1"} | ({} if greets else {"parley_skip_greeting": "1"})
+    run(services, caller, parameters=parameters)
+
+    assert [turn.turn for turn in turns(rows)] == numbers
+
+
+# What is written of a call
+
+
+def rows_of(caller: Caller, **params: Any) -> tuple[list[Row], str]:
+    services, _, rows = written_services(**params)
+    _, reason = run(services, caller, parameters={"parley_trace": "1", "caller": "+4930987123654"})
+    return rows, reason
+
+
+async def orders(gateway: FakeGateway) -> None:
+    await gateway.hear_reply(1)
+    await gateway.turn(800, 2)
+    await gateway.turn(500, 3)
+    await gateway.turn(600, 4)
+
+
+def test_a_call_is_a_row_that_begins_ends_and_says_what_was_done() -> None:
+    rows, reason = rows_of(orders)
+
+    began, subject, *between, ended = rows
+    assert isinstance(began, CallBegan) and isinstance(subject, Subject) and isinstance(ended, CallEnded)
+    assert (began.bot, began.release, began.wire, began.unit, began.gateway_id) == (
+        "barista",
+        7,
+        "twilio",
+        "unit",
+        "CA1",
+    )
+    assert (subject.pseudonym, subject.kind, subject.reference) == ("unit", "call", began.call_id)
+    assert (ended.call_id, ended.why, ended.tasks) == (began.call_id, reason, ("orderDrink",))
+    assert reason == "goodbye" and began.began <= ended.ended
+    assert {row.call_id for row in between if isinstance(row, TurnRow | Exposure)} == {began.call_id}
+    assert [turn.intent for turn in turns(rows)] == [None, "orderDrink", "affirm", "deny"]
+
+
+def test_what_was_said_is_in_no_row_unless_the_site_asked_for_it() -> None:
+    silent, _ = rows_of(orders)
+    asked, _ = rows_of(orders, log_transcripts=True)
+
+    assert {turn.text for turn in turns(silent)} == {None} and "mocha" not in str(silent)
+    assert [turn.text for turn in turns(asked)] == [None, "i'd like a small mocha", "yes", "no thanks"]
+
+
+@pytest.mark.parametrize(("end", "why"), [("bug", "internal_error"), ("cancelled", "aborted")])
+def test_a_call_that_dies_has_an_end_all_the_same(end: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, _, rows = written_services()
+
+    async def dies(gateway: FakeGateway) -> None:
+        await gateway.hear_reply(1)
+        raise RuntimeError("the test ends the call")
+
+    if end == "bug":
+        monkeypatch.setattr("orchestrator.session.CallSession._think", _bug)
+        run(services, _hangs_up)
+    else:
+        with pytest.raises(ExceptionGroup):
+            run(services, dies)
+
+    (ended,) = [row for row in rows if isinstance(row, CallEnded)]
+    assert ended.why == why
+
+
+async def _bug(self: object, group: object) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+async def _hangs_up(gateway: FakeGateway) -> None:
+    while not gateway.media():
+        await gateway.line.changed()
+    gateway.hang_up()
