@@ -45,7 +45,7 @@ class CallBegan:
     statement: ClassVar[sa.Insert] = t.calls.insert()
 
     def values(self) -> Mapping[str, object]:
-        """See `calls.log.Row`."""
+        """See `parley.row_log.Row`."""
         return asdict(self)
 
 
@@ -62,7 +62,7 @@ class CallEnded:
     statement: ClassVar[sa.Update] = t.calls.update().where(t.calls.c.call_id == sa.bindparam("of_call"))
 
     def values(self) -> Mapping[str, object]:
-        """See `calls.log.Row`."""
+        """See `parley.row_log.Row`."""
         return {"of_call": self.call_id, "ended": self.ended, "why": self.why[:32], "tasks": list(self.tasks)}
 
 
@@ -112,7 +112,7 @@ class TurnRow:
     statement: ClassVar[sa.Insert] = t.turns.insert()
 
     def values(self) -> Mapping[str, object]:
-        """See `calls.log.Row`."""
+        """See `parley.row_log.Row`."""
         row = {field.name: getattr(self, field.name) for field in fields(self)}
         return row | {"served": {stage: asdict(given) for stage, given in self.served.items()}}
 
@@ -145,8 +145,6 @@ def named_by_gateway(gateway_id: str, caller: str) -> str:
     if len(number) >= _TELLING_DIGITS[0] and number in re.sub(r"\D", "", gateway_id):
         return ""
     return _UNSTORABLE.sub("\ufffd", gateway_id)[:_GATEWAY_CHARS]
-
-
 
 
 def call(c: sa.Connection, call_id: str) -> Call | None:

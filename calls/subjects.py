@@ -35,7 +35,7 @@ class Subject:
     statement: ClassVar[sa.Insert] = t.subjects.insert()
 
     def values(self) -> Mapping[str, object]:
-        """See `calls.log.Row`."""
+        """See `parley.row_log.Row`."""
         return asdict(self)
 
 

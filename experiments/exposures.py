@@ -34,7 +34,7 @@ class Exposure:
     statement: ClassVar[sa.Insert] = t.exposures.insert()
 
     def values(self) -> Mapping[str, object]:
-        """See `calls.log.Row`."""
+        """See `parley.row_log.Row`."""
         return asdict(self)
 
 

@@ -168,7 +168,7 @@ class ExperimentStore:
             return [AuditRow(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
 
     def exposures(self, call_id: str | None = None) -> list[Exposure]:
-        """What was served (`calls.log` writes it), in the order it was written."""
+        """What was served (`parley.row_log` writes it), in the order it was written."""
         with self._problems(), self._engine.connect() as connection:
             return exposures(connection, call_id)
 

@@ -6,7 +6,6 @@ import logging
 import time
 from contextlib import aclosing
 
-from calls.log import Row
 from calls.records import TurnEnd
 from orchestrator.dialogue import Step
 from orchestrator.hearing import Heard
@@ -15,6 +14,7 @@ from orchestrator.speaker import Speaker
 from orchestrator.stages import SpeechDown, Stages
 from orchestrator.turn import Turn, exposures, fallbacks, figures, log_fields, row, trace_fields
 from parley.audio import samples_to_ms
+from parley.row_log import Row
 
 _log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from calls.log import Row
 from calls.records import CallBegan, CallEnded
 from calls.subjects import Subject
 from orchestrator.services import CallAssignment
+from parley.row_log import Row
 
 
 def began(call_id: str, gateway_id: str, wire: str, replica: str, assignment: CallAssignment) -> list[Row]:

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from calls.callers import check_region
-from calls.log import CallLog
 from calls.pseudonyms import pseudonym_key, unit_of_call
 from experiments.assignment import StageAssignment, assign_call
 from experiments.store import ExperimentStore
@@ -26,6 +25,7 @@ from orchestrator.waiting import Place, WaitingRoom
 from parley.background import BackgroundLoop
 from parley.following import Follower
 from parley.ports import is_loopback
+from parley.row_log import RowLog
 from parley.serving.choice import open_engine
 from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
@@ -90,7 +90,7 @@ class Replica:
         self._key = pseudonym_key(settings)
         self._catalogue = Catalogue.at(settings)
         self.store = ExperimentStore.at(settings)
-        self.call_log = CallLog.at(settings)
+        self.row_log = RowLog.at(settings)
         reader = RoutingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
         self._follower: Follower[Routing] = Follower(
             reader.version, reader.read, reader.read(), f"routing of {bot_name}", FOLLOW_S, on_change=self._moved
@@ -111,7 +111,7 @@ class Replica:
             pool=pool,
             assign=self._assign,
             call_over=lambda assignment: self.leases.drop(_refs(assignment.stages.values())),
-            record=self.call_log.put,
+            record=self.row_log.put,
             params=params,
             replica=name,
         )
@@ -140,7 +140,7 @@ class Replica:
             await asyncio.wait(self._tasks)
         await asyncio.to_thread(self._follower.close)
         await asyncio.to_thread(self.leases.close)
-        await asyncio.to_thread(self.call_log.close)
+        await asyncio.to_thread(self.row_log.close)
         await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self._catalogue.close)
         await self.engine.close()
@@ -185,7 +185,7 @@ class Replica:
     @property
     def loops(self) -> list[BackgroundLoop]:
         """What runs here beside the calls."""
-        return [self._follower.loop, self.leases.loop, self.call_log.loop]
+        return [self._follower.loop, self.leases.loop, self.row_log.loop]
 
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
         routing = self.routing

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from calls.log import Row
 from experiments.assignment import StageAssignment
 from models.contracts import Clients
 from orchestrator.dialogue import Dialogue
@@ -15,6 +14,7 @@ from orchestrator.prompts import Prompts
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
+from parley.row_log import Row
 
 
 class Line(Protocol):

@@ -15,12 +15,12 @@ import pytest
 import sqlalchemy as sa
 
 from calls import tables as t
-from calls.log import CallLog
 from calls.records import Call, CallBegan, CallEnded, StageServed, TurnRow, call, named_by_gateway, turns
 from calls.subjects import link, pseudonyms_of, references
 from experiments import tables as experiments
 from experiments.exposures import Exposure
 from parley.database import connect, writing
+from parley.row_log import RowLog
 
 ROOT = Path(__file__).parents[2]
 GENEROUS_S = 30.0
@@ -36,12 +36,12 @@ TURN = TurnRow(
 
 
 @pytest.fixture
-def log(database_url: str) -> Iterator[CallLog]:
-    with CallLog(database_url) as opened:
+def log(database_url: str) -> Iterator[RowLog]:
+    with RowLog(database_url) as opened:
         yield opened
 
 
-def test_a_call_and_its_turns_come_back_as_they_were(log: CallLog) -> None:
+def test_a_call_and_its_turns_come_back_as_they_were(log: RowLog) -> None:
     with log.read() as connection:
         assert (call(connection, "c1"), turns(connection, "c1")) == (None, [])
     second = replace(TURN, turn=2, text="yes", ended="heard", served={})
@@ -56,7 +56,7 @@ def test_a_call_and_its_turns_come_back_as_they_were(log: CallLog) -> None:
     )  # fmt: skip
 
 
-def test_exposures_join_their_call_and_turn(log: CallLog) -> None:
+def test_exposures_join_their_call_and_turn(log: RowLog) -> None:
     log.put([BEGAN, TURN, Exposure("c1", 1, UNIT, "stt", "barista_stt", 0, "fallback", "stt-2", "treatment", 4)])
     assert log.flush(GENEROUS_S)
     e = experiments.exposures.c
@@ -68,7 +68,7 @@ def test_exposures_join_their_call_and_turn(log: CallLog) -> None:
         assert [tuple(row) for row in connection.execute(query)] == [("barista", "orderDrink", "treatment", True)]
 
 
-def test_the_end_of_a_call_whose_beginning_was_lost_makes_no_row(log: CallLog) -> None:
+def test_the_end_of_a_call_whose_beginning_was_lost_makes_no_row(log: RowLog) -> None:
     log.put([CallEnded("unknown", AT, "goodbye", ())])
     assert log.flush(GENEROUS_S)
     with log.read() as connection:
@@ -78,9 +78,9 @@ def test_the_end_of_a_call_whose_beginning_was_lost_makes_no_row(log: CallLog) -
 REPLICA = """
 import sys, time
 from datetime import UTC, datetime
-from calls.log import CallLog
+from parley.row_log import RowLog
 from calls.records import CallBegan
-log = CallLog(sys.argv[1])
+log = RowLog(sys.argv[1])
 log.put([CallBegan("killed", "CA1", "ab" * 32, "barista", 3, "twilio", "replica 3f2a", datetime.now(UTC))])
 log.flush(30)
 print("began", flush=True)
@@ -88,7 +88,7 @@ time.sleep(60)
 """
 
 
-def test_a_killed_replica_leaves_a_row_that_began_and_has_no_end(log: CallLog, database_url: str) -> None:
+def test_a_killed_replica_leaves_a_row_that_began_and_has_no_end(log: RowLog, database_url: str) -> None:
     other = subprocess.Popen([sys.executable, "-c", REPLICA, database_url], cwd=ROOT, text=True, stdout=subprocess.PIPE)
     assert other.stdout
     try:
@@ -121,7 +121,7 @@ def test_what_a_gateway_calls_a_call_is_kept_unless_it_names_the_caller(
     assert named_by_gateway(gateway_id, caller) == kept
 
 
-def test_everything_that_came_of_a_person_is_found_and_linked_once(log: CallLog, database_url: str) -> None:
+def test_everything_that_came_of_a_person_is_found_and_linked_once(log: RowLog, database_url: str) -> None:
     engine, _ = connect(database_url, GENEROUS_S)
     with writing(engine).begin() as connection:
         assert link(connection, UNIT, "recording", ["r2", "r1", "r2"]) == 2

@@ -11,7 +11,6 @@ import pytest
 from call_fakes import Caller, FakeGateway, fake_services, run
 from fake_models import FakeModels, FakeNlu, FakeStream
 
-from calls.log import Row
 from calls.records import CallBegan, CallEnded, TurnRow
 from calls.subjects import Subject
 from experiments.exposures import Exposure
@@ -19,6 +18,7 @@ from models.contracts import Understanding
 from orchestrator import stages as stages_module
 from orchestrator.services import Services
 from parley.audio import SAMPLE_RATE, Pcm
+from parley.row_log import Row
 from parley.serving.engine import EngineRejected
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from fake_models import FakeModels, tone
 
-from calls.log import Row
 from experiments.assignment import StageAssignment
 from experiments.exposures import Exposure
 from orchestrator.services import CallAssignment, CallParams, Script, Services
@@ -23,6 +22,7 @@ from orchestrator.wires.twilio import Clear, Connected, Event, Mark, Media, Star
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.g711 import ulaw_decode, ulaw_encode
+from parley.row_log import Row
 
 
 class FakeClock:

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 from postgresql import PostgreSQL
 
-from calls.log import CallLog
 from experiments.exposures import Exposure, exposures
 from parley.database import connect, writing
+from parley.row_log import RowLog
 
 ROOT = Path(__file__).parents[2]
 GENEROUS_S = 30.0
 
 
 @pytest.fixture
-def log(database_url: str) -> Iterator[CallLog]:
-    with CallLog(database_url) as opened:
+def log(database_url: str) -> Iterator[RowLog]:
+    with RowLog(database_url) as opened:
         yield opened
 
 
@@ -35,12 +35,12 @@ def rows(count: int, call_id: str = "CA1") -> list[Exposure]:
     ]
 
 
-def written(log: CallLog, call_id: str | None = None) -> list[Exposure]:
+def written(log: RowLog, call_id: str | None = None) -> list[Exposure]:
     with log.read() as connection:
         return exposures(connection, call_id)
 
 
-def test_exposures_come_back_as_they_were(log: CallLog) -> None:
+def test_exposures_come_back_as_they_were(log: RowLog) -> None:
     given = [
         *rows(2),
         Exposure("CA2", 0, "v" * 64, "nlu", "b_nlu", 1, "release", at=datetime(2026, 1, 2, 3, tzinfo=UTC)),
@@ -53,27 +53,27 @@ def test_exposures_come_back_as_they_were(log: CallLog) -> None:
 
 
 def test_close_writes_what_waits(database_url: str) -> None:
-    log = CallLog(database_url)
+    log = RowLog(database_url)
     log.put(rows(1500))
     log.close(GENEROUS_S)
-    with CallLog(database_url) as again:
+    with RowLog(database_url) as again:
         assert len(written(again)) == 1500
 
 
 def test_the_end_of_a_process_writes_what_waits(database_url: str) -> None:
     code = (
-        "import sys; from calls.log import CallLog; from experiments.exposures import Exposure\n"
-        "s = CallLog(sys.argv[1]); s.put([Exposure('CA', 1, 'u', 'stt', 'm', 1, 'release')])"
+        "import sys; from parley.row_log import RowLog; from experiments.exposures import Exposure\n"
+        "s = RowLog(sys.argv[1]); s.put([Exposure('CA', 1, 'u', 'stt', 'm', 1, 'release')])"
     )
     subprocess.run([sys.executable, "-c", code, database_url], cwd=ROOT, check=True, timeout=GENEROUS_S)
-    with CallLog(database_url) as log:
+    with RowLog(database_url) as log:
         assert len(written(log)) == 1
 
 
 def test_logging_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
     """The rows are taken while another process holds the lock, and are written when it lets go."""
     path = tmp_path / "parley.db"
-    with CallLog(f"sqlite:///{path}", busy_timeout_s=0.01) as log:
+    with RowLog(f"sqlite:///{path}", busy_timeout_s=0.01) as log:
         with sqlite3.connect(path, isolation_level=None) as blocker:
             blocker.execute("BEGIN IMMEDIATE")
             log.put(rows(5))
@@ -87,7 +87,7 @@ def test_logging_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
 def test_exposures_on_postgresql_do_not_take_a_turn_among_the_writers(postgresql: PostgreSQL) -> None:
     """Rows that are only added must neither wait for a long change nor make one wait."""
     url = postgresql.create()
-    with CallLog(url) as log, writing(connect(url, GENEROUS_S)[0]).begin():
+    with RowLog(url) as log, writing(connect(url, GENEROUS_S)[0]).begin():
         log.put(rows(5))
         assert log.flush(GENEROUS_S)
         assert len(written(log)) == 5
@@ -96,8 +96,8 @@ def test_exposures_on_postgresql_do_not_take_a_turn_among_the_writers(postgresql
 WRITER = """
 import sys
 from experiments.exposures import Exposure
-from calls.log import CallLog
-log = CallLog(sys.argv[1])
+from parley.row_log import RowLog
+log = RowLog(sys.argv[1])
 turn = 0
 while True:
     log.put([Exposure("CRASH", turn, "u" * 64, "stt", "b_stt", 1, "release")])
@@ -108,7 +108,7 @@ while True:
 """
 
 
-def test_exposures_survive_the_crash_of_another_writer(log: CallLog, database_url: str) -> None:
+def test_exposures_survive_the_crash_of_another_writer(log: RowLog, database_url: str) -> None:
     other = subprocess.Popen([sys.executable, "-c", WRITER, database_url], cwd=ROOT, text=True, stdout=subprocess.PIPE)
     assert other.stdout
     try:
@@ -125,7 +125,7 @@ def test_exposures_survive_the_crash_of_another_writer(log: CallLog, database_ur
     assert theirs == list(range(len(theirs))), "what is there is a gapless beginning"
 
 
-def test_one_bad_row_does_not_take_its_neighbours_along(log: CallLog) -> None:
+def test_one_bad_row_does_not_take_its_neighbours_along(log: RowLog) -> None:
     bad = Exposure("CA1", 1, None, "stt", "b_stt", 1, "release")  # type: ignore[arg-type]
     log.put([*rows(3), bad, *rows(3)])
     assert log.flush(GENEROUS_S)

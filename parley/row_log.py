@@ -1,11 +1,11 @@
 """What happens in calls, written behind their backs.
 
-    log = CallLog.at(settings())
+    log = RowLog.at(settings())
     log.put([CallBegan(...), Exposure(...)])      # returns at once
     log.close()
 
-Rows of any table come in through one queue and are written in the order they came, many in one transaction. A row of
-another room (an exposure) only has to be a :class:`Row`.
+Rows of any table come in through one queue and are written in the order they came, many in one transaction. The log
+knows no table: a row of any room only has to be a :class:`Row`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Row(Protocol):
         ...
 
 
-class CallLog:
+class RowLog:
     """The rows of a process's calls, on their way into the site's database."""
 
     def __init__(self, url: str | sa.URL, *, busy_timeout_s: float = 5.0) -> None:
@@ -54,7 +54,7 @@ class CallLog:
         atexit.register(self.close)
 
     @classmethod
-    def at(cls, settings: Settings) -> CallLog:
+    def at(cls, settings: Settings) -> RowLog:
         """The log of this site, in its database."""
         return cls(database_url(settings))
 
@@ -105,7 +105,7 @@ class CallLog:
                 together = list(alike)
                 connection.execute(together[0].statement, [dict(row.values()) for row in together])
 
-    def __enter__(self) -> CallLog:
+    def __enter__(self) -> RowLog:
         return self
 
     def __exit__(
