@@ -25,8 +25,8 @@ from calling.recorder import CallRecorder
 from calling.report import CallEvent, CallReport, SaidReport, judge
 from calling.speech import Speech
 from calling.timeline import draw_timeline
-from orchestrator.wires import WireError
-from orchestrator.wires.twilio import (
+from orchestrator.wires.contract import WireError
+from orchestrator.wires.twilio.messages import (
     CALLER_PARAMETER,
     SKIP_GREETING_PARAMETER,
     TRACE_PARAMETER,

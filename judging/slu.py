@@ -24,9 +24,8 @@ from models.contracts import Clients, Understanding
 from models.pool import ClientPool
 from models.stored_audio import recording_digests
 from models.stt.evaluate import edit_distance
-from orchestrator.hearing import Ear, HoldOver
+from orchestrator.hearing import Ear, HoldOver, RecentAudio
 from orchestrator.services import CallParams
-from orchestrator.speaker import Speaker
 from orchestrator.stages import Stages
 from orchestrator.turn_taking import BargeIn, TurnEvent, TurnParams, TurnTaker
 from parley.arguments import ArgumentParser
@@ -61,17 +60,14 @@ class Heard:
     turns: int
 
 
-class _NoLine:
-    """Stands where a call's connection stands: nobody listens."""
+class _NoBot:
+    """Stands where the bot of a call stands: it says nothing, and nobody is told what happens."""
 
-    async def receive(self) -> None:
-        return None
+    sent = unheard = 0
+    talking = tracing = False
 
-    async def send(self, message: str) -> None:
-        return None
-
-    async def close(self, code: int, reason: str) -> None:
-        return None
+    async def trace(self, kind: str, **data: object) -> None:
+        """See `orchestrator.hearing.Mouth`."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,8 @@ class Listener:
     async def listen(self, pcm: Pcm, bot: TalkingBot | None = None) -> list[Turn]:
         """The turns of one recording, int16 ``[n]``, perhaps said over a bot: everything before the NLU."""
         taker = TurnTaker(self._params.turn)
-        ear = Ear(self.stages, Speaker(_NoLine(), ""), self._params)
+        recent = RecentAudio()
+        ear = Ear(self.stages, _NoBot(), self._params, recent)
         turns: list[Turn] = []
         audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
@@ -130,7 +127,7 @@ class Listener:
             frame = bot.line(frame) if bot else frame
             speaking, own = (bot.speaking, bot.own_voice) if bot else (False, False)
             events: list[TurnEvent | HoldOver] = [*taker.push(frame, bot_speaking=speaking, own_voice=own)]
-            ear.note(frame, taker.samples)
+            recent.add(frame)
             if (expired := ear.hold_expired(taker)) is not None:
                 events.append(expired)
             for event in events:

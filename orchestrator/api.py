@@ -18,9 +18,10 @@ from experiments.api import serve_rest
 from experiments.problems import answer_with_problems, problem, refuse_other_sockets, refuse_socket
 from orchestrator.gatekeeper import Gatekeeper, Refused, Visitor
 from orchestrator.replica import Replica
-from orchestrator.session import TRY_AGAIN_LATER, answer_call
+from orchestrator.session import answer_call
 from orchestrator.waiting import Place
-from orchestrator.wires.twilio import Start
+from orchestrator.wires.contract import CallStarted, Ending, Wire
+from orchestrator.wires.registered import WIRES
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class WebSocketLine:
         self._socket = socket
 
     async def receive(self) -> str | bytes | None:
-        """See `orchestrator.services.Line`."""
+        """See `orchestrator.wires.line.Line`."""
         if self._socket.client_state is WebSocketState.DISCONNECTED:
             return None
         message = await self._socket.receive()
@@ -43,16 +44,19 @@ class WebSocketLine:
         text = message.get("text")
         return text if text is not None else bytes(message.get("bytes") or b"")
 
-    async def send(self, message: str) -> None:
-        """See `orchestrator.services.Line`."""
+    async def send(self, message: str | bytes) -> None:
+        """See `orchestrator.wires.line.Line`."""
         try:
-            await self._socket.send_text(message)
+            if isinstance(message, str):
+                await self._socket.send_text(message)
+            else:
+                await self._socket.send_bytes(message)
         except (WebSocketDisconnect, RuntimeError, OSError):
             # The reader sees the disconnect too and ends the call; what is left to say has no listener.
             _log.debug("nobody listens any more")
 
     async def close(self, code: int, reason: str) -> None:
-        """See `orchestrator.services.Line`."""
+        """See `orchestrator.wires.line.Line`."""
         try:
             await self._socket.close(code, reason)
         except (WebSocketDisconnect, RuntimeError, OSError):
@@ -81,10 +85,11 @@ def create_api(open_replica: Callable[[], Replica], *, rest: bool = True) -> Fas
         serve_rest(api, replica.store, replica.settings)
     else:
         answer_with_problems(api)
-    door = CallDoor(replica)
-    for path in ("/twilio", "/ws"):
-        api.add_api_websocket_route(path, door.take)
-        api.add_api_websocket_route(path + "/{token}", door.take)
+    for wire in WIRES:
+        door = CallDoor(replica, wire)
+        for path in wire.paths:
+            api.add_api_websocket_route(path, door.take)
+            api.add_api_websocket_route(path + "/{token}", door.take)
     refuse_other_sockets(api)
 
     @api.get("/healthz")
@@ -127,11 +132,12 @@ def create_api(open_replica: Callable[[], Replica], *, rest: bool = True) -> Fas
 
 
 class CallDoor:
-    """Where calls come in: their proof and the room for them are looked at before the upgrade."""
+    """Where the calls of a wire come in: their proof and the room for them are looked at before the upgrade."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, wire: Wire) -> None:
         self._replica = replica
-        self._keeper = Gatekeeper.of(replica.settings)
+        self._wire = wire
+        self._keeper = Gatekeeper.of(replica.settings, wire)
 
     async def take(self, socket: WebSocket) -> None:
         """Serve one connection, or refuse it."""
@@ -162,21 +168,22 @@ class CallDoor:
             self._replica.leave(place)
 
     async def _answer(self, socket: WebSocket, visitor: Visitor, place: Place) -> None:
-        def welcome(start: Start) -> Start | None:
+        def welcome(started: CallStarted) -> CallStarted | None:
             if not self._replica.start(place):
                 return None
-            return start if visitor.may_trace else start.untraced()
+            return started if visitor.may_trace else started.untraced()
 
-        line = WebSocketLine(socket)
+        services = self._replica.services
+        call = self._wire.open(WebSocketLine(socket), services.clock)
         try:
             await socket.accept()
-            await answer_call(line, self._replica.services, welcome)
+            await answer_call(call, services, welcome)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not place.sent_away or task is None or task.uncancel():
                 raise
             _log.info("a connection without a call was closed for another")
-            await line.close(TRY_AGAIN_LATER, "no start, and the place is needed")
+            await call.hang_up(Ending.BUSY, "no start, and the place is needed")
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

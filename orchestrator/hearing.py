@@ -10,21 +10,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from models.contracts import Transcript
 from orchestrator.services import CallParams
-from orchestrator.speaker import Speaker
 from orchestrator.stages import Hearing, Served, Stages
 from orchestrator.turn_taking import EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnTaker
-from parley.audio import SAMPLE_RATE, Pcm, ms_to_samples, samples_to_ms
+from orchestrator.wall_clock import CALL_RATE
+from parley.audio import Pcm, ms_to_samples, samples_to_ms
 
-FEED_SAMPLES = 1280
-"""Audio is gathered to 160 ms before it goes to the STT: a request per packet would cost eight times as many."""
 KEPT_S = 40
 """Audio of the call that is kept to hear halves again as one."""
+_KEPT_ARRIVALS = 1000
 NOISE_MS = 240
 """Less speech than this that is no sentence was a noise, and is not answered."""
 HEARD_MS = 1000
@@ -90,11 +89,40 @@ class _Half:
     """Samples of the bot's audio that had been sent when it was over."""
 
 
+class Mouth(Protocol):
+    """What the ear has to know of what the bot says: `orchestrator.speaker.Speaker`."""
+
+    @property
+    def sent(self) -> int:
+        """Samples sent since the call began and not taken back."""
+        ...
+
+    @property
+    def unheard(self) -> int:
+        """Samples sent that the caller has yet to hear."""
+        ...
+
+    @property
+    def talking(self) -> bool:
+        """Whether the caller hears the bot now."""
+        ...
+
+    @property
+    def tracing(self) -> bool:
+        """Whether anybody wants to be told what happens."""
+        ...
+
+    async def trace(self, kind: str, **data: object) -> None:
+        """Tell him."""
+        ...
+
+
 class RecentAudio:
-    """The last seconds of the inbound audio, by the sample clock."""
+    """The last seconds of the inbound audio by the sample clock, and when of late it was received."""
 
     def __init__(self, keep_s: float = KEPT_S) -> None:
-        self._keep = round(keep_s * SAMPLE_RATE)
+        self._keep = round(keep_s * CALL_RATE)
+        self._received: deque[tuple[int, float]] = deque(maxlen=_KEPT_ARRIVALS)
         self._parts: deque[Pcm] = deque()
         self._first = 0
         self._end = 0
@@ -103,6 +131,7 @@ class RecentAudio:
         """The next samples, int16 ``[n]``."""
         self._parts.append(pcm)
         self._end += len(pcm)
+        self._received.append((self._end, time.monotonic()))
         while self._end - self._first - len(self._parts[0]) >= self._keep:
             self._first += len(self._parts.popleft())
 
@@ -111,42 +140,28 @@ class RecentAudio:
         joined = np.concatenate(list(self._parts)) if self._parts else np.zeros(0, dtype=np.int16)
         return joined[max(0, start - self._first) : max(0, end - self._first)]
 
-
-class Arrivals:
-    """When recent samples of the inbound clock were received, for the latency figures only."""
-
-    def __init__(self, keep: int = 1000) -> None:
-        self._known: deque[tuple[int, float]] = deque(maxlen=keep)
-
-    def note(self, samples: int) -> None:
-        """The clock stands at ``samples`` now."""
-        self._known.append((samples, time.monotonic()))
-
-    def of(self, sample: int) -> float | None:
-        """Monotonic time at which the clock first stood at ``sample`` or later."""
-        return next((at for samples, at in self._known if samples >= sample), None)
+    def received(self, sample: int) -> float | None:
+        """Monotonic time at which the clock first stood at ``sample`` or later, for the latency figures only."""
+        return next((at for end, at in self._received if end >= sample), None)
 
 
 class Ear:
-    """Listens in one call. ``note`` and ``hold_expired`` belong to its reader, ``take`` to its thinker."""
+    """Understands words in one call. ``hold_expired`` belongs to its reader, ``take`` to its thinker.
 
-    def __init__(self, stages: Stages, speaker: Speaker, params: CallParams) -> None:
-        self._arrivals = Arrivals()
+    Args:
+        recent: the call's audio so far, in which halves are found again.
+    """
+
+    def __init__(self, stages: Stages, speaker: Mouth, params: CallParams, recent: RecentAudio) -> None:
         self._stages = stages
         self._speaker = speaker
         self._params = params
-        self._recent = RecentAudio()
+        self._recent = recent
         self._hearing: Hearing | None = None
-        self._waiting: list[Pcm] = []
         self._partial = ""
         self._last: _Half | None = None
         self._held: Heard | None = None
         self._hold_until = 0
-
-    def note(self, pcm: Pcm, samples: int) -> None:
-        """Audio came in, and the sample clock stands at ``samples``."""
-        self._recent.add(pcm)
-        self._arrivals.note(samples)
 
     @property
     def holding(self) -> bool:
@@ -168,7 +183,7 @@ class Ear:
         """The next event of the call; what was heard, once a turn is over."""
         if isinstance(event, SpeechStarted):
             self._hearing = self._stages.hear()
-            self._waiting, self._partial = [], ""
+            self._partial = ""
             if self._last is not None and self._heard_answer(self._last):
                 self._last = None
             await self._speaker.trace("speech_started", at_ms=samples_to_ms(event.at))
@@ -182,13 +197,10 @@ class Ear:
         return None
 
     async def _feed(self, pcm: Pcm) -> None:
-        self._waiting.append(pcm)
-        if self._hearing is None or sum(map(len, self._waiting)) < FEED_SAMPLES:
+        if self._hearing is None:
             return
-        chunk, self._waiting = np.concatenate(self._waiting), []
-        await self._hearing.feed(chunk)
-        partial = self._hearing.partial()
-        if partial != self._partial:
+        await self._hearing.feed(pcm)
+        if self._speaker.tracing and (partial := self._hearing.partial()) != self._partial:
             self._partial = partial
             await self._speaker.trace("partial", text=partial)
 
@@ -199,10 +211,7 @@ class Ear:
         if not event.interrupted:
             await self._speaker.trace("ignored", reason="under the bot's speech", at_ms=samples_to_ms(event.start))
             return None
-        began, received = time.monotonic(), self._arrivals.of(event.speech_end)
-        if self._waiting:
-            await hearing.feed(np.concatenate(self._waiting))
-            self._waiting = []
+        began, received = time.monotonic(), self._recent.received(event.speech_end)
         given = await hearing.finish()
         transcript = given.value
         if transcript is None:
@@ -238,7 +247,7 @@ class Ear:
 
     def _decide(self, heard: Heard, event: EndOfTurn, start: int, held: Heard | None) -> Heard | None:
         """Answer now, wait for the rest of the sentence, or take it for a noise."""
-        half = _Half(start, heard.start or 0, event.speech_end, heard.accepted, self._speaker.playout.sent)
+        half = _Half(start, heard.start or 0, event.speech_end, heard.accepted, self._speaker.sent)
         if heard.accepted:
             self._last = half
             return heard
@@ -253,7 +262,7 @@ class Ear:
 
     def _heard_answer(self, half: _Half) -> bool:
         """Whether the caller has heard enough of the answer to ``half`` to be replying to it now."""
-        heard = self._speaker.playout.sent - half.sent - self._speaker.unheard
+        heard = self._speaker.sent - half.sent - self._speaker.unheard
         return heard >= ms_to_samples(HEARD_MS) or (heard > 0 and not self._speaker.talking)
 
     def _half_before(self, event: EndOfTurn) -> _Half | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parley.audio import SAMPLE_RATE
+from orchestrator.wall_clock import CALL_RATE
 
 PAUSE_S = 3.0
 """Without a further key for this long a number is over: the usual inter-digit time-out (VoiceXML 2.0, appendix D)."""
@@ -70,7 +70,7 @@ class KeyPad:
     def expired(self, at: int) -> Keyed | None:
         """What was keyed, once no further key has come for long enough. Says so once."""
         pause_s = PAUSE_S if len(self._digits) < self._full_at else PAUSE_WHEN_FULL_S
-        return self._over(ended=False) if self._digits and at - self._last >= pause_s * SAMPLE_RATE else None
+        return self._over(ended=False) if self._digits and at - self._last >= pause_s * CALL_RATE else None
 
     def _over(self, *, ended: bool) -> Keyed | None:
         digits, self._digits = self._digits, ""

@@ -15,8 +15,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from orchestrator.wall_clock import MonotonicClock
-from orchestrator.wires import MAX_MESSAGE_BYTES
 from orchestrator.wires.budget import Bucket
+from orchestrator.wires.line import MAX_MESSAGE_BYTES
 
 MAX_FRAME_BYTES = 16 * MAX_MESSAGE_BYTES
 """A message that is too long breaks the wire's rules and is borne as such; one of 2 MiB ends the connection."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parley.audio import SAMPLE_RATE
+from orchestrator.wall_clock import CALL_RATE
 
 EARLY_S = 0.1
 """An echo may come this much before its audio can have ended."""
@@ -49,18 +49,20 @@ class Playout:
         self._marks: dict[str, _Mark] = {}
         self._words: list[SpokenWord] = []
 
-    def send(self, samples: int, words: Sequence[SpokenWord], mark: str, now: int) -> None:
-        """A piece was sent, and a mark after it.
+    def send(self, samples: int, words: Sequence[SpokenWord], mark: str | None, now: int) -> None:
+        """A piece is sent, and a mark after it.
 
         Args:
             samples: its length.
-            words: words that end in this piece.
+            words: words that end in this piece, or soon after it.
+            mark: None for none: then the clock alone tells when it was played.
         """
         self._words = [*self._words, *words][-_KEPT_WORDS:]
         self.sent += samples
         self.until = max(self.until, now) + samples
         self._earliest = max(self._earliest, now) + samples
-        self._marks[mark] = _Mark(self.sent, self._earliest)
+        if mark is not None:
+            self._marks[mark] = _Mark(self.sent, self._earliest)
         if len(self._marks) > _KEPT_MARKS:
             del self._marks[next(iter(self._marks))]
 
@@ -72,12 +74,12 @@ class Playout:
         mark = self._marks.get(name)
         if mark is None:
             return
-        if now < mark.earliest - EARLY_S * SAMPLE_RATE:
+        if now < mark.earliest - EARLY_S * CALL_RATE:
             self.early_echoes += 1
             return
         # What came before it was played too, even if its own echo is lost or still under way.
         self._marks = {other: its for other, its in self._marks.items() if its.position > mark.position}
-        latest = self._earliest + round(LATE_S * SAMPLE_RATE)
+        latest = self._earliest + round(LATE_S * CALL_RATE)
         self.until = min(max(now + self.sent - mark.position, self._earliest), latest)
 
     def speaking(self, now: int) -> bool:
@@ -105,3 +107,8 @@ class Playout:
         self._marks.clear()
         self.until = self._earliest = now
         return dropped
+
+    def stop(self) -> int:
+        """No more is sent, but what was cannot be taken back. Returns the samples dropped: none."""
+        self._words = [spoken for spoken in self._words if spoken.end <= self.sent]
+        return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from experiments.assignment import StageAssignment
 from models.contracts import Clients
@@ -15,22 +14,6 @@ from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
 from parley.row_log import Row
-
-
-class Line(Protocol):
-    """The connection to a gateway: text messages both ways."""
-
-    async def receive(self) -> str | bytes | None:
-        """The next message, None when the gateway is gone."""
-        ...
-
-    async def send(self, message: str) -> None:
-        """Send a message; sending to a gateway that is gone does nothing."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close the connection. Safe to call twice."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +29,8 @@ class CallParams:
     stall_timeout_s: float = 30.0
     """A gateway that sends nothing for this long is taken to be gone."""
     max_call_s: float = 900.0
+    close_within_s: float = 5.0
+    """A gateway that reads nothing any more is not waited for beyond this."""
     hold_ms: int = 500
     """How much longer to wait when what was heard is no whole sentence: callers pause to think."""
     resume_ms: int = 1500

@@ -1,4 +1,9 @@
-"""The bot's mouth in one call: audio to messages, with a mark after each piece, and taking it all back."""
+"""The bot's mouth in one call: audio to the gateway, with a mark after each piece, and taking it all back.
+
+What a gateway cannot do is done without. One without marks has played what the clock says. One that takes nothing back,
+or plays at once what it gets, is given its audio in step with time and only a little ahead of it, so that little is
+left to be said when the caller interrupts.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,13 @@ import asyncio
 from models.contracts import Piece
 from orchestrator.echo import SentAudio
 from orchestrator.playout import Playout, SpokenWord
-from orchestrator.services import Line
-from orchestrator.wall_clock import Clock, Elapsed, MonotonicClock
-from orchestrator.wires.twilio import Clear, Mark, Media, Trace, render
-from parley.audio import SAMPLE_RATE
-from parley.g711 import ulaw_decode, ulaw_encode
+from orchestrator.wall_clock import CALL_RATE, Clock, Elapsed
+from orchestrator.wires.contract import GatewayCall
 
-MAX_MEDIA_SAMPLES = 40_000
-"""Audio in one message, 5 s: gateways have limits too, such as Asterisk's of 65,500 bytes."""
+MAX_PLAY_S = 5.0
+"""Audio given at once: gateways have limits too, such as Asterisk's of 65,500 bytes."""
+STEP_S, AHEAD_S = 0.02, 0.1
+"""The same, and audio that waits at the gateway at most, where it must be sent in step with time."""
 HANGUP_SLACK_S = 1.0
 """How much longer than the audio's length to wait for its last mark before hanging up."""
 
@@ -23,44 +27,43 @@ class Speaker:
     """Sends the bot's audio.
 
     Args:
-        line: the connection.
-        stream_sid: the gateway's name of the stream.
+        call: the gateway.
         clock: the wall clock; playing takes time whatever comes in.
-        elapsed: the call's time by it (None: from now).
-        sent: where what is sent is kept, to know it again when it comes back.
-        trace: whether this caller asked for trace events.
+        elapsed: the call's time by it.
+        audio: where what is sent is kept, to know it again when it comes back.
+        tracing: whether this caller asked for trace events.
     """
 
     def __init__(
         self,
-        line: Line,
-        stream_sid: str,
-        clock: Clock | None = None,
-        elapsed: Elapsed | None = None,
+        call: GatewayCall,
+        clock: Clock,
+        elapsed: Elapsed,
         *,
-        sent: SentAudio | None = None,
-        trace: bool = False,
+        audio: SentAudio | None = None,
+        tracing: bool = False,
     ) -> None:
         self.playout = Playout()
-        self._line = line
-        self._sid = stream_sid
-        self._wall = clock or MonotonicClock()
-        self._clock = (elapsed or Elapsed(self._wall)).samples
-        self._sent = sent or SentAudio()
-        self._trace = trace
+        self.tracing = tracing
+        self._call = call
+        self._can = call.capabilities
+        self._in_step = self._can.paced_by_us or not self._can.clear
+        self._wall = clock
+        self._clock = elapsed.samples
+        self._audio = audio or SentAudio()
         self._marks = 0
         self._changed = asyncio.Event()
         self._sending = asyncio.Lock()
 
     @property
-    def last_mark(self) -> str:
-        """Name of the mark after the audio sent last."""
-        return f"p{self._marks}"
-
-    @property
     def talking(self) -> bool:
         """Whether the caller hears the bot now."""
         return self.playout.speaking(self._clock())
+
+    @property
+    def sent(self) -> int:
+        """Samples sent since the call began and not taken back."""
+        return self.playout.sent
 
     @property
     def unheard(self) -> int:
@@ -70,30 +73,43 @@ class Speaker:
     async def send(self, piece: Piece, begin: int | None = None) -> None:
         """Send a piece of audio and a mark. ``begin``: the sample, of all sent, where its text began (None: here)."""
         origin = self.playout.sent if begin is None else begin
-        words = [SpokenWord(word.word, origin + round(word.end_s * SAMPLE_RATE)) for word in piece.words]
-        for at in range(0, len(piece.pcm), MAX_MEDIA_SAMPLES):
-            part = ulaw_encode(piece.pcm[at : at + MAX_MEDIA_SAMPLES])
-            self._marks += 1
-            mark = self.last_mark
+        words = [SpokenWord(word.word, origin + round(word.end_s * CALL_RATE)) for word in piece.words]
+        rate = piece.sample_rate
+        step = round((STEP_S if self._in_step else MAX_PLAY_S) * rate)
+        for at in range(0, len(piece.pcm), step):
+            part, ends = piece.pcm[at : at + step], at + step >= len(piece.pcm)
+            if self._in_step:
+                await self._until_little_waits()
+            mark = self._next_mark() if self._can.marks and (ends or not self._in_step) else None
             async with self._sending:
-                await self._line.send(render(Media(self._sid, part.tobytes())))
-                self._sent.play(ulaw_decode(part))
-                self.playout.send(len(part), words, mark, self._clock())
-                await self._line.send(render(Mark(self._sid, mark)))
+                self.playout.send(len(part) * CALL_RATE // rate, words, mark, self._clock())
+                self._audio.play(await self._call.play(part, rate, mark=mark, last=ends and piece.last))
             words = []
 
+    async def _until_little_waits(self) -> None:
+        most = round(AHEAD_S * CALL_RATE)
+        while (early := self.playout.until - self._clock() - most) > 0:
+            await self._wall.sleep(early / CALL_RATE)
+
+    def _next_mark(self) -> str:
+        self._marks += 1
+        return f"p{self._marks}"
+
     async def clear(self) -> int:
-        """Take back what the caller has not heard. Returns the samples taken back."""
-        dropped = self.playout.clear(self._clock())
-        self._sent.clear()
-        await self._line.send(render(Clear(self._sid)))
+        """Take back what the caller has not heard, as far as the gateway lets us. Returns the samples taken back."""
+        if self._can.clear:
+            dropped = self.playout.clear(self._clock())
+            self._audio.clear()
+        else:
+            dropped = self.playout.stop()
+        await self._call.clear()
         return dropped
 
     async def trace(self, kind: str, **data: object) -> None:
         """Tell a caller who asked for it what happens."""
-        if self._trace:
+        if self.tracing:
             async with self._sending:
-                await self._line.send(render(Trace(self._sid, kind, data)))
+                await self._call.trace(kind, data)
 
     def echoed(self, mark: str) -> None:
         """The gateway says that it has played everything up to this mark."""
@@ -107,7 +123,7 @@ class Speaker:
     @property
     def left_s(self) -> float:
         """Seconds until the caller has heard everything: until the last mark came back, or its audio is long over."""
-        left = (self.playout.until - self._clock()) / SAMPLE_RATE
+        left = (self.playout.until - self._clock()) / CALL_RATE
         return left if self.playout.settled() else left + HANGUP_SLACK_S
 
     async def heard_out(self) -> None:

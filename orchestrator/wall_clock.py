@@ -9,7 +9,11 @@ import asyncio
 import time
 from typing import Protocol
 
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
+
+CALL_RATE = TELEPHONE_RATE
+"""Samples a second on a call's clock: what its echo guard, voice activity and turn taking listen at, in Hz. Gateways
+and models of another rate are resampled at their doors."""
 
 
 class Clock(Protocol):
@@ -48,7 +52,7 @@ class Elapsed:
 
     def samples(self) -> int:
         """Samples' worth of time that has passed."""
-        return round((self._clock.now() - self._began) * SAMPLE_RATE)
+        return round((self._clock.now() - self._began) * CALL_RATE)
 
 
 class Patience:
@@ -61,7 +65,7 @@ class Patience:
 
     def __init__(self, elapsed: Elapsed, wait_s: float) -> None:
         self._elapsed = elapsed
-        self._wait = wait_s * SAMPLE_RATE
+        self._wait = wait_s * CALL_RATE
         self._since = 0
 
     def restart(self) -> None:

@@ -96,6 +96,11 @@ class Settings(BaseModel):
         return bool(self.site_token or self.twilio_auth_token)
 
 
+def words(text: str) -> list[str]:
+    """The parts of a setting that are separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def settings(**overrides: Any) -> Settings:
     """Read the environment afresh; keyword arguments win over it.
 

@@ -13,8 +13,8 @@ Carriers do send bursts: what was queued before the call was answered, jitter, a
 from __future__ import annotations
 
 from orchestrator.wall_clock import Clock
-from orchestrator.wires import MAX_MESSAGE_BYTES
-from parley.audio import SAMPLE_RATE
+from orchestrator.wires.line import MAX_MESSAGE_BYTES
+from parley.audio import TELEPHONE_RATE
 
 AUDIO_AHEAD_S = 5.0
 """Audio that may be taken beyond the time that has passed."""
@@ -64,19 +64,25 @@ class Bucket:
 
 
 class Budget:
-    """The budget of one call."""
+    """The budget of one call.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: the wall clock.
+        rate: samples a second of the audio, in Hz.
+    """
+
+    def __init__(self, clock: Clock, rate: int = TELEPHONE_RATE) -> None:
+        self._rate = rate
         self.dropped_messages = 0
         self.dropped_samples = 0
         self.broken_messages = 0
         self.spent = ""
         """Why the call must end: ``flooded`` or ``wire_error``; empty while it need not."""
         self._clock = clock
-        self._audio = Bucket(clock, SAMPLE_RATE, lowest=-CATCH_UP_S * SAMPLE_RATE)
+        self._audio = Bucket(clock, rate, lowest=-CATCH_UP_S * rate)
         self._audio_at = clock.now()
         self._messages = Bucket(clock, MESSAGES_PER_S)
-        self._flood_audio = Bucket(clock, SAMPLE_RATE * _FORGIVEN)
+        self._flood_audio = Bucket(clock, rate * _FORGIVEN)
         self._flood_messages = Bucket(clock, MESSAGES_PER_S * _FORGIVEN)
         self._broken = Bucket(clock, BROKEN_PER_S)
 
@@ -94,21 +100,21 @@ class Budget:
 
     def audio(self, samples: int) -> int:
         """How many of so many samples of audio may be taken now; they are taken."""
-        taken = max(0, min(samples, int(AUDIO_AHEAD_S * SAMPLE_RATE - self._audio.level)))
+        taken = max(0, min(samples, int(AUDIO_AHEAD_S * self._rate - self._audio.level)))
         self._audio.add(taken)
         self._audio_at = self._clock.now()
         if taken < samples:
             self.dropped_samples += samples - taken
             self._flood_audio.add(samples - taken)
-            if self._flood_audio.level > FLOOD_AUDIO_S * SAMPLE_RATE:
+            if self._flood_audio.level > FLOOD_AUDIO_S * self._rate:
                 self.spent = "flooded"
         return taken
 
     def silence(self, samples: int) -> int:
         """How many of so many lost samples may be replaced by silence: those whose time has passed; they are taken."""
         behind = -self._audio.level
-        passed = max(behind, (self._clock.now() - self._audio_at) * SAMPLE_RATE)
-        most = min(passed + SILENCE_SLACK_S * SAMPLE_RATE, SILENCE_AHEAD_S * SAMPLE_RATE + behind)
+        passed = max(behind, (self._clock.now() - self._audio_at) * self._rate)
+        most = min(passed + SILENCE_SLACK_S * self._rate, SILENCE_AHEAD_S * self._rate + behind)
         taken = max(0, min(samples, int(most)))
         self._audio.add(taken)
         return taken
@@ -125,7 +131,7 @@ class Budget:
         return {
             "wire_errors": self.broken_messages,
             "dropped_messages": self.dropped_messages,
-            "dropped_ms": self.dropped_samples * 1000 / SAMPLE_RATE,
+            "dropped_ms": self.dropped_samples * 1000 / self._rate,
         }
 
 

@@ -18,13 +18,10 @@ from enum import Enum
 from typing import Protocol
 
 from orchestrator.wall_clock import Clock
-from parley.audio import TELEPHONE_RATE, Pcm
+from orchestrator.wires.line import Line
+from parley.audio import Pcm
 from parley.errors import ParleyError
 from parley.settings import Settings
-
-CALL_RATE = TELEPHONE_RATE
-"""Samples a second on a call's clock: what its echo guard, voice activity and turn taking listen at. Gateways and
-models of another rate are resampled at their doors."""
 
 
 class WireError(ParleyError):
@@ -65,7 +62,7 @@ class Audio:
     samples: Pcm
     """int16 ``[n]``, mono, a whole number of 20 ms frames, 100 ms at most."""
     rate: int
-    """Samples of a second, in Hz: the call's, :data:`CALL_RATE`."""
+    """Samples of a second, in Hz: the call's (:data:`orchestrator.wall_clock.CALL_RATE`), whatever the gateway's."""
     at: int
     """Place of the first sample on the call's clock: samples that came before it."""
 
@@ -139,8 +136,18 @@ class GatewayCall(Protocol):
         ...
 
     @property
+    def begins_with(self) -> str:
+        """What the gateway has to send first, for people."""
+        ...
+
+    @property
     def heard_at(self) -> float:
         """When the gateway last sent anything at all, by the clock that the call was opened with."""
+        ...
+
+    @property
+    def audio_at(self) -> float:
+        """The same of audio of the caller's."""
         ...
 
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -173,7 +180,7 @@ class GatewayCall(Protocol):
             last: whether what is played next does not go on from it.
 
         Returns:
-            What will be heard of it, through the wire's codec, int16 ``[m]`` at :data:`CALL_RATE`.
+            What will be heard of it, through the wire's codec: int16 ``[m]`` at the call's rate.
         """
         ...
 
@@ -211,22 +218,6 @@ class GatewayCall(Protocol):
 
 
 # Registration
-
-
-class Line(Protocol):
-    """A connection that carries messages both ways."""
-
-    async def receive(self) -> str | bytes | None:
-        """The next message, None when the gateway is gone."""
-        ...
-
-    async def send(self, message: str | bytes) -> None:
-        """Send a message; sending to a gateway that is gone does nothing."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close the connection, with a code of RFC 6455. Safe to call twice."""
-        ...
 
 
 class Proof(Protocol):

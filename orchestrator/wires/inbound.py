@@ -1,8 +1,8 @@
-"""From media messages to one unbroken line of samples: order restored, losses filled, the sample clock right.
+"""From packets of audio to one unbroken line of samples: order restored, losses filled, the sample clock right.
 
-Gateways promise neither order nor arrival. A message that comes early waits for a few others (:mod:`.order`); what
+Gateways promise neither order nor arrival. A packet that comes early waits for a few others (:mod:`.order`); what
 never comes is replaced by silence of its length, as the timestamps tell it, where the wall clock bears them out
-(:mod:`.budget`). Timestamps that jump are followed.
+(:mod:`.budget`). Timestamps that jump are followed. Any wire's packets do: a websocket's messages, or RTP.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.wires.budget import NoBudget
-from orchestrator.wires.order import Order
-from orchestrator.wires.twilio import Media
-from parley.g711 import ULAW_SILENCE
+import numpy as np
 
-SAMPLES_PER_MS = 8
-MAX_CONCEAL_SAMPLES = 40_000
-"""Longest silence put in for one gap, 5 s. After a longer jump of the timestamps their origin is set anew."""
-JITTER_SAMPLES = 160
-"""Timestamps this far off are rounding, not loss."""
-BACKWARDS_SAMPLES, BACKWARDS_AFTER = 1600, 10
+from orchestrator.wires.budget import NoBudget
+from orchestrator.wires.order import Order, Packet
+from parley.audio import TELEPHONE_RATE, Pcm
+
+MAX_CONCEAL_S = 5.0
+"""Longest silence put in for one gap. After a longer jump of the timestamps their origin is set anew."""
+JITTER_S = 0.01
+"""Timestamps no further off are rounding, not loss."""
+BACKWARDS_S, BACKWARDS_AFTER = 0.2, 10
 """Timestamps this far behind the audio, so many times in a row, have a new origin."""
+_NOTHING = np.zeros(0, dtype=np.int16)
 
 
 class AudioBudget(Protocol):
@@ -35,8 +36,6 @@ class AudioBudget(Protocol):
 class InboundCounts:
     """What was wrong with the audio of a call."""
 
-    messages: int = 0
-    other_tracks: int = 0
     concealed_samples: int = 0
     clock_jumps: int = 0
     reordered: int = 0
@@ -46,13 +45,20 @@ class InboundCounts:
 
 
 class InboundAudio:
-    """Restores order by chunk number (by sequence number where there is none) and time by timestamp.
+    """Restores order by the packets' numbers and time by their timestamps.
 
-    Messages with neither number are taken in the order they come.
+    Packets without a number are taken in the order they come.
+
+    Args:
+        budget: what may be taken; None for all of it.
+        rate: samples a second of the packets, in Hz.
     """
 
-    def __init__(self, budget: AudioBudget | None = None) -> None:
+    def __init__(self, budget: AudioBudget | None = None, rate: int = TELEPHONE_RATE) -> None:
         self._budget = budget or NoBudget()
+        self._rate = rate
+        self._jitter, self._most = round(JITTER_S * rate), round(MAX_CONCEAL_S * rate)
+        self._far_behind = round(BACKWARDS_S * rate)
         self._order = Order()
         self._counts = InboundCounts()
         self._origin_samples: int | None = None
@@ -71,41 +77,43 @@ class InboundAudio:
         """What was wrong, for the log."""
         counts = self.counts
         return {
-            "lost_ms": counts.concealed_samples / SAMPLES_PER_MS,
+            "lost_ms": counts.concealed_samples * 1000 / self._rate,
             "reordered": counts.reordered,
             "new_origins": counts.new_origins + counts.clock_jumps,
         }
 
-    def push(self, media: Media) -> bytes:
-        """Take one message; the mu-law bytes that are now in order, silence put in for what is lost."""
-        self._counts.messages += 1
-        if media.track.lower() not in ("inbound", "inbound_track"):
-            self._counts.other_tracks += 1
-            return b""
-        if media.chunk is not None:
-            return self._deliver(self._order.push(media.chunk, media, 1))
-        if media.sequence is not None:
-            return self._deliver(self._order.push(media.sequence, media, media.sequence))
-        return self._deliver([media])
+    def push(self, packet: Packet) -> Pcm:
+        """Take one packet; the samples that are now in order, int16 ``[n]``, silence put in for what is lost."""
+        if packet.number is None:
+            return self._joined(self._in_time(packet))
+        return self._deliver(self._order.push(packet))
 
-    def flush(self) -> bytes:
+    def flush(self) -> Pcm:
         """Everything that still waits: nothing more comes for now."""
         return self._deliver(self._order.flush())
 
-    def _deliver(self, ready: list[Media]) -> bytes:
-        return b"".join(part for media in ready for part in self._in_time(media))
+    def _deliver(self, ready: list[Packet]) -> Pcm:
+        return self._joined([part for packet in ready for part in self._in_time(packet)])
 
-    def _in_time(self, media: Media) -> tuple[bytes, bytes]:
-        """The silence before a message, and what is taken of its audio."""
+    @staticmethod
+    def _joined(parts: list[Pcm]) -> Pcm:
+        if not parts:
+            return _NOTHING
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _in_time(self, packet: Packet) -> list[Pcm]:
+        """The silence before a packet, if any, and what is taken of its audio."""
         missing = 0
-        if media.timestamp_ms is not None:
-            missing = self._missing(media.timestamp_ms * SAMPLES_PER_MS)
-        taken = self._budget.audio(len(media.payload))
+        if packet.timestamp is not None:
+            missing = self._missing(packet.timestamp)
+        samples = len(packet.pcm)
+        taken = self._budget.audio(samples)
         self._delivered += missing + taken
         self._counts.concealed_samples += missing
         if self._origin_samples is not None:
-            self._origin_samples += len(media.payload) - taken  # what is dropped is not lost: nothing fills it
-        return bytes([ULAW_SILENCE]) * missing, media.payload[:taken]
+            self._origin_samples += samples - taken  # what is dropped is not lost: nothing fills it
+        audio = packet.pcm if taken == samples else packet.pcm[:taken]
+        return [np.zeros(missing, dtype=np.int16), audio] if missing else [audio]
 
     def _missing(self, timestamp_samples: int) -> int:
         """Samples lost before audio of this time, as far as silence is to be put in."""
@@ -113,9 +121,9 @@ class InboundAudio:
             self._origin_samples = timestamp_samples - self._delivered
             return 0
         gap = timestamp_samples - self._origin_samples - self._delivered
-        self._backwards = self._backwards + 1 if gap < -BACKWARDS_SAMPLES else 0
-        jumped = abs(gap) > MAX_CONCEAL_SAMPLES
-        wanted = min(gap, MAX_CONCEAL_SAMPLES) if gap > JITTER_SAMPLES // 2 else 0
+        self._backwards = self._backwards + 1 if gap < -self._far_behind else 0
+        jumped = abs(gap) > self._most
+        wanted = min(gap, self._most) if gap > self._jitter else 0
         filled = self._budget.silence(wanted) if wanted else 0
         if jumped or filled < wanted or self._backwards >= BACKWARDS_AFTER:
             self._counts.clock_jumps += 1

@@ -11,7 +11,7 @@ import websockets
 
 from calling.caller import CallOptions, place_call
 from calling.speech import Speech
-from orchestrator.wires.twilio import Media, Start, parse, render
+from orchestrator.wires.twilio.messages import Media, Start, parse, render
 from parley.audio import FRAME_SAMPLES
 from parley.g711 import ulaw_encode
 from parley.recordings import Recording

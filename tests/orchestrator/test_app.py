@@ -33,7 +33,7 @@ from orchestrator.api import create_api
 from orchestrator.app import RunningApp, start_app
 from orchestrator.rehearsal import PROOF_HOLDS_S
 from orchestrator.replica import Replica
-from orchestrator.wires.twilio import Connected, Mark, Media, Start, Trace, parse, render
+from orchestrator.wires.twilio.messages import Connected, Mark, Media, Start, Trace, parse, render
 from parley.audio import SAMPLE_RATE
 from parley.bot import load_bot
 from parley.bundle import FAMILIES

@@ -17,9 +17,10 @@ from test_app import serving, spoken
 from test_app import site as site
 
 from calling.caller import CallOptions, place_call, place_calls
-from orchestrator.gatekeeper import Gatekeeper, Refused, sign
+from orchestrator.gatekeeper import Gatekeeper, Refused
 from orchestrator.waiting import GRACE_S, WaitingRoom
-from orchestrator.wires.twilio import Connected, Start, parse, render
+from orchestrator.wires.twilio.messages import Connected, Start, parse, render
+from orchestrator.wires.twilio.signature import TwilioSignature, sign
 from parley import doctor
 from parley.errors import ParleyError
 from parley.settings import Settings
@@ -51,7 +52,9 @@ def twilio(url: str, key: str = KEY) -> str:
 )
 def test_a_proof_opens_the_door(headers: dict[str, str], path_token: str, may_trace: bool) -> None:
     keeper = Gatekeeper(
-        TOKEN, [KEY, "the new key of the account"], "wss://voice.example.com", ["https://demo.example.com/"]
+        TOKEN,
+        TwilioSignature([KEY, "the new key of the account"], "wss://voice.example.com"),
+        ["https://demo.example.com/"],
     )
 
     assert keeper.look({"host": "10.0.0.7:8600"} | headers, "/twilio", "", path_token).may_trace is may_trace
@@ -76,7 +79,7 @@ def test_a_proof_opens_the_door(headers: dict[str, str], path_token: str, may_tr
     ],
 )
 def test_no_proof_or_another_ones_is_refused(headers: dict[str, str], path_token: str, status: int) -> None:
-    keeper = Gatekeeper(TOKEN, [KEY], "wss://voice.example.com", ["https://demo.example.com"])
+    keeper = Gatekeeper(TOKEN, TwilioSignature([KEY], "wss://voice.example.com"), ["https://demo.example.com"])
 
     with pytest.raises(Refused) as refused:
         keeper.look({"host": "voice.example.com"} | headers, "/twilio", "", path_token)
@@ -86,7 +89,7 @@ def test_no_proof_or_another_ones_is_refused(headers: dict[str, str], path_token
 
 
 def test_a_signature_covers_the_host_and_the_query_where_no_public_url_is_set() -> None:
-    keeper = Gatekeeper("", [KEY])
+    keeper = Gatekeeper("", TwilioSignature([KEY]))
     url = "wss://pbx.example.com:8443/twilio?line=2"
     headers = {"host": "pbx.example.com:8443", "x-twilio-signature": sign(KEY.encode(), url).decode()}
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from call_fakes import EchoingGateway, FakeLine, fake_services
+from call_fakes import EchoingGateway, FakeLine, answer_line, fake_services
 from fake_models import babble, tone
 from numpy.typing import NDArray
 
 from benchmarks.echo import Bot, Echo, _beside
 from orchestrator.echo import EchoGuard, SentAudio, find_delay
-from orchestrator.session import answer_call
 from orchestrator.turn_taking import SpeechStarted, TurnTaker
-from orchestrator.wires.twilio import Clear
+from orchestrator.wires.twilio.messages import Clear
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.g711 import ulaw_decode, ulaw_encode
 
@@ -47,7 +46,7 @@ def call(caller: Caller, *, echo_db: float, delay_ms: int, **gateway: Any) -> tu
         line = FakeLine()
         far_end = EchoingGateway(line, echo_db=echo_db, delay_ms=delay_ms, **gateway)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            session = group.create_task(answer_call(line, services))
+            session = group.create_task(answer_line(line, services))
             await caller(far_end)
         return far_end, session.result()
 

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.frames import Frame, Opcode
 
 from orchestrator.metered import FRAMES_AT_ONCE, MAX_FRAME_BYTES, MeteredProtocol, bound_websockets
-from orchestrator.wires import MAX_MESSAGE_BYTES
+from orchestrator.wires.line import MAX_MESSAGE_BYTES
 
 
 @asynccontextmanager

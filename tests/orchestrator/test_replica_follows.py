@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from call_fakes import FakeGateway, FakeLine, LineClock
+from call_fakes import FakeGateway, FakeLine, LineClock, answer_line
 from fake_models import FakeModels
 from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands
 from orchestrator.replica import Replica
-from orchestrator.session import answer_call
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from registry import tables as t
@@ -79,7 +78,7 @@ async def calling(replica: Replica) -> AsyncIterator[FakeGateway]:
     """A call in progress, greeted; hangs up at the end of the block."""
     gateway = FakeGateway(FakeLine())
     async with asyncio.TaskGroup() as group:
-        session = group.create_task(answer_call(gateway.line, replica.services))
+        session = group.create_task(answer_line(gateway.line, replica.services))
         await gateway.hear_reply(1)
         yield gateway
         gateway.hang_up()

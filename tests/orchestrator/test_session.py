@@ -12,7 +12,7 @@ from fake_models import FakeModels, tone
 
 from experiments.exposures import Exposure
 from orchestrator.turn_taking import TurnParams
-from orchestrator.wires.twilio import Clear, Dtmf, Mark, Media
+from orchestrator.wires.twilio.messages import Clear, Dtmf, Mark, Media
 from parley.audio import SAMPLE_RATE
 
 

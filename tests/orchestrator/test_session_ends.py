@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from call_fakes import FakeGateway, FakeLine, fake_services, run, script_of
+from call_fakes import FakeGateway, FakeLine, answer_line, fake_services, run, script_of
 
-from orchestrator import farewell as farewell_module
-from orchestrator import session as session_module
 from orchestrator.logs import log_to
 from orchestrator.services import Services
-from orchestrator.session import answer_call
 from orchestrator.wires.budget import MAX_WIRE_ERRORS
-from orchestrator.wires.twilio import Clear, Mark, Media, Start
+from orchestrator.wires.twilio.messages import Clear, Mark, Media, Start
 from parley.audio import SAMPLE_RATE
 from parley.g711 import ulaw_encode
 
@@ -36,7 +33,7 @@ def test_a_call_that_begins_wrong_is_closed_with_the_reason(first: str | bytes) 
         services, _ = fake_services()
         line = FakeLine()
         line.inbound.put_nowait(first)
-        return await answer_call(line, services), line.closed
+        return await answer_line(line, services), line.closed
 
     reason, closed = asyncio.run(begin_wrong())
 
@@ -52,7 +49,7 @@ def begin(*messages: str, services: Services | None = None) -> tuple[str, FakeLi
         for message in messages:
             line.inbound.put_nowait(message)
         line.inbound.put_nowait(None)
-        return await answer_call(line, services or fake_services()[0]), line
+        return await answer_line(line, services or fake_services()[0]), line
 
     return asyncio.run(serve())
 
@@ -111,7 +108,7 @@ def test_a_connection_that_breaks_before_the_start_is_a_gateway_that_is_gone() -
             raise RuntimeError("disconnected")
 
     async def serve() -> str:
-        return await answer_call(BrokenLine(), fake_services()[0])
+        return await answer_line(BrokenLine(), fake_services()[0])
 
     assert asyncio.run(serve()) == "never_started"
 
@@ -163,12 +160,11 @@ def test_a_call_that_nothing_can_be_assigned_to_hears_tones_and_is_closed() -> N
     assert any(isinstance(event, Media) for event in line.sent)
 
 
-def test_a_gateway_that_reads_nothing_any_more_keeps_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "CLOSE_WITHIN_S", 0.01)
-    monkeypatch.setattr(farewell_module, "CLOSE_WITHIN_S", 0.01)
+def test_a_gateway_that_reads_nothing_any_more_keeps_no_call() -> None:
+    services, _ = fake_services(close_within_s=0.01)
 
     class DeafLine(FakeLine):
-        async def send(self, message: str) -> None:
+        async def send(self, message: str | bytes) -> None:
             await asyncio.Event().wait()
 
         async def close(self, code: int, reason: str) -> None:
@@ -180,7 +176,7 @@ def test_a_gateway_that_reads_nothing_any_more_keeps_no_call(monkeypatch: pytest
         gateway = FakeGateway(line)
         gateway.hang_up()
         async with asyncio.timeout(5):
-            return await answer_call(line, fake_services()[0]), line.closed
+            return await answer_line(line, services), line.closed
 
     assert asyncio.run(serve()) == ("caller_hung_up", (1000, "caller_hung_up"))
 

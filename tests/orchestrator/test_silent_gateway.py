@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.playout import LATE_S, Playout
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Elapsed, Patience
-from orchestrator.wires.twilio import Dtmf, Mark, Media
+from orchestrator.wires.twilio.messages import Dtmf, Mark, Media
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
 from parley.g711 import ulaw_encode
 

@@ -7,16 +7,19 @@ import json
 from collections.abc import Callable
 
 import pytest
-from call_fakes import FakeClock, FakeGateway, FakeLine, fake_services, run
+from call_fakes import FakeClock, FakeGateway, FakeLine, answer_line, fake_services, run
 from fake_models import tone
+from wire_audio import push
 
-from orchestrator import farewell as farewell_module
-from orchestrator import session as session_module
-from orchestrator.session import CallSession, answer_call
-from orchestrator.wires import MAX_MESSAGE_BYTES
+from orchestrator.listening import Listener
+from orchestrator.session import CallSession
 from orchestrator.wires.budget import AUDIO_AHEAD_S, CATCH_UP_S, MESSAGES_AT_ONCE, Bucket, Budget
+from orchestrator.wires.contract import Audio
 from orchestrator.wires.inbound import InboundAudio
-from orchestrator.wires.twilio import Dtmf, Event, Mark, Media, parse, render
+from orchestrator.wires.line import MAX_MESSAGE_BYTES
+from orchestrator.wires.slices import SLICE_SAMPLES
+from orchestrator.wires.twilio import wire as wire_module
+from orchestrator.wires.twilio.messages import Dtmf, Event, Mark, Media, parse, render
 from parley.audio import SAMPLE_RATE
 from parley.g711 import ulaw_encode
 
@@ -34,11 +37,10 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     log_end = CallSession._log_end
 
     def keep(self: CallSession, reason: str, duration_s: float) -> None:
-        samples.append(self._taker.samples)
+        samples.append(self._listener.taker.samples)
         log_end(self, reason, duration_s)
 
     monkeypatch.setattr(CallSession, "_log_end", keep)
-    monkeypatch.setattr(session_module, "DROP_PAUSE_S", 0.0)
     return samples
 
 
@@ -95,14 +97,14 @@ def test_no_message_keeps_other_calls_waiting(monkeypatch: pytest.MonkeyPatch) -
     """The longest message there is: between any two slices of its audio everybody else gets a turn."""
     heard: list[int] = []
     turns = 0
-    hear_frames = CallSession._hear_frames
+    hear = Listener._hear
 
-    async def noted(self: CallSession, mulaw: bytes) -> None:
+    async def noted(self: Listener, audio: Audio) -> None:
         heard.append(turns)
-        assert len(mulaw) <= session_module.SLICE_SAMPLES
-        await hear_frames(self, mulaw)
+        assert len(audio.samples) <= SLICE_SAMPLES
+        await hear(self, audio)
 
-    monkeypatch.setattr(CallSession, "_hear_frames", noted)
+    monkeypatch.setattr(Listener, "_hear", noted)
     services, _ = fake_services()
 
     async def others() -> None:
@@ -123,7 +125,7 @@ def test_no_message_keeps_other_calls_waiting(monkeypatch: pytest.MonkeyPatch) -
 
     run(services, caller)
 
-    assert len(heard) == AUDIO_AHEAD_S * SAMPLE_RATE / session_module.SLICE_SAMPLES
+    assert len(heard) == AUDIO_AHEAD_S * SAMPLE_RATE / SLICE_SAMPLES
     assert all(later > earlier for earlier, later in zip(heard, heard[1:], strict=False))
 
 
@@ -137,7 +139,7 @@ def test_messages_that_wait_already_let_others_run_in_between() -> None:
         for n in range(1, 400):
             line.inbound.put_nowait(f'{{"event":"news","n":{n}}}')
         gateway.hang_up()
-        call = asyncio.create_task(answer_call(line, services))
+        call = asyncio.create_task(answer_line(line, services))
         while not call.done():
             served.append(line.inbound.qsize())
             await asyncio.sleep(0)
@@ -169,12 +171,10 @@ def test_the_last_words_are_not_a_way_around_the_budget(monkeypatch: pytest.Monk
         parsed += 1
         return parse(message)
 
-    monkeypatch.setattr(session_module, "DROP_PAUSE_S", 0.0)
-    monkeypatch.setattr(farewell_module, "parse", count)
-    monkeypatch.setattr(farewell_module, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(wire_module, "parse", count)
     _, reason = flood([json.dumps({"event": "news", "n": n}) for n in range(4000)])
 
-    assert reason == "flooded" and parsed < 100
+    assert reason == "flooded" and parsed < MESSAGES_AT_ONCE + 100
 
 
 def test_a_burst_at_the_start_and_a_catch_up_after_a_stall_are_taken_whole() -> None:
@@ -183,9 +183,9 @@ def test_a_burst_at_the_start_and_a_catch_up_after_a_stall_are_taken_whole() -> 
     burst = [media(n) for n in range(1, 201)]  # 4 s at once
     late = [media(n) for n in range(201, 601)]  # 8 s that were held back
 
-    audio = b"".join(inbound.push(one) for one in burst)
+    audio = b"".join(push(inbound, one) for one in burst)
     clock.advance(8.0)
-    audio += b"".join(inbound.push(one) for one in late)
+    audio += b"".join(push(inbound, one) for one in late)
 
     assert len(audio) == 600 * 160
     assert inbound.counts.concealed_samples == 0
@@ -220,12 +220,12 @@ def test_a_gateway_that_floods_for_long_is_cut_off_and_one_that_stalls_now_and_t
 def test_lost_audio_is_silence_only_where_its_time_has_passed() -> None:
     clock = FakeClock()
     inbound = InboundAudio(Budget(clock))
-    inbound.push(media(1))
+    push(inbound, media(1))
 
     clock.advance(1.0)
-    lost = inbound.push(media(2, timestamp_ms=1000))
-    jumps = [len(inbound.push(media(n, timestamp_ms=n * 4000))) for n in range(3, 100)]
-    after = [len(inbound.push(media(n, timestamp_ms=99 * 4000 + (n - 99) * 20))) for n in range(100, 110)]
+    lost = push(inbound, media(2, timestamp_ms=1000))
+    jumps = [len(push(inbound, media(n, timestamp_ms=n * 4000))) for n in range(3, 100)]
+    after = [len(push(inbound, media(n, timestamp_ms=99 * 4000 + (n - 99) * 20))) for n in range(100, 110)]
 
     assert len(lost) == 1.0 * SAMPLE_RATE - 160 + 160
     assert sum(jumps) - 97 * 160 <= 2.5 * SAMPLE_RATE
@@ -240,7 +240,7 @@ def test_timestamps_in_another_unit_cost_no_audio() -> None:
 
     for n in range(1, 1001):
         clock.advance(0.02)
-        audio += inbound.push(Media("MZ1", b"\x01" * 160, n, (n - 1) * 160))
+        audio += push(inbound, Media("MZ1", b"\x01" * 160, n, (n - 1) * 160))
 
     assert audio.count(b"\x01") == 1000 * 160
     assert len(audio) <= (20 + 2.5) * SAMPLE_RATE

@@ -7,12 +7,12 @@ import json
 import logging
 from typing import Any
 
-from call_fakes import FakeGateway, FakeLine, fake_services
+from call_fakes import FakeGateway, FakeLine, answer_line, fake_services
 from fake_models import tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.session import CallSession, answer_call
+from orchestrator.session import CallSession
 from orchestrator.wires.budget import AUDIO_AHEAD_S
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
 
@@ -77,7 +77,7 @@ def test_whatever_a_gateway_does_its_call_ends_well(actions: list[tuple[str, Any
     async def call() -> tuple[str, FakeGateway]:
         line = FakeLine()
         gateway = FakeGateway(line)
-        task = asyncio.create_task(answer_call(line, fake_services()[0]))
+        task = asyncio.create_task(answer_line(line, fake_services()[0]))
         for kind, what in actions:
             if kind == "say":
                 for _ in range(what):
@@ -107,4 +107,4 @@ def test_whatever_a_gateway_does_its_call_ends_well(actions: list[tuple[str, Any
     assert reason in REASONS
     assert gateway.line.closed is not None
     (session,) = sessions
-    assert session._taker.samples <= (gateway.line.clock.now() + AUDIO_AHEAD_S) * SAMPLE_RATE
+    assert session._listener.taker.samples <= (gateway.line.clock.now() + AUDIO_AHEAD_S) * SAMPLE_RATE

@@ -18,7 +18,10 @@ from experiments.exposures import Exposure
 from orchestrator.services import CallAssignment, CallParams, Script, Services
 from orchestrator.session import answer_call
 from orchestrator.turn_taking import TurnParams
-from orchestrator.wires.twilio import Clear, Connected, Event, Mark, Media, Start, Stop, parse, render
+from orchestrator.wires.line import Line
+from orchestrator.wires.message_call import MessageCall, Pauses
+from orchestrator.wires.twilio.messages import Clear, Connected, Event, Mark, Media, Start, Stop, parse, render
+from orchestrator.wires.twilio.wire import TwilioDialect
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.g711 import ulaw_decode, ulaw_encode
@@ -112,7 +115,7 @@ class FakeLine:
     async def receive(self) -> str | bytes | None:
         return await self.inbound.get()
 
-    async def send(self, message: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         await asyncio.sleep(0)
         self.sent.append(parse(message))
         self._news.set()
@@ -260,12 +263,18 @@ class EchoingGateway(FakeGateway):
 Caller = Callable[[FakeGateway], Awaitable[None]]
 
 
+async def answer_line(line: Line, services: Services) -> str:
+    """Serve the call of a Twilio gateway on a connection, whose floods are dropped at once; why it ended."""
+    call = MessageCall(line, services.clock, TwilioDialect(), Pauses(dropped_s=0.0, last_s=0.0))
+    return await answer_call(call, services)
+
+
 async def call(services: Services, caller: Caller, **gateway: Any) -> tuple[FakeGateway, str]:
     """Run a call with ``caller`` on its other end; the gateway as it was left, and why the call ended."""
     line = FakeLine()
     far_end = FakeGateway(line, **gateway)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        session = group.create_task(answer_call(line, services))
+        session = group.create_task(answer_line(line, services))
         await caller(far_end)
     return far_end, session.result()
 

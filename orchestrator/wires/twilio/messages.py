@@ -15,10 +15,11 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.wires import MAX_MESSAGE_BYTES, WireError
+from orchestrator.wires.contract import WireError
+from orchestrator.wires.line import MAX_MESSAGE_BYTES
 
 ENCODING, SAMPLE_RATE, CHANNELS = "audio/x-mulaw", 8000, 1
 TRACE_PARAMETER = "parley_trace"
@@ -57,11 +58,6 @@ class Start:
     account_sid: str = ""
     sequence: int = 1
     parameters: dict[str, str] = field(default_factory=dict)
-
-    def untraced(self) -> Start:
-        """The same call, which asks for nothing that only the site's own callers may have."""
-        asked = (TRACE_PARAMETER, SKIP_GREETING_PARAMETER)
-        return replace(self, parameters={k: v for k, v in self.parameters.items() if k not in asked})
 
 
 @dataclass(frozen=True)
