@@ -16,6 +16,7 @@ from calls.subjects import Subject
 from experiments.exposures import Exposure
 from models.contracts import Understanding
 from orchestrator import stages as stages_module
+from orchestrator.hearing import Ear
 from orchestrator.services import Services
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.row_log import Row
@@ -248,19 +249,24 @@ def test_what_the_caller_goes_on_over_is_replaced_and_its_rest_taken_back(monkey
     assert not gateway.traces("interrupted")
 
 
-def test_the_last_words_of_a_call_belong_to_no_turn() -> None:
-    services, _, rows = written_services(max_call_s=0.2)
+def test_the_last_words_of_a_call_belong_to_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(self: Ear, event: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Ear, "take", take)
+    services, _, rows = written_services()
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
         heard = len(gateway.media())
+        await gateway.say(300)
         while len(gateway.media()) == heard:
             await gateway.line.changed()
         gateway.hang_up()
 
     gateway, reason = run(services, caller)
 
-    assert reason == "too_long"
+    assert reason == "internal_error"
     (greeting,) = turns(rows)
     assert greeting.ended == "heard" and greeting.played_ms == gateway.traces("turn")[0]["played_ms"]
 
