@@ -77,7 +77,9 @@ class DigitWords:
     def words_of(self, digits: str, rng: random.Random | None = None) -> list[str]:
         """Words that say digits one by one, each the usual way; with ``rng`` as callers do: other ways, several digits
         at once, and "double" and "triple"."""
-        return [word for way in self._ways_of(digits, rng) for word in way.split()]
+        words = [word for way in self._ways_of(digits, rng) for word in way.split()]
+        # Ways side by side may say another number ("twenty", "one"): then each digit is said alone.
+        return words if self.digits_of(words) == digits else self.words_of(digits)
 
     def _ways_of(self, digits: str, rng: random.Random | None) -> Iterator[str]:
         at = 0

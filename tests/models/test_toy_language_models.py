@@ -1,0 +1,101 @@
+"""The models' sides of a language whose letters are not Latin: what is heard, understood, worded and read aloud."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from toy_language import BOT, GREEK
+
+from models.nlg.data import encode as encode_reply
+from models.nlg.data import make_data as make_replies
+from models.nlg.data import make_tokenizer as make_reply_tokenizer
+from models.nlu.client import encode, fill
+from models.nlu.data import OutOfScope, Sizes, make_data, make_tokenizer
+from models.pronunciation import pronunciations
+from models.stt.client import load_graph, save_graph
+from models.stt.decoder import GrammarDecoder
+from models.stt.network import SttConfig
+from models.tts.script import sentences
+from models.tts.text import Lexicon
+from parley.bot import Bot
+from parley.bot.grammar import Grammar
+from parley.bot.load import parse_bot
+from parley.language import with_language
+
+
+@pytest.fixture
+def bot() -> Iterator[Bot]:
+    with with_language(GREEK):
+        yield parse_bot(BOT, "bot.yaml")
+
+
+def test_the_decoder_hears_its_sentences(bot: Bot, tmp_path: Path) -> None:
+    labels = list(SttConfig(language=bot.speech.tag).labels)
+    lexicon = pronunciations(Grammar(bot).words(), bot.speech)
+    save_graph(tmp_path, Grammar(bot).network(), lexicon)
+    said = "θέλω μία λεμονάδα στο τραπέζι είκοσι ένα"
+    path = [label for word in said.split() for p in lexicon[word][0].split() for label in (labels.index(p), 0)]
+    scores = np.full((len(path), len(labels)), -8.0, np.float32)
+    scores[np.arange(len(path)), path] = -0.01
+
+    decoder = GrammarDecoder(load_graph(tmp_path, labels))
+    decoder.accept(scores)
+
+    assert decoder.finish().text == said and decoder.finish().complete
+    assert lexicon["ναι"] == ["n e"], "a form of the language's own list"
+
+
+def test_sentences_are_read_and_slots_filled_by_its_letters_and_numbers(bot: Bot) -> None:
+    data = make_data(bot, 7, Sizes(train=200, valid=40, test=40))
+    tokenizer = make_tokenizer(bot, data.train)
+
+    said = encode(tokenizer, "Θέλω ΚΑΦΈ, στο τραπέζι ΕΊΚΟΣΙ ένα!", 64)
+
+    assert said.words == ["θέλω", "καφέ", "στο", "τραπέζι", "είκοσι", "ένα"]
+    assert tokenizer.token_to_id("[UNK]") not in said.ids
+    tags = ["O", "B-drink", "O", "O", "B-table", "O"]
+    assert fill(said.words, tags, bot.slots, bot.speech) == ({"drink": "καφές", "table": "21"}, True)
+    assert GREEK.digits.figures_as_words("τραπέζι 21") == "τραπέζι δύο ένα"
+
+
+def test_rows_out_of_scope_are_words_of_its_letters(bot: Bot) -> None:
+    outside, rng = OutOfScope(bot), random.Random(3)
+
+    said = [outside.sample("train", rng) for _ in range(100)]
+
+    assert all(GREEK.letters.is_phrase(text) for text in said)
+
+
+def test_replies_come_back_whole_from_their_tokens(bot: Bot) -> None:
+    data = make_replies(bot, 7)
+    tokenizer = make_reply_tokenizer(bot, data)
+
+    for row in data.rows:
+        _, ids = encode_reply(tokenizer, row)
+        assert tokenizer.decode(ids[:-1], skip_special_tokens=False) == row.text
+    assert {"▁τραπέζι", "Ένα~"} <= tokenizer.get_vocab().keys(), "words are pieces, not letters"
+
+
+def test_a_voice_reads_its_numbers_with_its_phones(bot: Bot) -> None:
+    lexicon = Lexicon({}, language=bot.speech)
+    tokens = lexicon.tokenise("Τραπέζι 21, ναι;")
+
+    sequence = lexicon.sequence(tokens)
+
+    assert [token.words for token in tokens] == [("τραπέζι",), ("είκοσι", "ένα"), ("ναι",)]
+    symbols = [lexicon.symbols[i] for i in sequence.ids]
+    assert symbols[:3] == ["^", "t_B", "r_I"] and symbols[-1] == "?" and sequence.words == ("Τραπέζι", "21", "ναι")
+    assert {symbol.partition("_")[0] for symbol in symbols} <= {"^", ",", ".", "?", *GREEK.sounds.spoken}
+
+
+def test_a_voice_is_trained_on_its_bots_and_its_languages_sentences(bot: Bot) -> None:
+    texts = sentences(bot, 60, random.Random(5))
+
+    assert "Καλημέρα σας." in texts and not any(c.isascii() and c.isalpha() for text in texts for c in text)
