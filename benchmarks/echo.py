@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from judging.slu import Listener, understood
 from models.channel import active_rms
 from models.pool import ClientPool
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 from orchestrator.echo import EchoGuard
 from orchestrator.services import Script
 from orchestrator.stages import Stages

@@ -17,7 +17,6 @@ from torch import nn
 
 from models.weights import store_weights
 from parley.errors import ParleyError
-from parley.utterances import Utterances, write_utterances
 
 OPSET = 18
 PRECISIONS = ("fp32", "fp16", "fp16-weights", "int8", "int8-weights")
@@ -42,27 +41,6 @@ def staged(bundle: Path) -> Iterator[Path]:
         raise
     shutil.rmtree(bundle, ignore_errors=True)
     staging.rename(bundle)
-
-
-def list_utterances(bundle: Path, learned: Utterances, trained_on: str, where: str) -> None:
-    """Write what the version learned from into the bundle.
-
-    Args:
-        bundle: the bundle's folder.
-        learned: the dataset as it is now.
-        trained_on: digest of the dataset that the training saw.
-        where: the dataset, for a person.
-
-    Raises:
-        ParleyError: the dataset has changed since the training.
-    """
-    if learned.dataset != trained_on:
-        raise ParleyError(
-            f"the dataset is {learned.dataset[:12]} now, the training saw {trained_on[:12] or 'another'}",
-            where=where,
-            mend="train again, or put the dataset of the training back",
-        )
-    write_utterances(bundle, learned)
 
 
 def to_onnx(

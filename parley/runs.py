@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 from parley.errors import ParleyError
-from parley.files import write_json
+from parley.files import write_atomic, write_json
 
 LOG = logging.getLogger(__name__)
 TRACKING = "tracking.json"
@@ -34,14 +35,19 @@ class Run:
         self._started = time.monotonic()
 
     @classmethod
-    def create(cls, out: Path | str, family: str, bot: str, params: dict[str, Any], seed: int) -> Run:
-        """Make (or continue) the run directory ``out`` and write its ``params.json``."""
+    def create(
+        cls, out: Path | str, family: str, bot: str, params: dict[str, Any], seed: int, *, resume: bool = False
+    ) -> Run:
+        """Make (or continue) the run directory ``out`` and write its ``params.json``.
+
+        ``resume`` goes on with the tracker's run as well.
+        """
         path = Path(out)
         path.mkdir(parents=True, exist_ok=True)
         content = {"family": family, "bot": bot, "seed": seed, **params}
         write_json(path / "params.json", content)
         run = cls(path, content)
-        run._start_wandb(family, bot)
+        run._start_wandb(family, bot, resume)
         return run
 
     @classmethod
@@ -61,11 +67,13 @@ class Run:
             )
         return cls(path, json.loads(file.read_text(encoding="utf-8")))
 
-    def _start_wandb(self, family: str, bot: str) -> None:
+    def _start_wandb(self, family: str, bot: str, resume: bool) -> None:
         if _wandb_mode() == "disabled":
             return
+        before = _tracked(self.path) if resume else {}
+        same = {"id": before["id"], "resume": "allow"} if before else {}
         self._wandb = _open_wandb(
-            self.path, project="parley", group=f"{bot}-{family}", name=self.path.name, config=self.params
+            self.path, project="parley", group=f"{bot}-{family}", name=self.path.name, config=self.params, **same
         )
         write_json(
             self.path / TRACKING,
@@ -90,6 +98,13 @@ class Run:
         if self._wandb:
             self._wandb.log(figures, step=step)
 
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of ``metrics.jsonl`` behind ``step``: a resumed training writes them again."""
+        file = self.path / "metrics.jsonl"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_atomic(file, "".join(line for line in lines if _step_of(line) <= step))
+
     def write_json(self, name: str, obj: Any) -> None:
         """Write ``obj`` into the run directory, atomically."""
         write_json(self.path / name, obj)
@@ -107,6 +122,14 @@ class Run:
         if self._wandb:
             self._wandb.finish()
             self._wandb = None
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of figures; a torn one, of a run that was killed, is behind every step."""
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:
+        return math.inf
 
 
 def tracking(run_path: Path, model: str, number: int) -> dict[str, str]:

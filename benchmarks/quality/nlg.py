@@ -31,7 +31,7 @@ from models.nlg.corpus_export import bundle_of, export_corpus
 from models.nlg.fit import splits
 from models.nlg.realisations import Patterns
 from models.nlg.scoring import bleu_of, bleu_statistics, drawn_bleu, figures, interval
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError

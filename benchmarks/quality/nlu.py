@@ -28,7 +28,7 @@ from models.nlu.corpus_export import bundle_of, export_corpus
 from models.nlu.judge import Answer, figures, out_of_scope_figures
 from models.nlu.out_of_scope import PLAIN, Threshold, choose_thresholds
 from models.nlu.pretrained_export import PretrainedClient, export_tuned
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError

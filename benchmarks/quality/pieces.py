@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 
 _THEN, _AND = " && ", ", "
 

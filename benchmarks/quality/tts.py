@@ -26,7 +26,7 @@ from benchmarks.quality.tts_report import write_report, write_samples
 from benchmarks.quality.tts_sentences import Sentence, trained_texts, unseen
 from benchmarks.quality.tts_signal import Signal, look
 from benchmarks.quality.tts_voices import ESPEAK, OURS, TRAINING, Rendering, espeak, levelled, ours, training_voice
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 from models.tts.client import HarmonicNoiseClient
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import Lexicon

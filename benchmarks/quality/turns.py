@@ -20,7 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from judging.conditions import CLEAN, NOISY, Condition, read_noise
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 from models.vad.client import power
 from orchestrator.energy import EnergyDetector, frame_levels
 from orchestrator.turn_taking import EndOfTurn, TurnTaker

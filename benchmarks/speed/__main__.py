@@ -23,7 +23,7 @@ from benchmarks.speed.report import draw, markdown
 from benchmarks.speed.variants import FAMILIES, make_variant, source_of
 from judging.footprint import memory_mb
 from models.exporting import PRECISIONS
-from models.training import environment, git_lineage
+from models.run_directory import environment, git_lineage
 from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.bundle import read_manifest

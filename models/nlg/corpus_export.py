@@ -13,16 +13,16 @@ import numpy as np
 
 from models.exporting import staged
 from models.nlg.client import TOKENIZER
-from models.nlg.corpora import by_meaning, read_references
+from models.nlg.corpora import by_meaning, digest, read_references
 from models.nlg.corpus_client import IMPLEMENTATION, SLOTS_FILE
 from models.nlg.export import TOLERANCE, step_feeds, write_graph
 from models.nlg.fit import open_fit, splits
 from models.nlg.prompts import WIDTH, encode_meaning, encode_reply
 from models.nlg.realisations import Patterns
 from models.nlg.rows import rows_of
-from models.training import environment, git_lineage
+from models.run_directory import check_data, lineage_of
 from parley.arguments import ArgumentParser
-from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.bundle import Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.files import write_json
 
@@ -47,6 +47,7 @@ def export_corpus(path: Path, precision: str = "fp32") -> Manifest:
     """
     run, tokenizer, network = open_fit(path)
     references = splits(read_references(Path(run.params["corpus"])), run.params["fold"])[0]
+    check_data(run, digest(references), run.params["corpus"])
     patterns = Patterns.of_e2e({pair for row in references for pair in row.meaning})
     vocab = tokenizer.get_vocab()
     meanings = [encode_meaning(vocab, meaning) for meaning in by_meaning(references)]
@@ -72,8 +73,7 @@ def export_corpus(path: Path, precision: str = "fp32") -> Manifest:
             max_batch_size=16, preferred_batch_sizes=[4, 8], warmup={"prompt_ids": [WIDTH]},
             constants={"prompt_tokens": WIDTH, "buffer_tokens": buffer, "styles": figures["styles"],
                        "parameters": figures["parameters"], "language": "en"},
-            lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], params=run.params,
-                            seed=run.params["seed"], environment=environment()),
+            lineage=lineage_of(run, figures["dataset_digest"]),
             parity=parity, data_licence="the corpus's own", provides={"text": "written"},
         )  # fmt: skip
         return write_bundle(bundle, manifest)

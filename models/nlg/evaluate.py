@@ -20,9 +20,11 @@ import sacrebleu
 
 from models.contracts import Reply
 from models.nlg.client import ActPromptClient, SlotErrors, Writer
-from models.nlg.data import Row, make_data, phrasings
+from models.nlg.data import Row, phrasings
+from models.nlg.export import data_of
+from models.run_directory import bot_of
 from parley.arguments import ArgumentParser
-from parley.bot import Bot, load_bot
+from parley.bot import Bot
 from parley.bot.replies import acts, says, spoken_values
 from parley.bot.slots import draw_value
 from parley.bundle import read_manifest, write_bundle
@@ -103,11 +105,10 @@ def bleu(bot: Bot, written: Sequence[Written]) -> float | None:
     return float(sacrebleu.corpus_bleu([one.raw for one in written], columns).score)
 
 
-async def measure(path: Path) -> dict[str, Any]:
+async def measure(run: Run) -> dict[str, Any]:
     """All figures of a run's bundle."""
-    run = Run.open(path)
-    bot, seed = load_bot(run.params["bot_path"]), run.params["seed"]
-    data, bundle = make_data(bot, seed), path / "bundle"
+    bot, bundle, seed = bot_of(run), run.bundle_path, run.params["seed"]
+    data = data_of(run, bot)
     async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
         client = ActPromptClient(bundle, engine, f"{bot.name}_nlg", 0)
         await client.generate("greet", {})  # opens the session
@@ -126,16 +127,16 @@ async def measure(path: Path) -> dict[str, Any]:
     }
 
 
-def evaluate(path: Path) -> dict[str, Any]:
+def evaluate(run: Run) -> dict[str, Any]:
     """Measure, and write the figures into the bundle's manifest and the run's ``figures.json``.
 
     Raises:
-        ParleyError: the run has no bundle.
+        ParleyError: the run has no bundle, or its data cannot be made again.
     """
-    manifest = read_manifest(path / "bundle")
-    figures = asyncio.run(measure(path))
-    write_bundle(path / "bundle", manifest.model_copy(update={"evaluation": figures}))
-    Run.open(path).figures(evaluation=figures)
+    manifest = read_manifest(run.bundle_path)
+    figures = asyncio.run(measure(run))
+    write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
+    run.figures(evaluation=figures)
     return figures
 
 
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run directory with a bundle")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
-    figures = evaluate(args.run)
+    figures = evaluate(Run.open(args.run))
     if args.json:
         write_json(args.json, figures)
     print(json.dumps(figures, indent=2))

@@ -14,21 +14,24 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.exporting import Feeds, check_parity, convert, list_utterances, session, staged, tensorrt, to_onnx
-from models.nlg.client import BOT, IMPLEMENTATION, TOKENIZER
+from models import exporting
+from models.checkpoints import load_checkpoint
+from models.exporting import Feeds, check_parity, convert, session, staged, to_onnx
+from models.nlg.client import IMPLEMENTATION, TOKENIZER
 from models.nlg.data import NlgData, encode, make_data
-from models.nlg.loop import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
+from models.nlg.greedy_graph import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
 from models.nlg.network import NlgConfig, NlgNetwork
+from models.run_directory import bot_of, check_data, finished_run, lineage_of, read_run_json
 from models.tokenizer import read_tokenizer
-from models.training import environment, git_lineage, load_checkpoint, trained_run
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
 from parley.bot import Bot
-from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.bundle import BOT, Manifest, TensorSpec, read_manifest, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
+from parley.files import canonical_json, write_atomic
 from parley.runs import Run
-from parley.utterances import Utterances, of_texts
+from parley.utterances import Utterances, of_texts, write_utterances
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "fp16-weights": 2e-2, "int8": 0.25, "int8-weights": 5e-2}
 """Largest difference of a step's logit, relative to the largest; token sequences must be equal in any precision."""
@@ -50,42 +53,61 @@ class Step(nn.Module):
         return self.network.step(token, position, cache)
 
 
-def open_run(path: Path) -> tuple[Run, Bot, NlgNetwork]:
-    """A finished training run: its figures, its bot as it is now, and its best weights.
+def open_run(run: Run) -> tuple[Bot, NlgNetwork]:
+    """The bot that a finished training saw, and its best weights.
 
     Raises:
-        ParleyError: no such run, no weights, or the bot has changed since.
+        ParleyError: no weights, or no bot (:func:`models.run_directory.bot_of`).
     """
-    run, bot = trained_run(path, "nlg")
-    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))))
-    load_checkpoint(path / "best", network)
-    return run, bot, network.eval()
+    finished_run(run.path, "nlg")
+    network = NlgNetwork(NlgConfig(**read_run_json(run, "config.json")))
+    load_checkpoint(run.path / "best", network)
+    return bot_of(run), network.eval()
 
 
-def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manifest:
-    """Write ``path/bundle``.
+def data_of(run: Run, bot: Bot) -> NlgData:
+    """The replies of a training, made again.
 
     Raises:
-        ParleyError: the run is not whole, or the exported graph does not agree with torch.
+        ParleyError: they are no longer those that the training saw.
     """
-    run, bot, network = open_run(path)
+    data = make_data(bot, run.params["seed"])
+    check_data(run, data.digest, f"replies of bot {bot.name}")
+    return data
+
+
+def export(run: Run, precision: str = "fp32", *, tensorrt: bool = False) -> Path:
+    """Write the run's bundle and return its folder.
+
+    Args:
+        run: a finished training.
+        precision: how numbers are kept, one of `TOLERANCE`.
+        tensorrt: build ``model.plan`` as well.
+
+    Raises:
+        ParleyError: the run is not whole, its data cannot be made again, or the exported graph does not agree with
+            torch.
+    """
+    bot, network = open_run(run)
     with staged(run.bundle_path) as bundle:
-        return _export_into(bundle, run, bot, network, precision, plan=plan)
+        _export_into(bundle, run, bot, network, precision, tensorrt=tensorrt)
+    return run.bundle_path
 
 
-def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precision: str, *, plan: bool) -> Manifest:
-    path = run.path
-    for asset in (TOKENIZER, BOT):
-        shutil.copyfile(path / asset, bundle / asset)
-    tokenizer, data = read_tokenizer(bundle / TOKENIZER), make_data(bot, run.params["seed"])
-    _list_utterances(bundle, run, bot, data)
+def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precision: str, *, tensorrt: bool) -> Manifest:
+    shutil.copyfile(run.path / TOKENIZER, bundle / TOKENIZER)
+    write_atomic(bundle / BOT, canonical_json(bot.model_dump(mode="json")))
+    tokenizer, data = read_tokenizer(bundle / TOKENIZER), data_of(run, bot)
+    splits = (("train", data.train), ("valid", data.valid), ("test", data.test))
+    learned = tuple(of_texts((split, [row.text for row in part]) for split, part in splits))
+    write_utterances(bundle, Utterances(data.digest, bot.name, _licence(bot), learned))
     prompt = max(len(encode(tokenizer, row)[0]) for row in data.rows)
     model = bundle / "model.onnx"
     rows = data.rows[:: max(1, len(data.rows) // _STEP_ROWS)][:_STEP_ROWS]
     feeds = step_feeds(network, [encode(tokenizer, row) for row in rows])
     parity = write_graph(network, model, prompts(tokenizer, data, prompt), feeds, precision)
-    if plan:
-        tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
+    if tensorrt:
+        exporting.tensorrt(model, {"prompt_ids": ((1, prompt), (4, prompt), (16, prompt))})
     return write_bundle(bundle, _manifest(run, bot, network, prompt, parity))
 
 
@@ -119,13 +141,6 @@ def write_graph(
     }
     step.unlink()
     return parity
-
-
-def _list_utterances(bundle: Path, run: Run, bot: Bot, data: NlgData) -> None:
-    splits = (("train", data.train), ("valid", data.valid), ("test", data.test))
-    rows = of_texts((split, [row.text for row in part]) for split, part in splits)
-    learned = Utterances(data.digest, bot.name, _licence(bot), tuple(rows))
-    list_utterances(bundle, learned, run.figures()["dataset_digest"], f"replies of bot {bot.name}")
 
 
 def _licence(bot: Bot) -> str:
@@ -192,8 +207,7 @@ def _manifest(run: Run, bot: Bot, network: NlgNetwork, prompt: int, parity: dict
         warmup={"prompt_ids": [prompt]},
         constants={"prompt_tokens": prompt, "buffer_tokens": network.config.buffer, "styles": figures["styles"],
                    "parameters": figures["parameters"], "language": bot.language},
-        lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], bot_digest=bot.digest,
-                        params=run.params, seed=run.params["seed"], environment=environment()),
+        lineage=lineage_of(run, figures["dataset_digest"]),
         parity=parity,
         data_licence=_licence(bot), provides=PROVIDES,
     )  # fmt: skip
@@ -208,8 +222,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
     args = parser.parse_args(argv)
-    manifest = export(args.run, args.precision, plan=args.tensorrt)
-    print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
+    bundle = export(Run.open(args.run), args.precision, tensorrt=args.tensorrt)
+    print(json.dumps({"bundle": str(bundle), "parity": read_manifest(bundle).parity}))
     return 0
 
 

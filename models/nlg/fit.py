@@ -18,8 +18,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 
-from models.fitting import Averaged, add_knobs, batches_by_length, check_same_run, knobs_of
+from models import loop
+from models.checkpoints import load_checkpoint
+from models.configuration import Configuration, add_options, knob, options_of
+from models.epochs import Epochs, batches_by_length
 from models.nlg.check import says_exactly
 from models.nlg.client import TOKENIZER
 from models.nlg.corpora import Reference, digest, read_references, split
@@ -28,19 +32,12 @@ from models.nlg.network import NlgConfig, NlgNetwork
 from models.nlg.prompts import STYLES, WIDTH, encode_meaning, encode_reply, make_corpus_tokenizer
 from models.nlg.realisations import Patterns
 from models.nlg.rows import Row, read_rows, rows_of, swapped
+from models.run_directory import begin
 from models.tokenizer import read_tokenizer
-from models.training import (
-    load_checkpoint,
-    parameter_count,
-    save_checkpoint,
-    seed_everything,
-    warm_up_then_cosine,
-)
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
-from parley.files import write_atomic
-from parley.progress import progress
+from parley.files import sha256_file, write_atomic
 from parley.runs import Run
 
 UNKNOWN = SPECIAL.index("[UNK]")
@@ -48,27 +45,23 @@ SPLIT_SEED = 7
 
 
 @dataclass(frozen=True)
-class FitParams:
-    """The knobs of a run on a corpus."""
+class FitParams(Configuration):
+    """The parameters of a run on a corpus."""
 
-    epochs: int = 20
-    batch: int = 48
-    lr: float = 3e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.2
-    width: int = 128
-    layers: int = 2
-    heads: int = 4
-    buffer: int = 88
-    least: int = 3
-    """A piece of text that comes less often is unknown, and never written."""
-    swap: float = 0.3
-    """Share of the values of a rating, price or area that are swapped for another, with their phrase."""
-    word_drop: float = 0.1
-    """Share of the reply's tokens hidden from the network."""
-    smoothing: float = 0.1
-    average: float = 0.99
-    """Decay of the moving average of the weights, a step."""
+    epochs: int = knob(20, "passes over the rows", least=1)
+    batch: int = knob(48, "replies in a batch", least=1)
+    lr: float = knob(3e-3, "the peak of the learning rate", least=0)
+    weight_decay: float = knob(0.05, "of AdamW", least=0)
+    dropout: float = knob(0.2, "share of the numbers dropped", least=0, most=1)
+    width: int = knob(128, "of the tokens' vectors", least=1)
+    layers: int = knob(2, "of attention", least=1)
+    heads: int = knob(4, "of attention", least=1)
+    buffer: int = knob(88, "tokens of prompt and reply together", least=1)
+    least: int = knob(3, "a piece of text that comes less often is unknown, and never written", least=1)
+    swap: float = knob(0.3, "share of the ratings, prices and areas swapped for another", least=0, most=1)
+    word_drop: float = knob(0.1, "share of the reply's tokens hidden from the network", least=0, most=1)
+    smoothing: float = knob(0.1, "of the labels", least=0, most=1)
+    average: float = knob(0.99, "decay of the moving average of the weights, a step", least=0, most=1)
 
 
 class Encoder:
@@ -122,12 +115,12 @@ def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "vali
     Raises:
         ParleyError: no such corpus, or the run in ``out`` was started otherwise.
     """
-    seed_everything(seed)
-    asked = {**asdict(params), "corpus": str(corpus), "fold": fold, "taught": str(taught or "")}
-    if (out / "params.json").exists():
-        check_same_run(out, asked)
-    run = Run.create(out, "nlg-corpus", "e2e", asked, seed)
+    loop.seed_everything(seed)
+    resume = (out / "params.json").is_file()
     references = read_references(corpus)
+    more = {"corpus": str(corpus), "corpus_digest": digest(references), "fold": fold, "taught": str(taught or ""),
+            "taught_digest": sha256_file(taught) if taught else ""}  # fmt: skip
+    run = begin(out, "nlg-corpus", "e2e", params, seed, resume=resume, more=more)
     train, valid = splits(references, fold)
     patterns = Patterns.of_e2e({pair for row in references for pair in row.meaning})
     rows = rows_of(train, patterns)
@@ -139,57 +132,58 @@ def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "vali
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     size = tokenizer.get_vocab_size()
     config = NlgConfig(size, params.buffer, params.width, params.layers, params.heads, params.dropout)
-    whole = Averaged(NlgNetwork(config), NlgNetwork(config))
+    network = NlgNetwork(config)
     run.write_json("config.json", asdict(config))
-    run.figures(parameters=parameter_count(whole.network), dataset_digest=digest(train), styles=STYLES,
+    run.figures(parameters=loop.parameter_count(network), dataset_digest=digest(train), styles=STYLES,
                 rows={"train": len(rows), "valid": len(judged)})  # fmt: skip
-    _epochs(run, whole, Encoder(tokenizer, params.buffer), rows, judged, patterns, seed, params)
-    save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
+    recipe = Recipe(params, seed, network, Encoder(tokenizer, params.buffer), rows, judged, patterns)
+    plan = loop.Plan(
+        recipe.steps, recipe.epochs.steps, clip=1.0, average=loop.Averaging(params.average, warm=True), keep="last"
+    )  # fmt: skip
+    loop.fit(recipe, run, plan, resume=resume)
     run.finish()
     return run
 
 
-def _epochs(
-    run: Run, whole: Averaged[NlgNetwork], encoder: Encoder, rows: list[Row], judged: list[Row], patterns: Patterns,
-    seed: int, params: FitParams,
-) -> None:  # fmt: skip
-    optimizer = torch.optim.AdamW(whole.network.parameters(), lr=params.lr, weight_decay=params.weight_decay)
-    epoch = 0
-    if run.checkpoint_path.exists():
-        epoch = load_checkpoint(run.checkpoint_path, whole, optimizer)["epoch"]
-    with progress(run.path.name, params.epochs) as bar:
-        bar.advance(epoch)
-        while epoch < params.epochs:
-            # What an epoch draws depends on seed and epoch alone: a resumed run sees what it would have seen.
-            rng = random.Random(f"{seed}/{epoch}")
-            drawn = [swapped(row, patterns, rng, params.swap) for row in rows]
-            found = batches_by_length(drawn, params.batch, rng, lambda row: len(row.text))
-            loss = _epoch(whole, optimizer, encoder, found, epoch, params)
-            epoch += 1
-            bar.advance()
-            save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
-            run.log(epoch, train_loss=round(loss, 4), valid_loss=valid_loss(whole.averaged, encoder, judged))
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`. A batch is what :class:`Encoder` gives."""
 
+    def __init__(
+        self, params: FitParams, seed: int, network: NlgNetwork, encoder: Encoder, rows: Sequence[Row],
+        judged: Sequence[Row], patterns: Patterns,
+    ) -> None:  # fmt: skip
+        self.network, self._params, self._seed, self._encoder = network, params, seed, encoder
+        self._rows, self._judged, self._patterns = rows, judged, patterns
+        self.epochs = Epochs(self._draw)
+        self.steps = self.epochs.steps * params.epochs
 
-def _epoch(
-    whole: Averaged[NlgNetwork], optimizer: torch.optim.Optimizer, encoder: Encoder, found: list[list[Row]], epoch: int,
-    params: FitParams,
-) -> float:  # fmt: skip
-    network, total, steps = whole.network.train(), 0.0, params.epochs * len(found)
-    for i, rows in enumerate(found):
-        step = epoch * len(found) + i
-        for group in optimizer.param_groups:
-            group["lr"] = params.lr * warm_up_then_cosine(step, steps, 0.05)
-        ids, writes = encoder.batch(rows)
-        hidden = writes & (torch.rand(ids.shape) < params.word_drop)
-        loss = loss_of(network, ids, writes, ids.masked_fill(hidden, UNKNOWN), params.smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        whole.update(min(params.average, (1 + step) / (10 + step)))
-        total += loss.item()
-    return total / len(found)
+    def _draw(self, epoch: int) -> list[list[Row]]:
+        rng = random.Random(f"{self._seed}/{epoch}")
+        drawn = [swapped(row, self._patterns, rng, self._params.swap) for row in self._rows]
+        return batches_by_length(drawn, self._params.batch, rng, lambda row: len(row.text))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        decay = self._params.weight_decay
+        return torch.optim.AdamW(self.network.parameters(), lr=self._params.lr, weight_decay=decay)
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return loop.warm_up_then_cosine(optimizer, self.steps, 0.05)
+
+    def prepare(self, step: int) -> bool:
+        self.network.train()
+        return False
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        return self._encoder.batch(self.epochs.batch(step))
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> loop.Loss:
+        ids, writes = batch
+        hidden = writes & (torch.rand(ids.shape) < self._params.word_drop)
+        read = ids.masked_fill(hidden, UNKNOWN)
+        return loop.Loss(loss_of(self.network, ids, writes, read, self._params.smoothing))
+
+    def look(self, step: int, averaged: NlgNetwork) -> loop.Look:
+        return loop.Look({"valid_loss": valid_loss(averaged, self._encoder, self._judged)})
 
 
 @torch.no_grad()
@@ -227,10 +221,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fold", choices=("valid", "all"), default="valid", help="all: train on validation too")
     parser.add_argument("--taught", type=Path, help="rows of models.nlg.teach to learn from")
-    add_knobs(parser, FitParams)
-    args = vars(parser.parse_args(argv))
-    params = knobs_of(args, FitParams)
-    fit(args["corpus"], args["out"], args["seed"], params, args["fold"], args["taught"])
+    add_options(parser, FitParams)
+    args = parser.parse_args(argv)
+    fit(args.corpus, args.out, args.seed, options_of(args, FitParams), args.fold, args.taught)
     return 0
 
 

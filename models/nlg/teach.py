@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from models.loop import seed_everything
 from models.nlg.check import repaired, says_exactly
 from models.nlg.consensus import ranked
 from models.nlg.corpora import Meaning, by_meaning, read_references
@@ -25,7 +26,6 @@ from models.nlg.prompts import STYLES, encode_meaning, slot_keys
 from models.nlg.realisations import Patterns
 from models.nlg.rows import Row, read_rows, write_rows
 from models.nlg.sampling import sample
-from models.training import seed_everything
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError

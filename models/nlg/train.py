@@ -3,123 +3,110 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
-from models.fitting import check_same_run
-from models.nlg.client import BOT, TOKENIZER
+from models import loop
+from models.configuration import Configuration, add_options, knob, options_of, said
+from models.nlg.client import TOKENIZER
 from models.nlg.data import SPECIAL, NlgData, Row, buffer_length, encode, make_data, make_tokenizer
 from models.nlg.network import NlgConfig, NlgNetwork, reply_loss
-from models.training import (
-    Clock,
-    EarlyStopping,
-    load_checkpoint,
-    parameter_count,
-    save_checkpoint,
-    seed_everything,
-    warm_up_then_cosine,
-)
+from models.run_directory import begin
 from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.command import exit_with
-from parley.files import canonical_json, write_atomic
-from parley.progress import progress
+from parley.files import write_atomic
 from parley.runs import Run
 
 UNKNOWN = SPECIAL.index("[UNK]")
+Coded = tuple[list[int], list[int]]
+"""Token numbers of a row's prompt and of its reply."""
 
 
 @dataclass(frozen=True)
-class TrainParams:
-    """The knobs of a run."""
+class TrainConfig(Configuration):
+    """Every parameter of a training."""
 
-    steps: int = 800
-    minutes: float = 0.0
-    """Stop after this much wall time; 0 for no limit."""
-    batch: int = 32
-    lr: float = 2e-3
+    bot: str = field(metadata=said("name of a bot, or the path of its bot.yaml"))
+    seed: int = knob(7, "of every draw")
+    steps: int = knob(800, "batches to learn from", least=1)
+    minutes: float = knob(0.0, "stop after this long; 0: no limit", least=0)
+    batch: int = knob(32, "sentences in a batch", least=1)
+    lr: float = knob(2e-3, "the peak of the learning rate", least=0)
     look_every: int = 100
     patience: int = 8
+    """Looks at validation without a lower loss before training stops."""
 
 
-def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resume: bool = False) -> Run:
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`. A batch is ids and reply of :func:`collate`."""
+
+    def __init__(self, config: TrainConfig, network: NlgNetwork, tokenizer: Tokenizer, data: NlgData) -> None:
+        self.config, self.network = config, network
+        self._coded = {id(row): encode(tokenizer, row) for row in data.rows}
+        self._pools = pools(data.train)
+        self._judged = [self._coded[id(row)] for row in data.valid or data.train]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=self.config.lr, weight_decay=0.05)
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return loop.warm_up_then_cosine(optimizer, self.config.steps, 0.05)
+
+    def prepare(self, step: int) -> bool:
+        self.network.train()
+        return False
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        rng = random.Random(f"{self.config.seed}/{step}")
+        return collate([self._coded[id(rng.choice(rng.choice(self._pools)))] for _ in range(self.config.batch)])
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> loop.Loss:
+        ids, reply = batch
+        return loop.Loss(reply_loss(self.network(_forgetful(ids, reply)), ids, reply))
+
+    def look(self, step: int, averaged: NlgNetwork) -> loop.Look:
+        figure = validation_loss(averaged, self._judged)
+        return loop.Look({"valid_loss": round(figure, 5)}, figure)
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     """Run the schedule; the best weights by validation loss land in ``out/best``.
 
     Args:
-        source: a bot's name, or the path of its file.
+        config: every parameter.
         out: the run directory.
-        seed: of the weights, the splits and the batches.
-        params: the knobs.
-        resume: continue from the checkpoint in ``out``.
+        resume: go on with the run in ``out``, where there is one.
 
     Raises:
         ParleyError: no such bot, or ``resume`` of a run that was started with other parameters.
     """
-    bot = load_bot(source)
-    seed_everything(seed)
-    asked = {**asdict(params), "bot_path": str(source), "bot_digest": bot.digest}
-    if resume:
-        check_same_run(out, asked, free=("minutes",))
-    run = Run.create(out, "nlg", bot.name, asked, seed)
-    data = make_data(bot, seed)
+    bot = load_bot(config.bot)
+    loop.seed_everything(config.seed)
+    data = make_data(bot, config.seed)
+    more = {"dataset_digest": data.digest}
+    run = begin(out, "nlg", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
     tokenizer = make_tokenizer(bot, data)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
-    write_atomic(out / BOT, canonical_json(bot.model_dump(mode="json")))
     network = NlgNetwork(NlgConfig(tokenizer.get_vocab_size(), buffer_length(tokenizer, data)))
     run.write_json("config.json", asdict(network.config))
-    run.figures(parameters=parameter_count(network), dataset_digest=data.digest, styles=data.styles,
+    run.figures(parameters=loop.parameter_count(network), dataset_digest=data.digest, styles=data.styles,
                 rows={"train": len(data.train), "valid": len(data.valid), "test": len(data.test)})  # fmt: skip
-    _fit(run, network, tokenizer, data, seed, params, resume)
+    plan = loop.Plan(
+        config.steps, config.look_every, clip=1.0, patience=config.patience, minutes=config.minutes
+    )  # fmt: skip
+    outcome = loop.fit(Recipe(config, network, tokenizer, data), run, plan, resume=resume)
+    run.figures(steps=outcome.steps)
     run.finish()
     return run
 
 
-def _fit(
-    run: Run, network: NlgNetwork, tokenizer: Tokenizer, data: NlgData, seed: int, params: TrainParams, resume: bool
-) -> None:
-    optimizer = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=0.05)
-    stopping, step = EarlyStopping(params.patience), 0
-    if resume and run.checkpoint_path.exists():
-        state = load_checkpoint(run.checkpoint_path, network, optimizer)
-        step, stopping.best, stopping.looks_since_best = state["step"], state["best"], state["looks"]
-    rows = {id(row): encode(tokenizer, row) for row in data.rows}
-    pools = _pools(data.train)
-    judged = data.valid or data.train
-    clock = Clock(params.minutes)
-    with progress("nlg", params.steps) as bar:
-        bar.advance(step)
-        while step < params.steps and not stopping.stop and not clock.over:
-            # The rows of a step depend on seed and step alone: a resumed run sees what it would have seen.
-            rng = random.Random(f"{seed}/{step}")
-            ids, reply = collate([rows[id(rng.choice(rng.choice(pools)))] for _ in range(params.batch)])
-            for group in optimizer.param_groups:
-                group["lr"] = params.lr * warm_up_then_cosine(step, params.steps, 0.05)
-            network.train()
-            loss = reply_loss(network(_forgetful(ids, reply)), ids, reply)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            bar.advance()
-            if step % params.look_every == 0 or step == params.steps:
-                figure = validation_loss(network, [rows[id(row)] for row in judged])
-                run.log(step, train_loss=round(loss.item(), 5), valid_loss=round(figure, 5))
-                if stopping.update(figure):
-                    save_checkpoint(run.path / "best", network, None, {"step": step, "valid_loss": figure})
-                state = {"step": step, "best": stopping.best, "looks": stopping.looks_since_best}
-                save_checkpoint(run.checkpoint_path, network, optimizer, state)
-    clock.say(step, params.steps)
-    if not (run.path / "best").exists():  # stopped by the clock before the first look
-        save_checkpoint(run.path / "best", network, None, {"step": step})
-    run.figures(steps=step)
-
-
-def _pools(rows: list[Row]) -> list[list[Row]]:
+def pools(rows: list[Row]) -> list[list[Row]]:
     """Rows in pools that are drawn from equally: an act with one reply is not lost among an act with hundreds.
 
     An act with many rows counts as several pools, one for each eight rows.
@@ -130,7 +117,7 @@ def _pools(rows: list[Row]) -> list[list[Row]]:
     return [pool for pool in acts.values() for _ in range(-(-len(pool) // 8))]
 
 
-def collate(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
+def collate(rows: list[Coded]) -> tuple[Tensor, Tensor]:
     """Ids int64 [batch, tokens], and bool [batch, tokens] that is true at the reply's tokens."""
     width = max(len(prompt) + len(reply) for prompt, reply in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.int64)
@@ -151,7 +138,7 @@ def _forgetful(ids: Tensor, reply: Tensor, share: float = 0.15) -> Tensor:
 
 
 @torch.no_grad()
-def validation_loss(network: NlgNetwork, rows: list[tuple[list[int], list[int]]]) -> float:
+def validation_loss(network: NlgNetwork, rows: list[Coded]) -> float:
     """Cross-entropy a reply token."""
     network.eval()
     ids, reply = collate(rows)
@@ -160,19 +147,12 @@ def validation_loss(network: NlgNetwork, rows: list[tuple[list[int], list[int]]]
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
-    usual = TrainParams()
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
-    parser.add_argument("--seed", type=int, default=7, help="of every draw")
-    parser.add_argument("--steps", type=int, default=usual.steps, help="batches to learn from")
-    parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after this long; 0: no limit")
-    parser.add_argument("--batch", type=int, default=usual.batch, help="sentences in a batch")
-    parser.add_argument("--lr", type=float, default=usual.lr, help="the peak of the learning rate")
-    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
+    add_options(parser, TrainConfig)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args(argv)
-    params = TrainParams(args.steps, args.minutes, args.batch, args.lr)
-    train(args.bot, args.out, args.seed, params, resume=args.resume)
+    train(options_of(args, TrainConfig), args.out, resume=args.resume)
     return 0
 
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from models.contracts import Understanding
 from models.nlu.client import JointBioClient, encode, feeds, read_labels, spans
-from models.nlu.data import OUT_OF_SCOPE, Example, make_data
-from models.nlu.train import TrainParams
+from models.nlu.data import OUT_OF_SCOPE, Example
+from models.nlu.export import data_of
+from models.run_directory import bot_of
 from models.tokenizer import read_tokenizer
 from parley.arguments import ArgumentParser
-from parley.bot import load_bot
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -152,13 +152,10 @@ def foreign_rows(file: Path) -> list[Example]:
     return rows
 
 
-async def measure(path: Path, recordings: Path | None, foreign: Path | None) -> dict[str, Any]:
+async def measure(run: Run, recordings: Path | None, foreign: Path | None) -> dict[str, Any]:
     """All figures of a run's bundle."""
-    run = Run.open(path)
-    bot = load_bot(run.params["bot_path"])
-    sizes = TrainParams(rows=run.params["rows"]).sizes()
-    rows = make_data(bot, run.params["seed"], sizes).test
-    bundle = path / "bundle"
+    bot, bundle = bot_of(run), run.bundle_path
+    rows = data_of(run, bot).test
     async with OnnxEngine.from_bundle(bundle, threads=1) as engine:
         client = JointBioClient(bundle, engine, f"{bot.name}_nlu", 0)
         await client.parse("warm up")
@@ -186,19 +183,24 @@ async def measure(path: Path, recordings: Path | None, foreign: Path | None) -> 
     return figures
 
 
-def evaluate(path: Path, *, recordings: Path | None = None, foreign: Path | None = None) -> dict[str, Any]:
+def evaluate(run: Run, *, recordings: Path | None = None, foreign: Path | None = None) -> dict[str, Any]:
     """Measure, and write the figures into the bundle's manifest and the run's ``figures.json``.
 
+    Args:
+        run: with a bundle.
+        recordings: a manifest of recordings whose texts are tested as well.
+        foreign: a file of sentences that the bot has no answer to.
+
     Raises:
-        ParleyError: the run has no bundle, or a file cannot be read.
+        ParleyError: the run has no bundle, its data cannot be made again, or a file cannot be read.
     """
-    manifest = read_manifest(path / "bundle")
+    manifest = read_manifest(run.bundle_path)
     for file in filter(None, (recordings, foreign)):
         if not file.is_file():
             raise ParleyError("no such file", where=str(file), mend="give the path of a file of sentences")
-    figures = asyncio.run(measure(path, recordings, foreign))
-    write_bundle(path / "bundle", manifest.model_copy(update={"evaluation": figures}))
-    Run.open(path).figures(evaluation=figures)
+    figures = asyncio.run(measure(run, recordings, foreign))
+    write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
+    run.figures(evaluation=figures)
     return figures
 
 
@@ -210,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out-of-scope", type=Path, dest="foreign", help="sentences the bot has no answer to")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
-    figures = evaluate(args.run, recordings=args.recordings, foreign=args.foreign)
+    figures = evaluate(Run.open(args.run), recordings=args.recordings, foreign=args.foreign)
     if args.json:
         write_json(args.json, figures)
     print(json.dumps(figures, indent=2))

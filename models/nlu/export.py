@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.exporting import Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
+from models import exporting
+from models.checkpoints import load_checkpoint
+from models.exporting import Feeds, check_parity, convert, staged, to_onnx
 from models.nlu.client import IMPLEMENTATION, LABELS, TOKENIZER, encode, feeds, read_labels
-from models.nlu.data import SPLITS, Sizes, make_data
+from models.nlu.data import SPLITS, NluData, Sizes, make_data
 from models.nlu.network import NluConfig, NluNetwork
+from models.run_directory import bot_of, check_data, finished_run, lineage_of, read_run_json
 from models.tokenizer import read_tokenizer
-from models.training import environment, git_lineage, load_checkpoint, trained_run
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
 from parley.bot import Bot
-from parley.bundle import BOT, Lineage, Manifest, TensorSpec, write_bundle
+from parley.bundle import BOT, Manifest, TensorSpec, read_manifest, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import canonical_json, write_atomic
 from parley.runs import Run
-from parley.utterances import Utterances, of_texts
+from parley.utterances import Utterances, of_texts, write_utterances
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("intent_logits", "tag_logits")
@@ -37,33 +39,39 @@ REQUIRES = {"stt.casing": "lower", "stt.numbers": "words"}
 """It learned sentences as callers say them, spelled out, in lower case."""
 
 
-def open_run(path: Path) -> tuple[Run, Bot, NluNetwork]:
-    """A finished training run: its figures, its bot as it is now, and its best weights.
+def open_run(run: Run) -> tuple[Bot, NluNetwork]:
+    """The bot that a finished training saw, and its best weights.
 
     Raises:
-        ParleyError: no such run, no weights, or the bot has changed since.
+        ParleyError: no weights, or no bot (:func:`models.run_directory.bot_of`).
     """
-    run, bot = trained_run(path, "nlu")
-    network = NluNetwork(NluConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))))
-    load_checkpoint(path / "best", network)
-    return run, bot, network.eval()
+    finished_run(run.path, "nlu")
+    network = NluNetwork(NluConfig(**read_run_json(run, "config.json")))
+    load_checkpoint(run.path / "best", network)
+    return bot_of(run), network.eval()
 
 
-def export(path: Path, precision: str = "fp32", *, plan: bool = False) -> Manifest:
-    """Write ``path/bundle``.
+def export(run: Run, precision: str = "fp32", *, tensorrt: bool = False) -> Path:
+    """Write the run's bundle and return its folder.
+
+    Args:
+        run: a finished training.
+        precision: how numbers are kept, one of `TOLERANCE`.
+        tensorrt: build ``model.plan`` as well.
 
     Raises:
-        ParleyError: the run is not whole, or the exported graph does not agree with torch.
+        ParleyError: the run is not whole, its data cannot be made again, or the exported graph does not agree with
+            torch.
     """
-    run, bot, network = open_run(path)
+    bot, network = open_run(run)
     with staged(run.bundle_path) as bundle:
-        return _export_into(bundle, run, bot, network, precision, plan=plan)
+        _export_into(bundle, run, bot, network, precision, tensorrt=tensorrt)
+    return run.bundle_path
 
 
-def _export_into(bundle: Path, run: Run, bot: Bot, network: NluNetwork, precision: str, *, plan: bool) -> Manifest:
-    path = run.path
+def _export_into(bundle: Path, run: Run, bot: Bot, network: NluNetwork, precision: str, *, tensorrt: bool) -> Manifest:
     for asset in (TOKENIZER, LABELS):
-        shutil.copyfile(path / asset, bundle / asset)
+        shutil.copyfile(run.path / asset, bundle / asset)
     write_atomic(bundle / BOT, canonical_json(bot.model_dump(mode="json")))
     _list_utterances(bundle, run, bot)
     model = bundle / "model.onnx"
@@ -72,17 +80,27 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NluNetwork, precisio
     to_onnx(network, (ids, ids), INPUTS, OUTPUTS, model, axes)
     convert(model, precision, matching_nodes(model, INT8_KEEPS if precision.startswith("int8") else ()))
     parity = _parity(network, bot, run, bundle, precision)
-    if plan:
+    if tensorrt:
         tokens = network.config.max_tokens
-        tensorrt(model, {name: ((1, 16), (4, 16), (16, tokens)) for name in INPUTS})
+        exporting.tensorrt(model, {name: ((1, 16), (4, 16), (16, tokens)) for name in INPUTS})
     return write_bundle(bundle, _manifest(run, bot, network, parity))
 
 
-def _list_utterances(bundle: Path, run: Run, bot: Bot) -> None:
+def data_of(run: Run, bot: Bot) -> NluData:
+    """The sentences of a training, made again.
+
+    Raises:
+        ParleyError: they are no longer those that the training saw.
+    """
     data = make_data(bot, run.params["seed"], Sizes.of(run.params["rows"]))
+    check_data(run, data.digest, f"sentences of bot {bot.name}")
+    return data
+
+
+def _list_utterances(bundle: Path, run: Run, bot: Bot) -> None:
+    data = data_of(run, bot)
     rows = of_texts((split, [row.text for row in getattr(data, split)]) for split in SPLITS)
-    learned = Utterances(data.digest, bot.name, _licence(bot), tuple(rows))
-    list_utterances(bundle, learned, run.figures()["dataset_digest"], f"sentences of bot {bot.name}")
+    write_utterances(bundle, Utterances(data.digest, bot.name, _licence(bot), tuple(rows)))
 
 
 def _licence(bot: Bot) -> str:
@@ -112,9 +130,7 @@ def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: st
 
 
 def _same_decisions(run_torch: Any, bundle: Path, checked: list[Feeds]) -> dict[str, Any]:
-    from models.exporting import session
-
-    graph = session(bundle / "model.onnx")
+    graph = exporting.session(bundle / "model.onnx")
     for feed in checked:
         mine, theirs = run_torch(feed), graph.run(list(OUTPUTS), feed)
         heard = feed["attention_mask"].astype(bool)
@@ -137,8 +153,7 @@ def _manifest(run: Run, bot: Bot, network: NluNetwork, parity: dict[str, Any]) -
         max_batch_size=16, preferred_batch_sizes=[4, 8],
         warmup={name: [16] for name in INPUTS},
         constants={"max_tokens": config.max_tokens, "parameters": figures["parameters"], "language": bot.language},
-        lineage=Lineage(**git_lineage(), dataset_digest=figures["dataset_digest"], bot_digest=bot.digest,
-                        params=run.params, seed=run.params["seed"], environment=environment()),
+        lineage=lineage_of(run, figures["dataset_digest"]),
         parity=parity,
         data_licence=_licence(bot), requires=REQUIRES,
     )  # fmt: skip
@@ -153,8 +168,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--tensorrt", action="store_true", help="build model.plan too (needs an NVIDIA GPU)")
     args = parser.parse_args(argv)
-    manifest = export(args.run, args.precision, plan=args.tensorrt)
-    print(json.dumps({"bundle": str(args.run / "bundle"), "parity": manifest.parity}))
+    bundle = export(Run.open(args.run), args.precision, tensorrt=args.tensorrt)
+    print(json.dumps({"bundle": str(bundle), "parity": read_manifest(bundle).parity}))
     return 0
 
 

@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
-from models.fitting import Averaged, add_knobs, batches_by_length, check_same_run, knobs_of
+from models import loop
+from models.checkpoints import load_checkpoint
+from models.configuration import Configuration, add_options, knob, options_of
+from models.epochs import Epochs, batches_by_length
 from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.cooccurrence import word_vectors
 from models.nlu.corpora import Corpus, Sentence, read_corpus
@@ -32,17 +36,10 @@ from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taugh
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.words import WORDS, WordTable
-from models.training import (
-    load_checkpoint,
-    parameter_count,
-    save_checkpoint,
-    seed_everything,
-    warm_up_then_cosine,
-)
+from models.run_directory import begin
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
-from parley.progress import progress
 from parley.runs import Run
 
 _AVERAGE_EVERY = 4
@@ -50,52 +47,41 @@ _AVERAGE_EVERY = 4
 
 
 @dataclass(frozen=True)
-class FitParams:
-    """The knobs of a run on a corpus."""
+class FitParams(Configuration):
+    """The parameters of a run on a corpus."""
 
-    epochs: int = 14
-    batch: int = 32
-    lr: float = 2e-3
-    weight_decay: float = 0.02
-    dropout: float = 0.3
-    width: int = 192
-    recurrent: int = 1
-    convolutions: int = 1
-    layers: int = 1
-    grams: int = 8192
-    feedback: bool = True
-    transitions: bool = True
-    least: int = 2
-    """A word said less often has no number of its own."""
-    word_drop: float = 0.5
-    blank: float = 0.0
-    """Share of the words made unknown in training that lose their n-grams too."""
-    swap: float = 0.3
-    """Share of slot values replaced by others of the slot."""
-    mix_open: float = 0.0
-    smoothing: float = 0.1
-    tag_weight: float = 0.5
-    average: float = 0.998
-    """Decay of the moving average of the weights, a step."""
-    consistency: float = 0.0
-    """Weight of R-Drop (Liang et al. 2021): two passes, two dropouts, one answer."""
-    teaching: float = 0.0
-    """Weight of the teachers' answers against the labels; their runs are given beside the knobs."""
-    sentence_dropout: bool = False
-    """Whether dropout takes the same columns from every word of a sentence."""
-    lexicon: bool = False
-    """Whether words are marked that stand in values other training sentences gave a slot; `models.nlu.lexicon`."""
-    linear: int = 0
-    """Buckets of a linear model of n-grams that has its say in the intents beside the network; `models.nlu.linear`."""
-    mixup: float = 0.0
-    """Share of batches whose sentences are mixed in pairs, for intents alone (Zhang et al. 2018; Guo et al. 2019)."""
+    epochs: int = knob(14, "passes over the training split", least=1)
+    batch: int = knob(32, "sentences in a batch", least=1)
+    lr: float = knob(2e-3, "the peak of the learning rate", least=0)
+    weight_decay: float = knob(0.02, "of AdamW", least=0)
+    dropout: float = knob(0.3, "share of the numbers dropped", least=0, most=1)
+    width: int = knob(192, "of the words' vectors", least=1)
+    recurrent: int = knob(1, "recurrent layers", least=0)
+    convolutions: int = knob(1, "convolutions", least=0)
+    layers: int = knob(1, "layers of attention", least=0)
+    grams: int = knob(8192, "buckets of letter n-grams", least=0)
+    feedback: bool = knob(True, "whether the tags see the intent")
+    transitions: bool = knob(True, "whether a chain joins the tags")
+    least: int = knob(2, "a word said less often has no number of its own", least=1)
+    word_drop: float = knob(0.5, "share of the words made unknown", least=0, most=1)
+    blank: float = knob(0.0, "share of the words made unknown that lose their n-grams too", least=0, most=1)
+    swap: float = knob(0.3, "share of slot values replaced by others of the slot", least=0, most=1)
+    mix_open: float = knob(0.0, "share of swapped values that are mixed of two", least=0, most=1)
+    smoothing: float = knob(0.1, "of the labels", least=0, most=1)
+    tag_weight: float = knob(0.5, "of the tags' loss beside the intent's", least=0, most=1)
+    average: float = knob(0.998, "decay of the moving average of the weights, a step", least=0, most=1)
+    consistency: float = knob(0.0, "weight of R-Drop (Liang et al. 2021): two dropouts, one answer", least=0)
+    teaching: float = knob(0.0, "weight of the teachers' answers against the labels", least=0, most=1)
+    sentence_dropout: bool = knob(False, "whether dropout takes the same columns from every word of a sentence")
+    lexicon: bool = knob(False, "whether words are marked that stand in values of slots: models.nlu.lexicon")
+    linear: int = knob(0, "buckets of a linear model of n-grams beside the network: models.nlu.linear", least=0)
+    mixup: float = knob(0.0, "share of batches mixed in pairs, for intents (Zhang et al. 2018)", least=0, most=1)
 
 
-def _start_words(whole: Averaged[NluNetwork], vectors: NDArray[np.float32]) -> None:
+def _start_words(network: NluNetwork, vectors: NDArray[np.float32]) -> None:
     """Start the word embedding from vectors [words, width], scaled to what random ones would be."""
-    for network in (whole.network, whole.averaged):
-        with torch.no_grad():
-            network.pieces.weight[2:] = torch.from_numpy(vectors / vectors.std() * 0.1)
+    with torch.no_grad():
+        network.pieces.weight[2:] = torch.from_numpy(vectors / vectors.std() * 0.1)
 
 
 class Lesson:
@@ -139,34 +125,35 @@ def fit(
         ParleyError: ``out`` holds a run with other parameters, or a teacher reads other words.
     """
     corpus = read_corpus(folder)
-    seed_everything(seed)
-    asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest,
-             "teachers": [path.name for path in teachers], "texts": [path.name for path in texts]}  # fmt: skip
-    if (out / "params.json").exists():
-        check_same_run(out, {**asked, "seed": seed})
-    run = Run.create(out, "nlu-corpus", corpus.name, asked, seed)
+    loop.seed_everything(seed)
+    resume = (out / "params.json").is_file()
+    more = {"corpus": corpus.name, "corpus_digest": corpus.digest, "teachers": [path.name for path in teachers],
+            "texts": [path.name for path in texts]}  # fmt: skip
+    run = begin(out, "nlu-corpus", corpus.name, params, seed, resume=resume, more=more)
     said = [row.words for row in corpus.train]
     # Not the corpus itself, counted twice: a word said once would be known, and nothing in training as new as in use.
-    more = [row.words for path in texts if path.resolve() != folder.resolve() for row in read_corpus(path).train]
-    table = WordTable.learn([*said, *more], params.grams, params.least)
+    others = [row.words for path in texts if path.resolve() != folder.resolve() for row in read_corpus(path).train]
+    table = WordTable.learn([*said, *others], params.grams, params.least)
     table.write(out / WORDS)
     lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
     if lexicon:
         lexicon.write(out / LEXICON)
     linear = learn_once(out, corpus, params.linear) if params.linear else None
     encoder = Encoder(table, corpus.intents, corpus.tags, lexicon, linear)
-    config = _config(encoder, params)
-    whole = Averaged(NluNetwork(config), NluNetwork(config))
+    network = NluNetwork(_config(encoder, params))
     if texts:
-        _start_words(whole, word_vectors([*said, *more], table.words, params.width))
-    run.write_json("config.json", asdict(whole.network.config))
+        _start_words(network, word_vectors([*said, *others], table.words, params.width))
+    run.write_json("config.json", asdict(network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
-    run.figures(parameters=parameter_count(whole.network) + (linear.parameters if linear else 0))
-    lesson = Lesson(params, _teachers(teachers, encoder))
-    _epochs(run, whole, encoder, corpus, seed, lesson)
-    answers = PLAIN.apply(answer(whole.averaged, encoder, corpus.valid))
-    run.figures(valid=figures(corpus.valid, answers))
-    save_checkpoint(out / "best", whole.averaged, None, {"epochs": params.epochs})
+    run.figures(parameters=loop.parameter_count(network) + (linear.parameters if linear else 0))
+    recipe = Recipe(Lesson(params, _teachers(teachers, encoder)), seed, network, encoder, corpus)
+    plan = loop.Plan(
+        recipe.steps, 2 * recipe.epochs.steps, clip=2.0, save_every=recipe.epochs.steps, keep="last",
+        average=loop.Averaging(params.average, every=_AVERAGE_EVERY, warm=True),
+    )  # fmt: skip
+    loop.fit(recipe, run, plan, resume=resume)
+    load_checkpoint(out / "best", network)
+    run.figures(valid=figures(corpus.valid, PLAIN.apply(answer(network, encoder, corpus.valid))))
     run.finish()
     return run
 
@@ -192,59 +179,54 @@ def _config(encoder: Encoder, params: FitParams) -> NluConfig:
     )  # fmt: skip
 
 
-def _epochs(run: Run, whole: Averaged[NluNetwork], encoder: Encoder, corpus: Corpus, seed: int, lesson: Lesson) -> None:
-    params = lesson.params
-    optimizer = torch.optim.AdamW(
-        whole.network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
-    )
-    epoch = 0
-    if run.checkpoint_path.exists():
-        epoch = load_checkpoint(run.checkpoint_path, whole, optimizer)["epoch"]
-    swapper = ValueSwapper(corpus.train, params.mix_open)
-    numbers = [encoder.table.ids(row.words) for row in corpus.train]
-    dropper = WordDropper(numbers, encoder.table.size, params.word_drop, params.blank)
-    with progress(run.path.name, params.epochs) as bar:
-        bar.advance(epoch)
-        while epoch < params.epochs:
-            # What an epoch draws depends on seed and epoch alone: a resumed run sees what it would have seen.
-            rng = random.Random(f"{seed}/{epoch}")
-            rows = [swapper.swap(row, rng, params.swap) for row in corpus.train]
-            batches = batches_by_length(rows, params.batch, rng, lambda row: len(row.words))
-            loss = _epoch(whole, optimizer, encoder, batches, dropper, epoch, lesson)
-            epoch += 1
-            bar.advance()
-            save_checkpoint(run.checkpoint_path, whole, optimizer, {"epoch": epoch})
-            if epoch % 2 == 0:
-                found = figures(corpus.valid, PLAIN.apply(answer(whole.averaged, encoder, corpus.valid)), draws=1)
-                found["valid_loss"] = valid_loss(whole.averaged, encoder, corpus.valid)
-                run.log(epoch, train_loss=round(loss, 4), **{k: v for k, v in found.items() if isinstance(v, float)})
+Pair = tuple[Batch, Batch]
+"""A batch with words dropped, and the same one as it was said."""
 
 
-def _dropped(clean: Batch, dropper: WordDropper, rng: np.random.Generator) -> Batch:
-    ids, grams = dropper.drop(clean.ids.numpy(), clean.grams.numpy(), rng)
-    return replace(clean, ids=torch.from_numpy(ids), grams=torch.from_numpy(grams))
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`."""
 
+    def __init__(self, lesson: Lesson, seed: int, network: NluNetwork, encoder: Encoder, corpus: Corpus) -> None:
+        self.network, self._lesson, self._params, self._seed = network, lesson, lesson.params, seed
+        self._encoder, self._corpus = encoder, corpus
+        numbers = [encoder.table.ids(row.words) for row in corpus.train]
+        self._swapper = ValueSwapper(corpus.train, self._params.mix_open)
+        self._dropper = WordDropper(numbers, encoder.table.size, self._params.word_drop, self._params.blank)
+        self._rng = np.random.default_rng(0)
+        self.epochs = Epochs(self._draw)
+        self.steps = self.epochs.steps * self._params.epochs
 
-def _epoch(
-    whole: Averaged[NluNetwork], optimizer: torch.optim.Optimizer, encoder: Encoder, batches: list[list[Sentence]],
-    dropper: WordDropper, epoch: int, lesson: Lesson,
-) -> float:  # fmt: skip
-    rng, params = np.random.default_rng([epoch, len(batches)]), lesson.params
-    network, total, steps = whole.network.train(), 0.0, params.epochs * len(batches)
-    for i, rows in enumerate(batches):
-        step = epoch * len(batches) + i
-        for group in optimizer.param_groups:
-            group["lr"] = params.lr * warm_up_then_cosine(step, steps, 0.05)
-        clean = encoder.batch(rows, training=True)
-        loss = lesson.loss(network, _dropped(clean, dropper, rng), clean, rng)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
-        if step % _AVERAGE_EVERY == 0:
-            whole.update(min(params.average, (1 + step) / (10 + step)) ** _AVERAGE_EVERY)
-        total += loss.item()
-    return total / len(batches)
+    def _draw(self, epoch: int) -> list[list[Sentence]]:
+        rng = random.Random(f"{self._seed}/{epoch}")
+        rows = [self._swapper.swap(row, rng, self._params.swap) for row in self._corpus.train]
+        batches = batches_by_length(rows, self._params.batch, rng, lambda row: len(row.words))
+        self._rng = np.random.default_rng([epoch, len(batches)])
+        return batches
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        decay = self._params.weight_decay
+        return torch.optim.AdamW(self.network.parameters(), lr=self._params.lr, weight_decay=decay, fused=True)
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return loop.warm_up_then_cosine(optimizer, self.steps, 0.05)
+
+    def prepare(self, step: int) -> bool:
+        self.network.train()
+        return False
+
+    def batch(self, step: int) -> Pair:
+        clean = self._encoder.batch(self.epochs.batch(step), training=True)
+        ids, grams = self._dropper.drop(clean.ids.numpy(), clean.grams.numpy(), self._rng)
+        return replace(clean, ids=torch.from_numpy(ids), grams=torch.from_numpy(grams)), clean
+
+    def loss(self, batch: Pair) -> loop.Loss:
+        return loop.Loss(self._lesson.loss(self.network, *batch, self._rng))
+
+    def look(self, step: int, averaged: NluNetwork) -> loop.Look:
+        rows, encoder = self._corpus.valid, self._encoder
+        found = figures(rows, PLAIN.apply(answer(averaged, encoder, rows)), draws=1)
+        found["valid_loss"] = valid_loss(averaged, encoder, rows)
+        return loop.Look({name: value for name, value in found.items() if isinstance(value, float)})
 
 
 @torch.no_grad()
@@ -322,10 +304,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--teachers", nargs="*", type=Path, default=[], help="finished runs to learn from as well")
     parser.add_argument("--texts", nargs="*", type=Path, default=[], help="corpora whose words are read, not labels")
-    add_knobs(parser, FitParams)
-    args = vars(parser.parse_args(argv))
-    params = knobs_of(args, FitParams)
-    fit(args["corpus"], args["out"], args["seed"], params, args["teachers"], args["texts"])
+    add_options(parser, FitParams)
+    args = parser.parse_args(argv)
+    fit(args.corpus, args.out, args.seed, options_of(args, FitParams), args.teachers, args.texts)
     return 0
 
 

@@ -11,7 +11,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +18,19 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 
-from models.fitting import add_knobs, check_same_run, knobs_of
+from models import loop
+from models.checkpoints import load_checkpoint
+from models.configuration import Configuration, add_options, knob, options_of
+from models.epochs import Epochs
 from models.nlu.client import TOKENIZER
 from models.nlu.corpora import OUTSIDE, Corpus, Sentence, read_corpus
 from models.nlu.judge import Answer, figures
 from models.nlu.linear import LinearIntents, learn_once
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.pretrained import PretrainedNetwork, SentenceConfig, package_folder, read_sentence_encoder
-from models.training import load_checkpoint, parameter_count, save_checkpoint, seed_everything, warm_up_then_cosine
+from models.run_directory import begin
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -37,20 +40,17 @@ from parley.runs import Run
 
 
 @dataclass(frozen=True)
-class TuneParams:
-    """The knobs of a run."""
+class TuneParams(Configuration):
+    """The parameters of a run."""
 
-    tuned: int = 0
-    """Layers that learn, from the top."""
-    epochs: int = 20
-    batch: int = 32
-    lr: float = 1e-4
-    """Of the tuned layers."""
-    head_lr: float = 3e-3
-    dropout: float = 0.2
-    smoothing: float = 0.1
-    linear: int = 0
-    """Buckets of a linear model of n-grams beside the network, as in `models.nlu.fit`."""
+    tuned: int = knob(0, "layers that learn, from the top", least=0)
+    epochs: int = knob(20, "passes over the training split", least=1)
+    batch: int = knob(32, "sentences in a batch", least=1)
+    lr: float = knob(1e-4, "the peak of the tuned layers' learning rate", least=0)
+    head_lr: float = knob(3e-3, "the peak of the head's", least=0)
+    dropout: float = knob(0.2, "share of the numbers dropped", least=0, most=1)
+    smoothing: float = knob(0.1, "of the labels", least=0, most=1)
+    linear: int = knob(0, "buckets of a linear model of n-grams beside the network: models.nlu.linear", least=0)
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,10 @@ def tune(folder: Path, out: Path, seed: int, params: TuneParams, source: Path | 
         ParleyError: the encoder is not installed, or ``out`` holds a run with other parameters.
     """
     corpus = read_corpus(folder)
-    seed_everything(seed)
-    asked = {**asdict(params), "corpus": corpus.name, "corpus_digest": corpus.digest, "seed": seed}
-    if (out / "params.json").exists():
-        check_same_run(out, asked)
-    run = Run.create(out, "nlu-pretrained", corpus.name, asked, seed)
+    loop.seed_everything(seed)
+    resume = (out / "params.json").is_file()
+    more = {"corpus": corpus.name, "corpus_digest": corpus.digest}
+    run = begin(out, "nlu-pretrained", corpus.name, params, seed, resume=resume, more=more)
     config, weights, tokenizer = read_sentence_encoder(source or package_folder())
     network = PretrainedNetwork(config, len(corpus.intents), params.dropout)
     network.encoder.load_state_dict(weights)
@@ -134,67 +133,77 @@ def tune(folder: Path, out: Path, seed: int, params: TuneParams, source: Path | 
     run.write_json("config.json", asdict(config))
     run.write_json("labels.json", {"intents": corpus.intents})
     hidden, valid = _frozen(out, network, tokenizer, corpus, config.layers - params.tuned)
-    _tune(run, network, corpus, hidden, valid, seed, params)
+    recipe = Recipe(params, seed, network, corpus, hidden, valid)
+    run.figures(trained_parameters=loop.parameter_count(network))
+    per_epoch = recipe.epochs.steps
+    plan = loop.Plan(
+        recipe.steps, per_epoch if params.tuned else 5 * per_epoch, clip=2.0, save_every=per_epoch, keep="last"
+    )  # fmt: skip
+    loop.fit(recipe, run, plan, resume=resume)
     linear = learn_once(out, corpus, params.linear) if params.linear else None
     answers = answers_of(scores(network, valid, config.layers - params.tuned), corpus.intents, corpus.valid, linear)
     parameters = sum(p.numel() for p in network.parameters()) + (linear.parameters if linear else 0)
     run.figures(parameters=parameters, valid=figures(corpus.valid, answers))
-    save_checkpoint(out / "best", network, None, {"epochs": params.epochs})
     (out / "frozen.safetensors").unlink()
     run.finish()
     return run
 
 
-def _tune(
-    run: Run, network: PretrainedNetwork, corpus: Corpus, hidden: Hidden, valid: Hidden, seed: int, params: TuneParams
-) -> None:
-    first = network.encoder.config.layers - params.tuned
-    network.requires_grad_(False)
-    upper = nn.ModuleList([*list(network.encoder.blocks)[first:], network.head]).requires_grad_(True)
-    run.figures(trained_parameters=parameter_count(upper))
-    groups = [{"params": list(upper[:-1].parameters()), "peak": params.lr},
-              {"params": list(network.head.parameters()), "peak": params.head_lr}]  # fmt: skip
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=0.01, fused=True)
-    labels = torch.tensor([corpus.intents.index(row.intent) for row in corpus.train])
-    epoch = load_checkpoint(run.checkpoint_path, upper, optimizer)["epoch"] if run.checkpoint_path.exists() else 0
-    with progress(run.path.name, params.epochs) as bar:
-        bar.advance(epoch)
-        while epoch < params.epochs:
-            loss = _epoch(network, optimizer, hidden, labels, epoch, first, params, random.Random(f"{seed}/{epoch}"))
-            epoch += 1
-            bar.advance()
-            save_checkpoint(run.checkpoint_path, upper, optimizer, {"epoch": epoch})
-            if params.tuned or epoch % 5 == 0:
-                answers = answers_of(scores(network, valid, first), corpus.intents, corpus.valid)
-                found = figures(corpus.valid, answers, draws=1)
-                run.log(epoch, train_loss=round(loss, 4), intent_accuracy=found["intent_accuracy"])
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`. A batch is hidden states, mask and labels."""
 
+    def __init__(
+        self, params: TuneParams, seed: int, network: PretrainedNetwork, corpus: Corpus, hidden: Hidden, valid: Hidden
+    ) -> None:
+        self.network, self._params, self._seed = network, params, seed
+        self._corpus, self._hidden, self._valid = corpus, hidden, valid
+        self._labels = torch.tensor([corpus.intents.index(row.intent) for row in corpus.train])
+        self._layers = network.encoder.config.layers
+        self._first = self._layers - params.tuned
+        self._tuned = nn.ModuleList(list(network.encoder.blocks)[self._first :])
+        network.requires_grad_(False)
+        for part in (self._tuned, network.head):
+            part.requires_grad_(True)
+        self.epochs = Epochs(self._draw)
+        self.steps = self.epochs.steps * params.epochs
 
-def _epoch(
-    network: PretrainedNetwork, optimizer: torch.optim.Optimizer, hidden: Hidden, labels: Tensor, epoch: int,
-    first: int, params: TuneParams, rng: random.Random,
-) -> float:  # fmt: skip
-    network.train()
-    places = list(range(len(labels)))
-    rng.shuffle(places)
-    lengths = (hidden.starts[1:] - hidden.starts[:-1]).tolist()
-    pools = [sorted(places[i : i + 512], key=lambda p: lengths[p]) for i in range(0, len(places), 512)]
-    batches = [pool[i : i + params.batch] for pool in pools for i in range(0, len(pool), params.batch)]
-    rng.shuffle(batches)
-    total = 0.0
-    for i, batch in enumerate(batches):
-        share = warm_up_then_cosine(epoch * len(batches) + i, params.epochs * len(batches), 0.05)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-        x, mask = hidden.batch(batch)
-        x = network.encoder.blocks_between(x, mask, first, network.encoder.config.layers)
-        loss = F.cross_entropy(network.classify(x, mask), labels[batch], label_smoothing=params.smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
-        total += loss.item()
-    return total / len(batches)
+    def _draw(self, epoch: int) -> list[list[int]]:
+        rng, size = random.Random(f"{self._seed}/{epoch}"), self._params.batch
+        places = list(range(len(self._labels)))
+        rng.shuffle(places)
+        lengths = (self._hidden.starts[1:] - self._hidden.starts[:-1]).tolist()
+        pools = [sorted(places[i : i + 512], key=lambda p: lengths[p]) for i in range(0, len(places), 512)]
+        batches = [pool[i : i + size] for pool in pools for i in range(0, len(pool), size)]
+        rng.shuffle(batches)
+        return batches
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        groups = [{"params": list(self._tuned.parameters()), "lr": self._params.lr},
+                  {"params": list(self.network.head.parameters()), "lr": self._params.head_lr}]  # fmt: skip
+        return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01, fused=True)
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return loop.warm_up_then_cosine(optimizer, self.steps, 0.05)
+
+    def prepare(self, step: int) -> bool:
+        self.network.train()
+        return False
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        places = self.epochs.batch(step)
+        return (*self._hidden.batch(places), self._labels[places])
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> loop.Loss:
+        x, mask, labels = batch
+        x = self.network.encoder.blocks_between(x, mask, self._first, self._layers)
+        return loop.Loss(
+            F.cross_entropy(self.network.classify(x, mask), labels, label_smoothing=self._params.smoothing)
+        )
+
+    def look(self, step: int, averaged: PretrainedNetwork) -> loop.Look:
+        rows = self._corpus.valid
+        answers = answers_of(scores(averaged, self._valid, self._first), self._corpus.intents, rows)
+        return loop.Look({"intent_accuracy": figures(rows, answers, draws=1)["intent_accuracy"]})
 
 
 @torch.no_grad()
@@ -246,10 +255,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--encoder", type=Path, help="folder of the encoder; default: the package's")
-    add_knobs(parser, TuneParams)
-    args: dict[str, Any] = vars(parser.parse_args(argv))
-    params = knobs_of(args, TuneParams)
-    tune(args["corpus"], args["out"], args["seed"], params, args["encoder"])
+    add_options(parser, TuneParams)
+    args = parser.parse_args(argv)
+    tune(args.corpus, args.out, args.seed, options_of(args, TuneParams), args.encoder)
     return 0
 
 

@@ -4,53 +4,50 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 
-from models.fitting import check_same_run
+from models import loop
+from models.checkpoints import load_checkpoint, save_checkpoint
+from models.configuration import Configuration, add_options, knob, options_of, said
 from models.nlu.client import LABELS, TOKENIZER, Labels, encode
 from models.nlu.data import MAX_TOKENS, OUT_OF_SCOPE, Example, NluData, Sizes, make_data, make_tokenizer
 from models.nlu.network import NluConfig, NluNetwork, joint_loss
-from models.training import (
-    Clock,
-    EarlyStopping,
-    load_checkpoint,
-    parameter_count,
-    save_checkpoint,
-    seed_everything,
-    warm_up_then_cosine,
-)
+from models.run_directory import begin
 from parley.arguments import ArgumentParser
 from parley.bot import Bot, load_bot
 from parley.command import exit_with
 from parley.files import write_atomic
-from parley.progress import progress
 from parley.runs import Run
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
-class TrainParams:
-    """The knobs of a run."""
+class TrainConfig(Configuration):
+    """Every parameter of a training."""
 
-    steps: int = 1000
-    minutes: float = 0.0
-    """Stop after this much wall time; 0 for no limit."""
-    batch: int = 64
-    lr: float = 1.5e-3
+    bot: str = field(metadata=said("name of a bot, or the path of its bot.yaml"))
+    seed: int = knob(7, "of every draw")
+    steps: int = knob(1000, "batches to learn from", least=1)
+    minutes: float = knob(0.0, "stop after this long; 0: no limit", least=0)
+    rows: int = knob(16000, "training sentences to draw", least=1)
+    """Validation and test are 1,500 and 3,000, or fewer when this is less."""
+    batch: int = knob(64, "sentences in a batch", least=1)
+    lr: float = knob(1.5e-3, "the peak of the learning rate", least=0)
     look_every: int = 100
     patience: int = 5
-    rows: int = 16000
-    """Training rows to draw; validation and test are 1,500 and 3,000, or fewer when this is less."""
+    """Looks at validation without a lower loss before training stops."""
 
     def sizes(self) -> Sizes:
+        """Rows of each split."""
         return Sizes.of(self.rows)
 
 
@@ -95,19 +92,51 @@ class Encoder:
         return Batch(ids, mask, tags, torch.tensor([self.intent_of[e.intent] for e in examples]))
 
 
-def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resume: bool = False) -> Run:
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`."""
+
+    def __init__(self, config: TrainConfig, network: NluNetwork, encoder: Encoder, data: NluData) -> None:
+        self.config, self.network, self.encoder, self.data = config, network, encoder, data
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=self.config.lr, weight_decay=0.01)
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return loop.warm_up_then_cosine(optimizer, self.config.steps, 0.05)
+
+    def prepare(self, step: int) -> bool:
+        self.network.train()
+        return False
+
+    def batch(self, step: int) -> Batch:
+        drawn = random.Random(f"{self.config.seed}/{step}").choices(self.data.train, k=self.config.batch)
+        return self.encoder.batch(drawn)
+
+    def loss(self, batch: Batch) -> loop.Loss:
+        intents, tags = self.network(batch.ids, batch.mask)
+        return loop.Loss(joint_loss(intents, tags, batch.intents, batch.tags))
+
+    def look(self, step: int, averaged: NluNetwork) -> loop.Look:
+        figure = validation_loss(averaged, self.encoder, self.data.valid)
+        return loop.Look({"valid_loss": round(figure, 5)}, figure)
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     """Run the schedule; the best weights by validation loss land in ``out/best``, calibrated.
 
+    Args:
+        config: every parameter.
+        out: the run directory.
+        resume: go on with the run in ``out``, where there is one.
+
     Raises:
-        ParleyError: ``resume`` of a run that was started with other parameters.
+        ParleyError: no such bot, or ``resume`` of a run that was started with other parameters.
     """
-    bot = load_bot(source)
-    seed_everything(seed)
-    asked = {**asdict(params), "bot_path": str(source), "bot_digest": bot.digest}
-    if resume:
-        check_same_run(out, asked, free=("minutes",))
-    run = Run.create(out, "nlu", bot.name, asked, seed)
-    data = make_data(bot, seed, params.sizes())
+    bot = load_bot(config.bot)
+    loop.seed_everything(config.seed)
+    data = make_data(bot, config.seed, config.sizes())
+    more = {"dataset_digest": data.digest}
+    run = begin(out, "nlu", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
     tokenizer = make_tokenizer(bot, data.train)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     encoder = Encoder(tokenizer, data)
@@ -115,51 +144,17 @@ def train(source: str | Path, out: Path, seed: int, params: TrainParams, *, resu
         NluConfig(tokenizer.get_vocab_size(), len(data.intents), len(data.tags), max_tokens=MAX_TOKENS)
     )
     run.write_json("config.json", asdict(network.config))
-    run.figures(parameters=parameter_count(network), dataset_digest=data.digest,
+    run.figures(parameters=loop.parameter_count(network), dataset_digest=data.digest,
                 rows={"train": len(data.train), "valid": len(data.valid), "test": len(data.test)})  # fmt: skip
-    _fit(run, network, encoder, data, seed, params, resume)
+    plan = loop.Plan(
+        config.steps, config.look_every, clip=1.0, patience=config.patience, minutes=config.minutes
+    )  # fmt: skip
+    outcome = loop.fit(Recipe(config, network, encoder, data), run, plan, resume=resume)
     load_checkpoint(run.path / "best", network)
     _calibrate(run, network, encoder, data, bot)
+    run.figures(steps=outcome.steps)
     run.finish()
     return run
-
-
-def _fit(
-    run: Run, network: NluNetwork, encoder: Encoder, data: NluData, seed: int, params: TrainParams, resume: bool
-) -> None:
-    optimizer = torch.optim.AdamW(network.parameters(), lr=params.lr, weight_decay=0.01)
-    stopping, step = EarlyStopping(params.patience), 0
-    if resume and run.checkpoint_path.exists():
-        state = load_checkpoint(run.checkpoint_path, network, optimizer)
-        step, stopping.best, stopping.looks_since_best = state["step"], state["best"], state["looks"]
-    clock = Clock(params.minutes)
-    with progress("nlu", params.steps) as bar:
-        bar.advance(step)
-        while step < params.steps and not stopping.stop and not clock.over:
-            # The rows of a step depend on seed and step alone: a resumed run sees what it would have seen.
-            batch = encoder.batch(random.Random(f"{seed}/{step}").choices(data.train, k=params.batch))
-            for group in optimizer.param_groups:
-                group["lr"] = params.lr * warm_up_then_cosine(step, params.steps, 0.05)
-            network.train()
-            intents, tags = network(batch.ids, batch.mask)
-            loss = joint_loss(intents, tags, batch.intents, batch.tags)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            bar.advance()
-            if step % params.look_every == 0 or step == params.steps:
-                figure = validation_loss(network, encoder, data.valid)
-                run.log(step, train_loss=round(loss.item(), 5), valid_loss=round(figure, 5))
-                if stopping.update(figure):
-                    save_checkpoint(run.path / "best", network, None, {"step": step, "valid_loss": figure})
-                state = {"step": step, "best": stopping.best, "looks": stopping.looks_since_best}
-                save_checkpoint(run.checkpoint_path, network, optimizer, state)
-    clock.say(step, params.steps)
-    if not (run.path / "best").exists():  # stopped by the clock before the first look
-        save_checkpoint(run.path / "best", network, None, {"step": step})
-    run.figures(steps=step)
 
 
 @torch.no_grad()
@@ -220,20 +215,12 @@ def choose_threshold(probabilities: np.ndarray, wanted: np.ndarray, data: NluDat
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
-    usual = TrainParams()
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
-    parser.add_argument("--seed", type=int, default=7, help="of every draw")
-    parser.add_argument("--steps", type=int, default=usual.steps, help="batches to learn from")
-    parser.add_argument("--minutes", type=float, default=usual.minutes, help="stop after this long; 0: no limit")
-    parser.add_argument("--rows", type=int, default=usual.rows, help="training sentences to draw")
-    parser.add_argument("--batch", type=int, default=usual.batch, help="sentences in a batch")
-    parser.add_argument("--lr", type=float, default=usual.lr, help="the peak of the learning rate")
-    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
+    add_options(parser, TrainConfig)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args(argv)
-    params = TrainParams(args.steps, args.minutes, args.batch, args.lr, rows=args.rows)
-    train(args.bot, args.out, args.seed, params, resume=args.resume)
+    train(options_of(args, TrainConfig), args.out, resume=args.resume)
     return 0
 
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from models.channel import through_codec
 from models.contracts import SttClient, Transcript
-from models.dataset import Dataset, Row, load_split, speech_of
+from models.dataset import Dataset, Row, check_bot, load_split, speech_of
+from models.run_directory import bot_of, check_data
 from models.stt.client import PhoneCtcClient
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
-from parley.bot import Bot, load_bot
+from parley.bot import Bot
 from parley.bot.slots import spot
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
@@ -87,33 +88,52 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row], bot: Bot) -> 
     }  # fmt: skip
 
 
-async def evaluate(run: Run) -> dict[str, Any]:
-    """Measure RUN/bundle on its dataset's test split and write the figures into run and manifest."""
+def split_as_trained(run: Run) -> Dataset:
+    """The run's dataset, split as the run split it.
+
+    Raises:
+        ParleyError: it is another bot's, or has changed since the training.
+    """
     dataset = load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
-    bot = load_bot(run.params["bot"])
+    check_bot(dataset, run.params["bot"])
+    check_data(run, dataset.digest, str(dataset.path))
+    return dataset
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Measure the run's bundle on its dataset's test split and write the figures into run and manifest.
+
+    Returns:
+        Figures by source (``recording``, ``synthetic``).
+
+    Raises:
+        ParleyError: the run has no bundle, or its dataset has changed since the training.
+    """
+    manifest = read_manifest(run.bundle_path)
+    dataset, bot = split_as_trained(run), bot_of(run)
     figures: dict[str, Any] = {}
     for source in ("recording", "synthetic"):
         rows = [r for r in dataset.split("test", source) if r.text and (source == "recording" or r.intent)][:300]
         if rows:
-            figures[source] = await measure(run.bundle_path, dataset, rows, bot)
-    manifest = read_manifest(run.bundle_path)
+            figures[source] = asyncio.run(measure(run.bundle_path, dataset, rows, bot))
     write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
     run.figures(evaluation=figures)
     return figures
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and evaluate."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and evaluate. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args(argv)
-    figures = asyncio.run(evaluate(Run.open(args.run)))
+    figures = evaluate(Run.open(args.run))
     if args.json:
         write_json(args.json, figures)
     for source, row in figures.items():
         commands, rtf = row["command_acceptance"], row["real_time_factor"]
         print(f"{source}: WER {row['wer']:.1%}, commands {commands:.1%}, RTF {rtf:.4f}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,22 +17,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import exporting
-from models.dataset import Dataset, check_bot, load_split
+from models.checkpoints import beginning, load_checkpoint
+from models.dataset import Dataset
 from models.pronunciation import pronunciations
+from models.run_directory import bot_of, finished_run, lineage_of
 from models.stt import confidence
 from models.stt.client import IMPLEMENTATION, save_graph
+from models.stt.evaluate import split_as_trained
 from models.stt.network import HOP, STRIDE, SttConfig, SttNetwork
-from models.training import environment, git_lineage, load_checkpoint
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
-from parley.bot import load_bot
 from parley.bot.grammar import Grammar
-from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.bundle import Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.runs import Run
-from parley.utterances import Utterance, Utterances
+from parley.utterances import Utterance, Utterances, write_utterances
 
 _TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "fp16-weights": 5e-2, "int8": 0.25, "int8-weights": 0.25}
 """On log-probabilities down to -30, relative to the largest. int8 is judged by its word errors (parley bench speed);
@@ -57,29 +58,32 @@ class Step(nn.Module):
 
 
 def load_network(run: Run) -> SttNetwork:
-    """The run's best network, in eval mode."""
+    """The run's best network, in eval mode.
+
+    Raises:
+        ParleyError: the run has no weights.
+    """
     fields = dict(run.params["config"])
     fields["blocks"] = tuple(tuple(b) for b in fields["blocks"])
     network = SttNetwork(SttConfig(**fields))
-    best = run.path / "best"
-    load_checkpoint(best if (best / "state.json").is_file() else run.path / "average", network)
+    load_checkpoint(beginning(finished_run(run.path, "stt").path), network)
     return network.eval()
 
 
-def split_as_trained(run: Run) -> Dataset:
-    """The run's dataset, split as the run split it."""
-    return load_split(run.params["data"], run.params.get("fold", "none"), run.params["seed"])
+def export(run: Run, precision: str = "fp32", *, tensorrt: bool = False, confidence_of: Sequence[Path] = ()) -> Path:
+    """Write the run's bundle and return its folder.
 
-
-def export(run: Run, precision: str, *, tensorrt: bool = False, confidence_of: Sequence[Path] = ()) -> Path:
-    """Write RUN/bundle. ``confidence_of``: runs of the same recipe on whose people its confidence is fitted.
+    Args:
+        run: a finished training.
+        precision: how numbers are kept, one of `models.exporting.PRECISIONS`.
+        tensorrt: build ``model.plan`` as well.
+        confidence_of: runs of the same recipe on whose people its confidence is fitted.
 
     Raises:
         ParleyError: parity is off, a TensorRT plan is asked for without a GPU, or the run learned from everybody and
             no other runs are given.
     """
     network, dataset = load_network(run), split_as_trained(run)
-    check_bot(dataset, run.params["bot"])
     people = {row.split for row in dataset.rows if row.source == "recording"}
     if people == {"train"} and not confidence_of:
         raise ParleyError(
@@ -114,12 +118,11 @@ def _export_into(
     if tensorrt:
         widths = {"pcm": config.chunk_samples, "state": config.state_size()}
         exporting.tensorrt(model, {name: ((1, width), (8, width), (32, width)) for name, width in widths.items()})
-    bot = load_bot(run.params["bot"])
+    bot = bot_of(run)
     grammar = Grammar(bot)
     save_graph(bundle, grammar.network(), pronunciations(grammar.words(), bot.speech))
     rows = tuple(Utterance(row.sha256, row.id, row.split) for row in dataset.rows)
-    learned = Utterances(dataset.digest, dataset.bot, dataset.licence, rows)
-    exporting.list_utterances(bundle, learned, run.params["dataset_digest"], str(dataset.path))
+    write_utterances(bundle, Utterances(dataset.digest, dataset.bot, dataset.licence, rows))
     manifest = write_bundle(bundle, _manifest(run, network, dataset, {**parity, "precision": precision}))
     # The confidence is fitted by decoding with the bundle itself, so it is written in a second pass.
     if confidence_of:
@@ -134,8 +137,6 @@ def _export_into(
 def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str, Any]) -> Manifest:
     config = network.config
     frames = config.chunk_samples // (STRIDE * HOP)
-    # Where things lay on the machine that trained is nobody's business elsewhere.
-    params = {k: Path(v).name if k in ("init", "noise") else v for k, v in run.params.items() if k != "data"}
     return Manifest(
         family="stt",
         bot=run.params["bot"],
@@ -163,10 +164,7 @@ def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str,
             "state_size": config.state_size(),
             "confidence": {"offset": 4.0, "slope": 2.0, "threshold": 0.5},
         },
-        lineage=Lineage(
-            **git_lineage(), dataset_digest=dataset.digest, bot_digest=run.params["bot_digest"], params=params,
-            seed=run.params["seed"], environment=environment(),
-        ),
+        lineage=lineage_of(run, dataset.digest),
         parity=parity,
         data_licence=dataset.licence,
         provides=_PROVIDES,
@@ -194,8 +192,8 @@ def _padded(pcm: Pcm, size: int) -> Pcm:
     return np.pad(pcm, (0, size - len(pcm)))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and export."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument(
@@ -206,6 +204,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--confidence", type=Path, nargs="+", default=[], metavar="RUN", help=say)
     args = parser.parse_args(argv)
     print(export(Run.open(args.run), args.precision, tensorrt=args.tensorrt, confidence_of=args.confidence))
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,47 +14,73 @@ speakers; ``without:ONE+OTHER`` is a beginning for both.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
-from dataclasses import asdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 
+from models import loop
 from models.channel import place_noise, through_codec
+from models.checkpoints import load_beginning
+from models.configuration import Configuration, add_options, knob, options_of, said
 from models.dataset import WITHOUT, Dataset, Row, check_bot, load_split, speech_of
+from models.run_directory import begin
 from models.stt.augment import disturb
 from models.stt.data import Batch, Batches
 from models.stt.network import SttConfig, SttNetwork
 from models.stt.realign import realign
-from models.training import (
-    Average,
-    EarlyStopping,
-    load_beginning,
-    load_checkpoint,
-    parameter_count,
-    save_checkpoint,
-    seed_everything,
-    warm_up_then_cosine,
-)
 from parley.arguments import ArgumentParser
 from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.command import exit_with
+from parley.errors import ParleyError
 from parley.files import write_json
-from parley.progress import progress
 from parley.runs import Run
 
-_LOOK_EVERY = 500
-"""Steps between looks at the dev set, each with a checkpoint."""
 _FEWEST_LABELS = 8
 """A short or empty utterance counts as if it had so many: its loss is a sum over frames all the same."""
 FOLDS = ("none", "all", "synthetic", "0 to 4", "several with a plus between them")
+_UNJUDGED = ("all", "synthetic")
+"""Folds without recorded dev speakers: there is nothing to choose by, the end of the run is kept."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(Configuration):
+    """Every parameter of a training."""
+
+    bot: str = field(metadata=said("name of a bot, or the path of its bot.yaml"))
+    data: Path = field(metadata=said("dataset folder made by `parley dataset`"))
+    fold: str = knob("none", "recorded speakers kept for testing")
+    init: Path | None = knob(None, "begin with the weights of this run instead of random ones")
+    noise: Path | None = knob(None, "a place's own noise, of which the first half is trained on")
+    seed: int = knob(7, "of every draw")
+    steps: int = knob(16000, "batches to learn from", least=1)
+    minutes: float = knob(0.0, "stop after this long; 0: no limit", least=0)
+    batch: int = knob(10, "utterances in a batch", least=1)
+    lr: float = knob(2e-3, "the peak of the learning rate", least=0)
+    average: float = knob(0.9995, "decay of the weights' average", least=0, most=1)
+    freeze_at: float = knob(0.45, "share of the run before BatchNorm is frozen", least=0, most=1)
+    patience: int = knob(12, "looks without a better dev loss before stopping; 0: never", least=0)
+    look_every: int = 500
+    calibration: int = 60
+    """Mixed batches whose average BatchNorm is frozen at."""
+    config: SttConfig = field(default_factory=lambda: SttConfig(gate=32))
+    """The network's; its language is the bot's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fold(self.fold)
+
+    @property
+    def frozen_from(self) -> int:
+        """The step from which BatchNorm is frozen."""
+        return int(self.freeze_at * self.steps)
 
 
 def loss_of(network: SttNetwork, batch: Batch) -> Tensor:
@@ -84,7 +110,7 @@ def set_feature_statistics(network: SttNetwork, batches: Batches) -> None:
     network.features.scale.copy_(1.0 / seen.std(dim=0))
 
 
-def recalibrate(network: SttNetwork, batches: Batches, count: int = 60) -> None:
+def recalibrate(network: SttNetwork, batches: Batches, count: int) -> None:
     """Set BatchNorm's statistics to the plain average over mixed batches (train and serve then agree)."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
     for norm in norms:
@@ -116,11 +142,15 @@ def dev_loss(network: SttNetwork, batches: Batches, rows: list[tuple[Row, Pcm]])
     return total / max(1, phones)
 
 
-def fold_name(text: str) -> str:
-    """The ``--fold`` of a command line."""
-    if text in FOLDS[:3] or re.fullmatch(r"[0-4](\+[0-4])*", text) or (text.startswith(WITHOUT) and text != WITHOUT):
-        return text
-    raise argparse.ArgumentTypeError(f"choose from {', '.join(FOLDS)}, {WITHOUT}SPEAKER")
+def check_fold(fold: str) -> None:
+    """A fold must be one of those there are.
+
+    Raises:
+        ParleyError: it is none.
+    """
+    named = fold.startswith(WITHOUT) and fold != WITHOUT
+    if not (fold in FOLDS[:3] or re.fullmatch(r"[0-4](\+[0-4])*", fold) or named):
+        raise ParleyError(f"fold: no {fold!r}", mend=f"choose from {', '.join(FOLDS)}, {WITHOUT}SPEAKER")
 
 
 def dev_set(dataset: Dataset, batches: Batches, fold: str) -> list[tuple[Row, Pcm]]:
@@ -137,135 +167,98 @@ def dev_set(dataset: Dataset, batches: Batches, fold: str) -> list[tuple[Row, Pc
     return clean + [(row, disturb(speech_of(dataset.dry(row), row), rng, batches.bank, batches.calls)) for row in rows]
 
 
-class Training:
-    """One run: its weights, their average, and where it is."""
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, bot = args, load_bot(args.bot)
-        config = SttConfig(gate=args.gate, language=bot.speech.tag)
-        dataset = load_split(args.data, args.fold, args.seed)
-        check_bot(dataset, bot.name)
-        seed_everything(args.seed)
-        self.run = Run.create(
-            args.out, "stt", bot.name,
-            {"data": str(args.data), "fold": args.fold, "dataset_digest": dataset.digest, "bot_digest": bot.digest,
-             "steps": args.steps, "batch": args.batch, "peak_lr": args.lr, "freeze_at": args.freeze_at,
-             "init": str(args.init or ""), "noise": str(args.noise or ""), "config": asdict(config)}, args.seed,
-        )  # fmt: skip
-        noise = place_noise(args.noise, "first") if args.noise else None
-        self.batches = Batches(dataset, config, seed=args.seed, size=args.batch, noise=noise)
-        self.dev = dev_set(dataset, self.batches, args.fold)
-        self.network = SttNetwork(config)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=args.lr, weight_decay=1e-3, betas=(0.9, 0.98))
-        self.stopping = EarlyStopping(patience=args.patience)
-        self.step, self.frozen_from = 0, int(args.freeze_at * args.steps)
-        if args.resume and (self.run.checkpoint_path / "state.json").is_file():
-            self._resume()
-        else:
-            if args.init:
-                load_beginning(args.init, self.network)
-            else:
-                set_feature_statistics(self.network, self.batches)
-            self.average = Average(self.network, args.average)
-        self.run.figures(parameters=parameter_count(self.network))
+    def __init__(self, config: TrainConfig, run: Path, network: SttNetwork, batches: Batches, dataset: Dataset) -> None:
+        """``run`` keeps the realigned words of the recordings."""
+        self.config, self.network, self.batches = config, network, batches
+        self._dev = dev_set(dataset, batches, config.fold)
+        self._spoken = run / "spoken.json"
 
-    @property
-    def spoken_path(self) -> Path:
-        """Where the realigned words of the recordings lie."""
-        return self.run.path / "spoken.json"
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=self.config.lr, weight_decay=1e-3, betas=(0.9, 0.98))
 
-    def _resume(self) -> None:
-        state = load_checkpoint(self.run.checkpoint_path, self.network, self.optimizer)
-        self.step = state["step"]
-        self.stopping.best, self.stopping.looks_since_best = state["best"], state["looks_since_best"]
-        held = SttNetwork(self.network.config)
-        load_checkpoint(self.run.path / "average", held)
-        self.average = Average(held, self.args.average)
-        if self.step > self.frozen_from and self.spoken_path.is_file():
-            self.batches.spoken = json.loads(self.spoken_path.read_text(encoding="utf-8"))
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return loop.warm_up_then_cosine(optimizer, self.config.steps, 0.04)
 
-    def go(self) -> Run:
-        """Train to the end, or until dev has not got better for long."""
-        with progress("stt", self.args.steps) as bar:
-            bar.advance(self.step)
-            while self.step < self.args.steps and not self.stopping.stop:
-                loss = self._one_step()
-                bar.advance()
-                if self.step % _LOOK_EVERY == 0 or self.step == self.args.steps:
-                    self._look(loss)
-        self.run.figures(steps=self.step, best_dev_loss=self.stopping.best)
-        self.run.finish()
-        return self.run
-
-    def _one_step(self) -> float:
-        if self.step == self.frozen_from:
-            self._freeze()
+    def prepare(self, step: int) -> bool:
+        """BatchNorm is frozen, and the recordings' words are realigned, once the network knows people's phones."""
+        begins = step == self.config.frozen_from
+        if begins:
+            recalibrate(self.network, self.batches, self.config.calibration)
+            self.batches.spoken = realign(self.network, self.batches)
+            write_json(self._spoken, self.batches.spoken)
+        elif step > self.config.frozen_from and not self.batches.spoken and self._spoken.is_file():  # it was resumed
+            self.batches.spoken = json.loads(self._spoken.read_text(encoding="utf-8"))
         self.network.train()
-        if self.step >= self.frozen_from:
+        if step >= self.config.frozen_from:
             freeze_norms(self.network)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.args.lr * warm_up_then_cosine(self.step, self.args.steps, 0.04)
-        loss = loss_of(self.network, self.batches.batch(self.step))
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        self.average.update(self.network)
-        self.step += 1
-        return float(loss.detach())
+        return begins
 
-    def _freeze(self) -> None:
-        recalibrate(self.network, self.batches)
-        self.batches.spoken = realign(self.network, self.batches)
-        write_json(self.spoken_path, self.batches.spoken)
-        self.average = Average(self.network, self.args.average)
+    def batch(self, step: int) -> Batch:
+        return self.batches.batch(step)
 
-    def _look(self, loss: float) -> None:
-        """Judge the averaged weights on dev and write the checkpoint."""
-        frozen = self.step > self.frozen_from
-        judged = SttNetwork(self.network.config)
-        judged.load_state_dict(self.average.tensors if frozen else self.network.state_dict())
-        half = len(self.dev) // 2
-        clean, noisy = (dev_loss(judged, self.batches, part) for part in (self.dev[:half], self.dev[half:]))
-        # Without recorded dev speakers there is nothing to choose by: the last look is kept.
-        figure = clean + noisy if self.args.fold not in ("all", "synthetic") else -float(self.step)
-        better = self.stopping.update(figure) if frozen else False
-        self.run.log(self.step, train_loss=round(loss, 4), dev_loss=round(clean, 4), dev_loss_noisy=round(noisy, 4))
-        average = SttNetwork(self.network.config)
-        average.load_state_dict(self.average.tensors)
-        save_checkpoint(self.run.path / "average", average, None, {})
-        if better:
-            save_checkpoint(self.run.path / "best", judged, None, {"step": self.step, "dev_loss": figure})
-        state: dict[str, Any] = {"step": self.step, "best": self.stopping.best}
-        state["looks_since_best"] = self.stopping.looks_since_best
-        save_checkpoint(self.run.checkpoint_path, self.network, self.optimizer, state)
+    def loss(self, batch: Batch) -> loop.Loss:
+        return loop.Loss(loss_of(self.network, batch))
+
+    def look(self, step: int, averaged: SttNetwork) -> loop.Look:
+        """Before BatchNorm is frozen an average has no statistics of its own: the network is judged, for the log."""
+        frozen = step > self.config.frozen_from
+        half = len(self._dev) // 2
+        judged = averaged if frozen else self.network
+        clean, noisy = (dev_loss(judged, self.batches, part) for part in (self._dev[:half], self._dev[half:]))
+        figures = {"dev_loss": round(clean, 4), "dev_loss_noisy": round(noisy, 4)}
+        return loop.Look(figures, clean + noisy if frozen and self.config.fold not in _UNJUDGED else None)
 
 
-def train(args: argparse.Namespace) -> Run:
-    """Run the whole schedule; see :func:`main` for the arguments."""
-    return Training(args).go()
+def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
+    """Run the whole schedule; the averaged weights land in ``out/best``.
+
+    Args:
+        config: every parameter.
+        out: the run directory.
+        resume: go on with the run in ``out``, where there is one.
+
+    Raises:
+        ParleyError: no such bot or dataset, or ``resume`` of a run that was started with other parameters.
+    """
+    bot = load_bot(config.bot)
+    config = replace(config, config=replace(config.config, language=bot.speech.tag))
+    dataset = load_split(config.data, config.fold, config.seed)
+    check_bot(dataset, bot.name)
+    loop.seed_everything(config.seed)
+    more = {"dataset_digest": dataset.digest}
+    run = begin(out, "stt", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
+    noise = place_noise(config.noise, "first") if config.noise else None
+    batches = Batches(dataset, config.config, seed=config.seed, size=config.batch, noise=noise)
+    network = SttNetwork(config.config)
+    recipe = Recipe(config, run.path, network, batches, dataset)
+    if config.init:
+        load_beginning(config.init, network)
+    else:
+        set_feature_statistics(network, batches)
+    run.figures(parameters=loop.parameter_count(network))
+    plan = loop.Plan(
+        config.steps, config.look_every, clip=5.0, patience=config.patience, minutes=config.minutes,
+        average=loop.Averaging(config.average), keep="last" if config.fold in _UNJUDGED else "best",
+    )  # fmt: skip
+    outcome = loop.fit(recipe, run, plan, resume=resume)
+    run.figures(steps=outcome.steps, best_dev_loss=outcome.best)
+    run.finish()
+    return run
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and train."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--bot", required=True, help="name of a bot, or the path of its bot.yaml")
-    parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
     parser.add_argument("--out", required=True, type=Path, help="run directory")
-    parser.add_argument("--fold", type=fold_name, default="none", help="recorded speakers kept for testing")
-    parser.add_argument("--init", type=Path, help="begin with the weights of this run instead of random ones")
-    parser.add_argument("--noise", type=Path, help="a place's own noise, of which the first half is trained on")
-    parser.add_argument("--seed", type=int, default=7, help="of every draw")
-    parser.add_argument("--steps", type=int, default=16000, help="batches to learn from")
-    parser.add_argument("--batch", type=int, default=10, help="utterances in a batch")
-    parser.add_argument("--lr", type=float, default=2e-3, help="the peak of the learning rate")
+    add_options(parser, TrainConfig)
     parser.add_argument("--gate", type=int, default=32, help="width of the blocks' gates; 0: none")
-    parser.add_argument("--average", type=float, default=0.9995, help="decay of the weights' average")
-    parser.add_argument("--freeze-at", type=float, default=0.45, help="share of the run before BatchNorm is frozen")
-    parser.add_argument("--patience", type=int, default=12, help="looks without a better dev loss before stopping")
-    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
-    train(parser.parse_args(argv))
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    args = parser.parse_args(argv)
+    train(options_of(args, TrainConfig, config=SttConfig(gate=args.gate)), args.out, resume=args.resume)
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from models.contracts import TimedWord
 from models.tts.alignment import match_frames, mel_bands
 from models.tts.client import HarmonicNoiseClient
-from models.tts.data import HOP, Corpus, Utterance, load
+from models.tts.data import HOP, Corpus, Utterance
+from models.tts.export import corpus_of
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm, write_wav
@@ -110,20 +111,27 @@ def _intelligibility(corpus: Corpus, chosen: list[Utterance], spoken: list[Spoke
     return {"wer": round(mine / total, 4), "wer_training_voice": round(theirs / total, 4), "words": total}
 
 
-def evaluate(run_path: Path, *, data: Path | None = None, limit: int = 100) -> dict[str, Any]:
-    """Figures of ``RUN/bundle``; written into its manifest and the run's ``figures.json``.
+def evaluate(run: Run, *, data: Path | None = None, limit: int = 100) -> dict[str, Any]:
+    """Figures of the run's bundle; written into its manifest and the run's ``figures.json``.
+
+    Args:
+        run: with a bundle.
+        data: the corpus, when it is not where the run says.
+        limit: held-out sentences, at most.
 
     Returns:
         ``wer`` and ``wer_training_voice`` by PocketSphinx, ``mel_distance_db``, ``word_end_error_ms`` (against our
         audio), ``word_end_from_training_voice_ms`` (how far rhythm drifts from it), ``spelled`` (parts of the sentences
         that no rule of :mod:`parley.language.english.normalise` reads and that are spelled), ``first_piece_ms``,
         ``real_time_factor``.
+
+    Raises:
+        ParleyError: the run has no bundle, or its corpus is gone, another one, or holds no sentence back.
     """
-    run = Run.open(run_path)
-    corpus = load(data or Path(run.params.get("data", run.path / "corpus")))
+    corpus = corpus_of(run, data)
     chosen = [corpus.utterances[n] for n in corpus.split("test")][:limit]
     if not chosen:
-        raise ParleyError("the corpus holds no sentence back", where=str(run_path), mend="make it with more sentences")
+        raise ParleyError("the corpus holds no sentence back", where=str(run.path), mend="make it with more sentences")
     manifest = read_manifest(run.bundle_path)
     spoken = asyncio.run(_measure(run.bundle_path, chosen))
     off = [
@@ -164,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
     parser.add_argument("--limit", type=int, default=100, help="held-out sentences")
     options = parser.parse_args(argv)
-    figures = evaluate(options.run, data=options.data, limit=options.limit)
+    figures = evaluate(Run.open(options.run), data=options.data, limit=options.limit)
     if options.json:
         write_json(options.json, figures)
     for name, value in figures.items():

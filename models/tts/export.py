@@ -10,7 +10,6 @@ the encoder, which decides durations, stays as it is.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.exporting import PRECISIONS, Feeds, check_parity, convert, list_utterances, staged, tensorrt, to_onnx
-from models.training import environment, git_lineage, load_checkpoint
+from models import exporting
+from models.checkpoints import beginning, load_checkpoint
+from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
+from models.run_directory import check_data, finished_run, lineage_of
 from models.tts.client import IMPLEMENTATION
 from models.tts.data import Corpus, load
-from models.tts.network import TtsConfig, TtsNetwork
+from models.tts.network import TtsNetwork
+from models.tts.train import shape_of
 from models.weights import SMALLEST, matching_nodes, store_weights
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE
-from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
+from parley.bundle import Manifest, TensorSpec, read_manifest, write_bundle
 from parley.command import exit_with
-from parley.errors import ParleyError
 from parley.files import sha256_json
 from parley.runs import Run
-from parley.utterances import Utterance, Utterances
+from parley.utterances import Utterance, Utterances, write_utterances
 
 _TOLERANCE = {"fp32": 5e-3, "fp16": 5e-3, "fp16-weights": 5e-3, "int8": 0.25, "int8-weights": 0.25}
 """Largest difference of a sample, relative to the piece's peak. int8 changes filters, not durations or pulses."""
@@ -40,23 +41,41 @@ _REQUIRES = {"nlg.text": "written"}
 _INPUTS = ("phones", "piece_start", "rate")
 _OUTPUTS = ("pcm", "durations", "frames")
 MAX_BATCH = 16
+_PLAN_SHAPES: dict[str, tuple[Sequence[int], Sequence[int], Sequence[int]]] = {
+    "phones": ((1, 32), (4, 96), (MAX_BATCH, 384)),
+    "piece_start": ((1, 1), (4, 1), (MAX_BATCH, 1)),
+    "rate": ((1, 1), (4, 1), (MAX_BATCH, 1)),
+}
+"""Smallest, usual and largest of each input that a TensorRT plan is built for."""
 INT8_KEEPS = ("/encoder/*", "/vocoder/enter/*", "/vocoder/leave/*")
 """Nodes that int8 leaves in single precision: the encoder's, which decide durations, and the vocoder's ends."""
 
 
 def trained(run: Run) -> TtsNetwork:
-    """The run's averaged weights.
+    """The run's averaged weights, in eval mode.
 
     Raises:
-        ParleyError: the run has no checkpoint.
+        ParleyError: the run has none.
     """
-
-    path = run.path / "average"
-    if not (path / "state.json").is_file():
-        raise ParleyError("no checkpoint", where=str(path), mend="train first")
-    model = TtsNetwork(TtsConfig(**json.loads((path / "state.json").read_text(encoding="utf-8"))["network"]))
-    load_checkpoint(path, model)
+    model = TtsNetwork(shape_of(finished_run(run.path, "tts").path))
+    load_checkpoint(beginning(run.path), model)
     return model.eval()
+
+
+def corpus_of(run: Run, data: Path | None = None) -> Corpus:
+    """The corpus that the training saw.
+
+    Args:
+        run: the training.
+        data: where it lies, when that is not where the run says.
+
+    Raises:
+        ParleyError: there is none, or it is another one by now.
+    """
+    folder = data or Path(run.params.get("data") or run.path / "corpus")
+    corpus = load(folder)
+    check_data(run, corpus.digest, str(folder))
+    return corpus
 
 
 def real_inputs(corpus: Corpus, count: int) -> list[Feeds]:
@@ -82,22 +101,29 @@ def _torch_reference(model: TtsNetwork) -> Any:
     return run_torch
 
 
-def export(run_path: Path, *, precision: str = "fp16", data: Path | None = None) -> Manifest:
-    """Write ``RUN/bundle``.
+def export(run: Run, precision: str = "fp16", *, tensorrt: bool = False, data: Path | None = None) -> Path:
+    """Write the run's bundle and return its folder.
+
+    Args:
+        run: a finished training.
+        precision: how numbers are kept, one of `models.exporting.PRECISIONS`.
+        tensorrt: build ``model.plan`` as well.
+        data: the corpus, when it is not where the run says.
 
     Raises:
-        ParleyError: no checkpoint, no corpus, or torch and ONNX disagree.
+        ParleyError: no weights, no corpus or another one, or torch and ONNX disagree.
     """
-    run = Run.open(run_path)
-    model = trained(run)
-    corpus = load(data or Path(run.params.get("data", run.path / "corpus")))
+    model, corpus = trained(run), corpus_of(run, data)
     with staged(run.bundle_path) as staging:
-        manifest = _export_into(staging, run, model, corpus, precision)
-    run.figures(export={"parity": manifest.parity, "bytes": _size(run)})
-    return manifest
+        manifest = _export_into(staging, run, model, corpus, precision, tensorrt=tensorrt)
+    size = (run.bundle_path / "model.onnx").stat().st_size
+    run.figures(export={"parity": manifest.parity, "bytes": size})
+    return run.bundle_path
 
 
-def _export_into(staging: Path, run: Run, model: TtsNetwork, corpus: Corpus, precision: str) -> Manifest:
+def _export_into(
+    staging: Path, run: Run, model: TtsNetwork, corpus: Corpus, precision: str, *, tensorrt: bool
+) -> Manifest:
     graph = staging / "model.onnx"
     feeds = real_inputs(corpus, 12)
     example = tuple(torch.from_numpy(np.repeat(feeds[0][name], 2, axis=0)) for name in _INPUTS)
@@ -113,13 +139,10 @@ def _export_into(staging: Path, run: Run, model: TtsNetwork, corpus: Corpus, pre
     parity = {**check_parity(_torch_reference(model), graph, feeds, _TOLERANCE[precision]), "precision": precision}
     corpus.lexicon.save(staging / "lexicon.json")
     rows = tuple(Utterance(hashlib.sha256(u.pcm.tobytes()).hexdigest(), u.id, u.split) for u in corpus.utterances)
-    learned = Utterances(corpus.digest, run.params["bot"], corpus.licence, rows)
-    list_utterances(staging, learned, run.params["dataset_digest"], "the corpus of the voice")
+    write_utterances(staging, Utterances(corpus.digest, run.params["bot"], corpus.licence, rows))
+    if tensorrt:
+        exporting.tensorrt(graph, _PLAN_SHAPES, fp16=False)
     return write_bundle(staging, _manifest(run, model, corpus, parity))
-
-
-def _size(run: Run) -> int:
-    return (run.bundle_path / "model.onnx").stat().st_size
 
 
 def _round_to_half(model: TtsNetwork) -> None:
@@ -158,14 +181,7 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
             **({"language": corpus.language} if corpus.language else {}),
             "network": config.to_dict(),
         },  # fmt: skip
-        lineage=Lineage(
-            **git_lineage(),
-            dataset_digest=corpus.digest,
-            bot_digest=run.params.get("bot_digest", ""),
-            params={k: v for k, v in run.params.items() if k not in ("seed", "data")},
-            seed=run.params["seed"],
-            environment=environment(),
-        ),  # fmt: skip
+        lineage=lineage_of(run, corpus.digest),
         parity=parity,
         data_licence=corpus.licence,
         requires=_REQUIRES,
@@ -173,28 +189,18 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export. Returns the exit status."""
     parser = ArgumentParser(description="Export a trained voice.")
     parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="how numbers are kept: docs/quality.md")
     parser.add_argument("--data", type=Path, help="the corpus, when it is not where the run says")
     parser.add_argument("--tensorrt", action="store_true", help="also build model.plan (needs an NVIDIA GPU)")
     options = parser.parse_args(argv)
-    manifest = export(options.run, precision=options.precision, data=options.data)
-    if options.tensorrt:
-        _plan(options.run / "bundle", manifest)
-    worst = manifest.parity["max_abs_error"]
-    print(f"{options.run / 'bundle'}: {manifest.model}, parity {worst}, digest {sha256_json(manifest.files)[:12]}")
+    bundle = export(Run.open(options.run), options.precision, tensorrt=options.tensorrt, data=options.data)
+    manifest = read_manifest(bundle)
+    print(f"{bundle}: {manifest.model}, parity {manifest.parity['max_abs_error']}, "
+          f"digest {sha256_json(manifest.files)[:12]}")  # fmt: skip
     return 0
-
-
-def _plan(bundle: Path, manifest: Manifest) -> None:
-    shapes: dict[str, tuple[Sequence[int], Sequence[int], Sequence[int]]] = {
-        "phones": ((1, 32), (4, 96), (MAX_BATCH, 384)),
-        "piece_start": ((1, 1), (4, 1), (MAX_BATCH, 1)),
-        "rate": ((1, 1), (4, 1), (MAX_BATCH, 1)),
-    }
-    tensorrt(bundle / "model.onnx", shapes, fp16=False)
-    write_bundle(bundle, manifest)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train voice activity: ``python -m models.vad.train --data DATASET``.
+"""Train voice activity: ``python -m models.vad.train --data DATASET``; the weights go into ``--out``.
 
 It learns from synthetic callers alone, in made noises (:mod:`models.noises`) at 0 to 35 dB: no recorded person's
 speech decides when Parley listens, so recordings can all test it. Where speech is, the dry audio's energy says.
@@ -7,6 +7,7 @@ speech decides when Parley listens, so recordings can all test it. Where speech 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +15,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from models import loop
 from models.channel import place_noise
+from models.checkpoints import load_checkpoint
+from models.configuration import Configuration, add_options, knob, options_of, said
 from models.dataset import Dataset, Row, load_dataset
 from models.noises import NoiseBank
+from models.run_directory import begin, finished_run
 from models.stt.augment import Disturbance, disturb
-from models.training import seed_everything
 from models.vad.client import DILATIONS, FEATURES, HIDDEN, WEIGHTS, Levels, Weights, band_levels, power
 from parley.arguments import ArgumentParser
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from parley.command import exit_with
 from parley.progress import progress
+from parley.runs import Run
 
+_PEAK = 4e-3
+_BATCH = 24
 _SECONDS = 7
 _FRAMES = _SECONDS * SAMPLE_RATE // FRAME_SAMPLES
 _BELOW_PEAK_DB = 36.0
 _BRIDGED = 8
 """Gaps of up to 160 ms within speech are speech."""
 _CALLS = Disturbance(noisy=0.85, snr_db=(0.0, 35.0), room=0.3, lost=0.15, overloaded=0.05, any_level=0.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Configuration):
+    """Every parameter of a training."""
+
+    data: Path = field(metadata=said("dataset folder made by `parley dataset`"))
+    examples: int = knob(3000, "calls to draw; a twentieth of them is kept for testing", least=2)
+    steps: int = knob(6000, "batches to learn from", least=1)
+    seed: int = knob(7, "of every draw")
+    noise: Path | None = knob(None, "a place's own noise, of which the first half is trained on")
+    look_every: int = 500
 
 
 class VadNetwork(nn.Module):
@@ -101,51 +121,99 @@ def _fragment(said: Pcm, rng: random.Random) -> Pcm:
     return (piece * ramp * ramp[::-1]).astype(np.int16)
 
 
-def train(data: Path, out: Path, *, examples: int, steps: int, seed: int, noise: Path | None = None) -> float:
-    """Train, write ``out`` and return the share of held-out frames that are right."""
-    seed_everything(seed)
-    dataset, rng = load_dataset(data), random.Random(f"vad|{seed}")
-    rows = dataset.split("train", "synthetic")
+def draw_examples(config: TrainConfig, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Features ``[examples, frames, FEATURES]`` and labels ``[examples, frames]`` of calls that nobody made."""
+    rng, rows = random.Random(f"vad|{config.seed}"), dataset.split("train", "synthetic")
     talkers = [dataset.dry(r) for r in rng.sample(rows, min(200, len(rows)))]
-    recorded = place_noise(noise, "first") if noise else None
-    bank, drawn = NoiseBank.make(seed, talkers, recorded=recorded), []
-    with progress("vad: calls", examples) as bar:
-        for _ in range(examples):
+    recorded = place_noise(config.noise, "first") if config.noise else None
+    bank, drawn = NoiseBank.make(config.seed, talkers, recorded=recorded), []
+    with progress("vad: calls", config.examples) as bar:
+        for _ in range(config.examples):
             drawn.append(example(rows, dataset, bank, rng))
             bar.advance()
-    x, y = torch.stack([f for f, _ in drawn]), torch.stack([s for _, s in drawn])
-    held = max(1, examples // 20)
+    return torch.stack([f for f, _ in drawn]), torch.stack([s for _, s in drawn])
+
+
+class Recipe:
+    """What the training loop is given; see :class:`models.loop.Recipe`. A batch is features and labels."""
+
+    def __init__(self, config: TrainConfig, network: VadNetwork, features: Tensor, labels: Tensor) -> None:
+        self.config, self.network, self._features, self._labels = config, network, features, labels
+        self._held = max(1, config.examples // 20)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=_PEAK, weight_decay=1e-3)
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return OneCycleLR(optimizer, _PEAK, total_steps=self.config.steps)
+
+    def prepare(self, step: int) -> bool:
+        self.network.train()
+        return False
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(self._held, len(self._features), (_BATCH,))
+        return self._features[chosen], self._labels[chosen]
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> loop.Loss:
+        features, labels = batch
+        return loop.Loss(F.binary_cross_entropy_with_logits(self.network(features), labels))
+
+    @torch.no_grad()
+    def look(self, step: int, averaged: VadNetwork) -> loop.Look:
+        held = slice(0, self._held)
+        right = (averaged(self._features[held]) > 0) == (self._labels[held] > 0.5)
+        return loop.Look({"held_out_right": float(right.float().mean())})
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
+    """Train; the weights of the end land in ``out/best``, the share of held-out frames that are right in its figures.
+
+    Args:
+        config: every parameter.
+        out: the run directory.
+        resume: go on with the run in ``out``, where there is one.
+
+    Raises:
+        ParleyError: no such dataset, or ``resume`` of a run that was started with other parameters.
+    """
+    loop.seed_everything(config.seed)
+    dataset = load_dataset(config.data)
+    more = {"dataset_digest": dataset.digest}
+    run = begin(out, "vad", dataset.bot, config, config.seed, resume=resume, more=more)
+    features, labels = draw_examples(config, dataset)
+    recipe = Recipe(config, VadNetwork(), features, labels)
+    plan = loop.Plan(config.steps, config.look_every, clip=1.0, keep="last")
+    outcome = loop.fit(recipe, run, plan, resume=resume)
+    run.figures(steps=outcome.steps, **outcome.look.figures)
+    run.finish()
+    return run
+
+
+def export(run: Run, out: Path = WEIGHTS) -> Path:
+    """Write the weights as the running side reads them.
+
+    Raises:
+        ParleyError: not a finished run of a voice activity.
+    """
     network = VadNetwork()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    with progress("vad: train", steps) as bar:
-        for _ in range(steps):
-            chosen = torch.randint(held, len(x), (24,))
-            loss = F.binary_cross_entropy_with_logits(network(x[chosen]), y[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            bar.advance()
+    load_checkpoint(finished_run(run.path, "vad").path / "best", network)
     np.savez(out, **vars(network.weights()))
-    with torch.no_grad():
-        return float(((network(x[:held]) > 0) == (y[:held] > 0.5)).float().mean())
+    return out
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and train."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="dataset folder made by `parley dataset`")
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--examples", type=int, default=3000)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--noise", type=Path, help="a place's own noise, of which the first half is trained on")
+    add_options(parser, TrainConfig)
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go")
+    parser.add_argument("--run", type=Path, default=Path("runs/vad"), help="run directory")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --run")
     args = parser.parse_args(argv)
-    how = {"examples": args.examples, "steps": args.steps, "seed": args.seed, "noise": args.noise}
-    right = train(args.data, args.out, **how)
-    print(f"{right:.1%} of held-out frames right")
+    run = train(options_of(args, TrainConfig), args.run, resume=args.resume)
+    export(run, args.out)
+    print(f"{run.figures()['held_out_right']:.1%} of held-out frames right")
+    return 0
 
 
 if __name__ == "__main__":

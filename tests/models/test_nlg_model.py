@@ -22,9 +22,9 @@ from models.nlg import export as exporting  # noqa: E402
 from models.nlg.client import ActPromptClient, SlotErrors, Writer, style_of  # noqa: E402
 from models.nlg.data import encode, make_data, make_tokenizer  # noqa: E402
 from models.nlg.evaluate import evaluate  # noqa: E402
-from models.nlg.loop import END, PAD  # noqa: E402
+from models.nlg.greedy_graph import END, PAD  # noqa: E402
 from models.nlg.network import NlgConfig, NlgNetwork  # noqa: E402
-from models.nlg.train import TrainParams, train  # noqa: E402
+from models.nlg.train import TrainConfig, train  # noqa: E402
 from parley.bot import load_bot  # noqa: E402
 from parley.bundle import verify_files  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
@@ -32,7 +32,7 @@ from parley.runs import Run  # noqa: E402
 from parley.serving.onnx_engine import OnnxEngine  # noqa: E402
 
 BOT = Path(__file__).parents[2] / "bots" / "barista" / "bot.yaml"
-TINY = TrainParams(steps=20, batch=8, look_every=10)
+TINY = TrainConfig(str(BOT), steps=20, batch=8, look_every=10)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "nlg"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        train(BOT, path, 7, TINY)
-        exporting.export(path)
+        exporting.export(train(TINY, path))
     return path
 
 
@@ -112,7 +111,7 @@ def test_one_step_at_a_time_equals_the_whole_row() -> None:
 
 
 def test_the_loop_in_the_graph_writes_what_torch_writes(run: Path) -> None:
-    _, bot, network = exporting.open_run(run)
+    bot, network = exporting.open_run(Run.open(run))
     data = make_data(bot, 7)
     tokenizer = make_tokenizer(bot, data)
     width = verify_files(run / "bundle").constants["prompt_tokens"]
@@ -127,7 +126,7 @@ def test_the_loop_in_the_graph_writes_what_torch_writes(run: Path) -> None:
 
 
 def test_a_graph_with_other_weights_fails_the_parity_check(run: Path, tmp_path: Path) -> None:
-    _, bot, network = exporting.open_run(run)
+    bot, network = exporting.open_run(Run.open(run))
     data = make_data(bot, 7)
     width = verify_files(run / "bundle").constants["prompt_tokens"]
     ids = exporting.prompts(make_tokenizer(bot, data), data, width)[:4]
@@ -153,7 +152,7 @@ def test_an_export_that_fails_leaves_the_bundle_that_was_there(run: Path, monkey
     before = verify_files(run / "bundle")
     monkeypatch.setitem(exporting.TOLERANCE, "int8", 0.0)
     with pytest.raises(ParleyError, match="parity: .* differs"):
-        exporting.export(run, "int8")
+        exporting.export(Run.open(run), "int8")
     assert verify_files(run / "bundle") == before
 
 
@@ -169,16 +168,16 @@ def test_resumed_training_equals_uninterrupted_training(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "log", cut_off)
-        train(BOT, tmp_path, 7, TINY)
-    assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["step"] == 10
-    train(BOT, tmp_path, 7, TINY, resume=True)
+        train(TINY, tmp_path)
+    assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["place"]["step"] == 10
+    train(TINY, tmp_path, resume=True)
     whole, resumed = (load_file(path / "checkpoint" / "model.safetensors") for path in (run, tmp_path))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_resume_with_other_parameters_is_refused(run: Path) -> None:
     with pytest.raises(ParleyError, match="batch = 8, not 4"):
-        train(BOT, run, 7, replace(TINY, batch=4), resume=True)
+        train(replace(TINY, batch=4), run, resume=True)
 
 
 def test_a_reply_that_says_every_slot_once_is_said(run: Path) -> None:
@@ -233,7 +232,7 @@ def test_a_style_of_text_is_stable_and_in_range() -> None:
 
 
 def test_evaluation_counts_what_the_client_says(run: Path) -> None:
-    figures = evaluate(run)
+    figures = evaluate(Run.open(run))
     rows = make_data(load_bot(BOT), 7)
     assert figures["all"]["replies"] == len(rows.rows)
     assert figures["held_out"]["replies"] == len(rows.test)

@@ -23,7 +23,7 @@ from models.nlu.client import JointBioClient, encode, fill, spans  # noqa: E402
 from models.nlu.data import OUT_OF_SCOPE, OutOfScope, Sizes, example, make_data, make_tokenizer, noise  # noqa: E402
 from models.nlu.evaluate import span_f1  # noqa: E402
 from models.nlu.export import export  # noqa: E402
-from models.nlu.train import TrainParams, train  # noqa: E402
+from models.nlu.train import TrainConfig, train  # noqa: E402
 from models.tokenizer import read_tokenizer  # noqa: E402
 from parley.bot import load_bot  # noqa: E402
 from parley.bot.grammar import Grammar  # noqa: E402
@@ -34,7 +34,7 @@ from parley.runs import Run  # noqa: E402
 from parley.serving.onnx_engine import OnnxEngine  # noqa: E402
 
 BOT = Path(__file__).parents[2] / "bots" / "barista" / "bot.yaml"
-TINY = TrainParams(steps=20, batch=16, rows=400, look_every=10)
+TINY = TrainConfig(str(BOT), steps=20, batch=16, rows=400, look_every=10)
 SMALL = Sizes(train=400, valid=100, test=200)
 
 
@@ -48,8 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "nlu"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        train(BOT, path, 7, TINY)
-        export(path)
+        export(train(TINY, path))
     return path
 
 
@@ -175,17 +174,17 @@ def test_resumed_training_equals_uninterrupted_training(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "log", cut_off)
-        train(BOT, tmp_path, 7, TINY)
+        train(TINY, tmp_path)
     state = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
-    assert state["step"] == 10
-    train(BOT, tmp_path, 7, TINY, resume=True)
+    assert state["place"]["step"] == 10
+    train(TINY, tmp_path, resume=True)
     whole, resumed = (load_file(path / "checkpoint" / "model.safetensors") for path in (run, tmp_path))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_resume_with_other_parameters_is_refused(run: Path) -> None:
     with pytest.raises(ParleyError, match="batch = 16, not 8"):
-        train(BOT, run, 7, replace(TINY, batch=8), resume=True)
+        train(replace(TINY, batch=8), run, resume=True)
 
 
 def test_the_bundle_is_whole_and_agrees_with_torch(run: Path) -> None:
@@ -218,7 +217,7 @@ def test_evaluation_lands_in_the_manifest_with_its_counts(run: Path, tmp_path: P
         {"text": None, "intent": "inform", "slots": {}},
     ]
     recordings.write_text("\n".join(map(json.dumps, rows)))
-    figures = evaluation.evaluate(run, recordings=recordings)
+    figures = evaluation.evaluate(Run.open(run), recordings=recordings)
     assert verify_files(run / "bundle").evaluation == json.loads(json.dumps(figures))
     assert figures["recordings"]["rows"] == 1
     assert figures["recordings"]["rows_left_out"] == 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from models import caller_plans, exporting
 from models.accents import ACCENTS
@@ -20,12 +23,14 @@ from models.caller_plans import ALONE
 from models.callers import Voice
 from models.dataset import Dataset, check_bot, load_dataset
 from models.dataset_making import make_dataset
-from models.stt import export, train
+from models.run_directory import bot_of
+from models.stt import export
 from models.stt.client import PhoneCtcClient
-from models.stt.evaluate import decode, edit_distance
+from models.stt.data import Batch
+from models.stt.evaluate import decode, edit_distance, evaluate
 from models.stt.network import SttConfig, SttNetwork
 from models.stt.splice import align
-from models.training import load_checkpoint
+from models.stt.train import Recipe, TrainConfig, train
 from parley.bot import load_bot
 from parley.bundle import read_manifest, verify_files
 from parley.errors import ParleyError
@@ -44,31 +49,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return make_dataset(load_bot(ROOT / "bots" / "barista"), out, recordings=None, synthetic=120, seed=3)
 
 
-def _train(dataset: Dataset, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> Run:
-    monkeypatch.setattr(train, "SttConfig", lambda gate: SMALL)
-    monkeypatch.setattr(train, "_LOOK_EVERY", 4)
-    monkeypatch.setattr(train, "recalibrate", lambda network, batches: _RECALIBRATE(network, batches, count=3))
-    args = argparse.Namespace(
-        bot="barista",
-        data=dataset.path,
-        out=out,
-        seed=3,
-        steps=steps,
-        batch=4,
-        lr=2e-3,
-        fold="none",
-        noise=None,
-        init=None,
-        gate=4,
-        average=0.9995,
-        freeze_at=0.5,
-        patience=99,
-        resume=resume,
-    )
-    return train.train(args)
-
-
-_RECALIBRATE = train.recalibrate
+def _config(dataset: Dataset, **more: Any) -> TrainConfig:
+    usual = {"seed": 3, "steps": 8, "batch": 4, "freeze_at": 0.5, "look_every": 4, "calibration": 3, "config": SMALL}
+    return TrainConfig(**{"bot": "barista", "data": dataset.path, **usual, **more})
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 2**31))
@@ -89,37 +72,40 @@ def test_any_chunking_of_the_stream_gives_the_offline_scores(chunks: list[int], 
     assert torch.allclose(torch.cat(parts, dim=1), offline, atol=2e-4)
 
 
+@pytest.mark.parametrize("dies_at", [5, 7])
 def test_a_run_that_was_interrupted_ends_where_a_straight_one_ends(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
-    straight = _train(dataset, tmp_path / "straight", 8, monkeypatch)
-    looks: list[int] = []
-    original = train.Training._look
+    config = _config(dataset, steps=10, look_every=3)
+    straight = train(config, tmp_path / "straight")
+    original = Recipe.batch
 
-    def dying_look(training: train.Training, loss: float) -> None:
-        original(training, loss)
-        looks.append(1)
-        raise KeyboardInterrupt
+    def dying(recipe: Recipe, step: int) -> Batch:
+        if step == dies_at:
+            raise KeyboardInterrupt
+        return original(recipe, step)
 
-    monkeypatch.setattr(train.Training, "_look", dying_look)
-    with pytest.raises(KeyboardInterrupt):
-        _train(dataset, tmp_path / "stopped", 8, monkeypatch)
-    monkeypatch.setattr(train.Training, "_look", original)
-    resumed = _train(dataset, tmp_path / "stopped", 8, monkeypatch, resume=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recipe, "batch", dying)
+        train(config, tmp_path / "stopped")
+    resumed = train(config, tmp_path / "stopped", resume=True)
 
-    mine, theirs = SttNetwork(SMALL), SttNetwork(SMALL)
-    load_checkpoint(straight.checkpoint_path, mine)
-    load_checkpoint(resumed.checkpoint_path, theirs)
-    for name, tensor in mine.state_dict().items():
-        assert torch.equal(tensor, theirs.state_dict()[name]), name
+    for name in ("checkpoint/model", "checkpoint/average", "best/model"):
+        mine, theirs = (load_file(run.path / f"{name}.safetensors") for run in (straight, resumed))
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine), name
+
+
+def test_resume_with_other_parameters_is_refused(dataset: Dataset, run: Run) -> None:
+    with pytest.raises(ParleyError, match="batch = 4, not 5"):
+        train(_config(dataset, batch=5), run.path, resume=True)
+    with pytest.raises(ParleyError, match="config = .*'channels': 16.*, not .*'channels': 8"):
+        train(_config(dataset, config=replace(SMALL, channels=8)), run.path, resume=True)
 
 
 @pytest.fixture(scope="module")
 def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    monkeypatch = pytest.MonkeyPatch()
-    run = _train(dataset, tmp_path_factory.mktemp("run"), 8, monkeypatch)
-    export.export(run, "fp32")
-    monkeypatch.undo()
+    run = train(_config(dataset), tmp_path_factory.mktemp("run"))
+    assert export.export(run) == run.bundle_path
     return run
 
 
@@ -142,7 +128,28 @@ def test_dataset_that_changed_since_the_training_is_refused(run: Run, dataset: D
     copy = Run(shutil.copytree(run.path, tmp_path / "copy"), run.params | {"dataset_digest": "0" * 64})
 
     with pytest.raises(ParleyError, match="the training saw 000000000000"):
-        export.export(copy, "fp32")
+        export.export(copy)
+    with pytest.raises(ParleyError, match="the training saw 000000000000"):
+        evaluate(copy)
+
+
+def test_the_grammar_of_a_version_is_the_bot_that_training_saw(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "barista" / "bot.yaml"
+    file.parent.mkdir()
+    shutil.copyfile(ROOT / "bots" / "barista" / "bot.yaml", file)
+    monkeypatch.setenv("PARLEY_BOTS_DIR", str(tmp_path))
+    trained = load_bot(file)
+    run = train(_config(dataset, bot=str(file), steps=2, freeze_at=0.0, look_every=2), tmp_path / "run")
+    file.write_text(file.read_text().replace("latte", "tisane"))
+
+    bundle = export.export(run)
+
+    said = set(json.loads((bundle / "lexicon.json").read_text()))
+    assert "latte" in said and "tisane" not in said
+    assert read_manifest(bundle).lineage.bot_digest == trained.digest != load_bot(file).digest
+    assert all("tisane" not in slot.model_dump_json() for slot in bot_of(run).slots.values())
 
 
 def test_the_client_streams_and_batches_like_torch(run: Run, dataset: Dataset) -> None:
@@ -314,4 +321,6 @@ def test_another_bots_dataset_is_refused_in_training_and_export(dataset: Dataset
     other = Run(run.path, {**run.params, "bot": "bank"})
 
     with pytest.raises(ParleyError, match="a dataset of bot barista"):
-        export.export(other, "fp32")
+        export.export(other)
+    with pytest.raises(ParleyError, match="a dataset of bot barista"):
+        evaluate(other)

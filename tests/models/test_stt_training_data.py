@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from models.stt.confidence import choose_threshold
 from models.stt.network import SttConfig
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
-from models.stt.train import fold_name
+from models.stt.train import TrainConfig
 from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, write_wav
 from parley.errors import ParleyError
 from parley.runs import Run
@@ -208,10 +208,12 @@ def test_the_beginning_of_two_folds_hears_nobody_whom_one_of_them_keeps(tmp_path
 
 
 def test_a_fold_is_one_of_those_there_are_or_leaves_a_speaker_out() -> None:
-    assert [fold_name(n) for n in ("none", "4", "1+2", "without:ann")] == ["none", "4", "1+2", "without:ann"]
+    for right in ("none", "4", "1+2", "without:ann"):
+        assert TrainConfig("barista", Path("data"), fold=right).fold == right
     for wrong in ("5", "1+", "+1", "without:", "ann"):
-        with pytest.raises(argparse.ArgumentTypeError, match="without:SPEAKER"):
-            fold_name(wrong)
+        with pytest.raises(ParleyError, match=re.escape(f"fold: no {wrong!r}")) as caught:
+            TrainConfig("barista", Path("data"), fold=wrong)
+        assert "without:SPEAKER" in caught.value.mend
 
 
 def test_a_release_is_as_sure_as_its_folds_were_on_people_they_never_heard(tmp_path: Path) -> None:

@@ -1,20 +1,29 @@
 """The network, its training, its export and its client, on a tiny voice made here."""
 
 import asyncio
+import dataclasses
 import json
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from models.checkpoints import save_checkpoint
 from models.contracts import Piece
 from models.tts.client import HarmonicNoiseClient
 from models.tts.data import HOP, Corpus, Utterance
-from models.tts.export import export
+from models.tts.evaluate import evaluate
+from models.tts.export import export, trained
+from models.tts.losses import Batch
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.recogniser import bigram_arpa, word_errors
 from models.tts.text import Lexicon
-from models.tts.train import TrainConfig, train
+from models.tts.train import Recipe, TrainConfig, train_on
+from parley.bot import load_bot
 from parley.bundle import read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.runs import Run
@@ -50,6 +59,13 @@ def make_corpus() -> Corpus:
     return Corpus(utterances, pitch, voiced, LEXICON, "d" * 64, "test")
 
 
+def learned(corpus: Corpus, path: Path, *, resume: bool = False, **more: Any) -> Run:
+    """A voice after a few steps of training."""
+    usual = {"seed": 3, "batch": 3, "stretch_frames": 30, "network": TINY}
+    config = TrainConfig("barista", **{**usual, **more})
+    return train_on(corpus, load_bot("barista"), config, path, resume=resume)
+
+
 @pytest.fixture
 def corpus() -> Corpus:
     return make_corpus()
@@ -63,10 +79,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         patch.setattr("models.tts.export.load", lambda _: corpus)
-        run = Run.create(path, "tts", "barista", {"dataset_digest": corpus.digest}, 3)
-        train(corpus, run, TrainConfig(batch=4, stretch_frames=30), seed=3, minutes=1, steps=4, shape=TINY)
-        export(path, precision="fp16")
-    return path / "bundle"
+        return export(learned(corpus, path, batch=4, stretch_frames=30, steps=4))
 
 
 def network(seed: int = 0, config: TtsConfig = TINY) -> TtsNetwork:
@@ -136,20 +149,26 @@ def test_speaking_faster_is_shorter() -> None:
 
 def test_a_resumed_run_equals_an_unbroken_one(corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    config = TrainConfig(batch=3, stretch_frames=30)
+    usual = {"steps": 7, "validate_every": 2}
+    unbroken = learned(corpus, tmp_path / "unbroken", **usual)
+    original = Recipe.batch
 
-    def run_to(name: str, steps: int, resume: bool = False) -> TtsNetwork:
-        run = Run.create(tmp_path / name, "tts", "barista", {}, 3)
-        # The schedule depends on how far training has come; held still here, as in a run of one length.
-        monkeypatch.setattr("models.tts.train.learning_rate", lambda *_: 1e-3)
-        return train(corpus, run, config, seed=3, minutes=1, steps=steps, resume=resume, shape=TINY)
+    def dying(recipe: Recipe, step: int) -> Batch:
+        if step == 5:
+            raise KeyboardInterrupt
+        return original(recipe, step)
 
-    unbroken = run_to("unbroken", 6)
-    run_to("broken", 3)
-    resumed = run_to("broken", 6, resume=True)
-    for name, tensor in unbroken.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert any(not torch.equal(a, b) for a, b in zip(unbroken.parameters(), network().parameters(), strict=True))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recipe, "batch", dying)
+        learned(corpus, tmp_path / "broken", **usual)
+    resumed = learned(corpus, tmp_path / "broken", **usual, resume=True)
+
+    for name in ("checkpoint/model", "best/model"):
+        mine, theirs = (load_file(run.path / f"{name}.safetensors") for run in (unbroken, resumed))
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine), name
+    assert unbroken.figures()["training"] | {"training_s": 0} == resumed.figures()["training"] | {"training_s": 0}
+    with pytest.raises(ParleyError, match="steps = 7, not 9"):
+        learned(corpus, tmp_path / "broken", **{**usual, "steps": 9}, resume=True)
 
 
 def test_training_stops_when_held_out_audio_no_longer_improves(
@@ -157,39 +176,46 @@ def test_training_stops_when_held_out_audio_no_longer_improves(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("models.tts.train.validate", lambda *_: {"held_out_audio": 1.0})
-    run = Run.create(tmp_path, "tts", "barista", {}, 3)
-    config = TrainConfig(batch=2, stretch_frames=20, validate_every=2, patience=2)
-    train(corpus, run, config, seed=3, minutes=1, steps=50, shape=TINY)
+    run = learned(corpus, tmp_path, batch=2, stretch_frames=20, validate_every=2, patience=2, steps=50)
     assert run.figures()["training"]["steps"] == 6, "one best look, then two that are no better"
 
 
-def test_a_voice_can_start_from_another_run(corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("earlier", [False, True], ids=["a run", "a run of an earlier Parley"])
+def test_a_voice_can_start_from_another_run(
+    corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("models.tts.train.learning_rate", lambda *_: 0.0)
-    first = Run.create(tmp_path / "first", "tts", "barista", {}, 3)
-    taught = train(corpus, first, TrainConfig(batch=2, stretch_frames=20), seed=3, minutes=1, steps=1, shape=TINY)
-    second = Run.create(tmp_path / "second", "tts", "barista", {}, 4)
-    config = TrainConfig(batch=2, stretch_frames=20)
-    again = train(corpus, second, config, seed=4, minutes=1, steps=1, init=tmp_path / "first")
+    first = learned(corpus, tmp_path / "first", steps=1)
+    if earlier:
+        shape = json.loads((first.path / "config.json").read_text())
+        save_checkpoint(first.path / "average", trained(first), None, {"network": shape})
+        (first.path / "config.json").unlink()
+        shutil.rmtree(first.path / "best")
+    second = learned(corpus, tmp_path / "second", steps=1, seed=4, init=tmp_path / "first", network=TtsConfig())
+    taught, again = trained(first), trained(second)
     assert again.config == taught.config
     for name, tensor in taught.state_dict().items():
         torch.testing.assert_close(tensor, again.state_dict()[name], msg=name)
     with pytest.raises(ParleyError, match="no weights to begin with"):
-        train(corpus, second, config, seed=4, minutes=1, steps=1, init=tmp_path / "nowhere")
+        learned(corpus, tmp_path / "third", steps=1, init=tmp_path / "nowhere")
 
 
-def test_resume_without_a_checkpoint_says_so(corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    run = Run.create(tmp_path, "tts", "barista", {}, 3)
-    with pytest.raises(ParleyError, match="no checkpoint"):
-        train(corpus, run, TrainConfig(), seed=3, minutes=1, steps=1, resume=True, shape=TINY)
+def test_another_corpus_than_that_of_the_training_is_refused(bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = dataclasses.replace(make_corpus(), digest="e" * 64)
+    monkeypatch.setattr("models.tts.export.load", lambda _: other)
+    run = Run.open(bundle.parent)
+
+    for verb in (export, evaluate):
+        with pytest.raises(ParleyError, match="the dataset is eeeeeeeeeeee now, the training saw dddddddddddd"):
+            verb(run)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_export_agrees_with_torch(precision: str, bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus()
     monkeypatch.setattr("models.tts.export.load", lambda _: corpus)
-    manifest = export(bundle.parent, precision=precision)
+    manifest = read_manifest(export(Run.open(bundle.parent), precision))
     assert manifest.parity["precision"] == precision
     assert manifest.parity["max_abs_error"]["durations"] == 0
     assert manifest.parity["inputs_checked"] == 2
@@ -206,7 +232,7 @@ def test_export_fails_when_the_file_is_not_the_network(bundle, monkeypatch: pyte
 
     monkeypatch.setattr("models.tts.export._torch_reference", wrong)
     with torch.no_grad(), pytest.raises(ParleyError, match="parity"):
-        export(bundle.parent, precision="fp32")
+        export(Run.open(bundle.parent), "fp32")
     assert read_manifest(bundle) == before, "a failed export leaves the bundle that was there"
 
 

@@ -1,0 +1,232 @@
+"""What a training leaves in its run directory for the export and the evaluation, and how they read it.
+
+``params.json`` holds every parameter, ``bot.yaml`` the text of the bot as the training read it: what is exported from a
+run is of that bot, whatever has become of its file since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from models.configuration import Configuration
+from parley.bot import Bot, load_bot
+from parley.bot.load import find_bot, parse_bot, read_bot_text
+from parley.bundle import Lineage
+from parley.errors import ParleyError
+from parley.files import write_atomic
+from parley.runs import Run
+from parley.settings import settings
+
+_BOT = "bot.yaml"
+"""Its text, not its content as sorted JSON: what is drawn from a bot depends on the order of its parts."""
+_KEPT = ("best", "average")
+"""Folders of weights in a run, the first that is there counts. ``average`` is what earlier trainings of voices kept."""
+_PLACES = ("data", "bot_path", "corpus", "taught", "init", "noise", "encoder")
+"""Parameters that say where something lay. What was there has a digest; the place may change in a resumed run."""
+_FREE = ("minutes", "bot_text_digest", *(place for place in _PLACES if place not in ("init", "noise", "encoder")))
+"""Parameters that a resumed run may have otherwise."""
+
+
+def begin(
+    out: Path, family: str, name: str, config: Configuration, seed: int, *, resume: bool, bot: Bot | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Run:  # fmt: skip
+    """Make the run directory of a training, or go on with the one that is there.
+
+    Args:
+        out: the directory.
+        family: whose training.
+        name: of the bot or corpus.
+        config: every parameter; ``bot`` is ``bot_path`` in the run, whose own ``bot`` is the name.
+        seed: of every draw.
+        resume: the run goes on, if there is one.
+        bot: its text is kept in the run.
+        more: what else a resumed training must find as it was: digests of its data.
+
+    Raises:
+        ParleyError: the run was started with other parameters; names each.
+    """
+    asked = {**config.parameters(), **(more or {})}
+    asked.pop("seed", None)
+    text = ""
+    if bot is not None:
+        text = _text_of(bot, asked["bot"])
+        asked |= {"bot_path": asked.pop("bot"), "bot_digest": bot.digest, "bot_text_digest": _sha256(text)}
+    resume = resume and (out / "params.json").is_file()
+    if resume:
+        check_same_run(out, {"family": family, "bot": name, "seed": seed, **asked}, _FREE)
+    run = Run.create(out, family, name, asked, seed, resume=resume)
+    if bot is not None:
+        write_atomic(out / _BOT, text)
+    return run
+
+
+def _text_of(bot: Bot, source: str) -> str:
+    """The text that a bot was just read from.
+
+    Raises:
+        ParleyError: it has changed since.
+    """
+    file = find_bot(source, settings())
+    text = read_bot_text(file)
+    if parse_bot(text, str(file), taken_in=True).digest != bot.digest:
+        raise ParleyError("the bot changed while its training began", where=str(file), mend="train again")
+    return text
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_same_run(out: Path, asked: Mapping[str, Any], free: Collection[str] = ()) -> None:
+    """A run that is continued must have been started with the same parameters.
+
+    Args:
+        out: the run directory.
+        asked: parameters by name, as JSON says them.
+        free: names of those that may differ.
+
+    Raises:
+        ParleyError: names the parameters that differ; there is no run.
+    """
+    before = Run.open(out).params
+    differ = [
+        f"{name} = {before.get(name, 'unknown')}, not {value}"
+        for name, value in asked.items()
+        if name not in free and before.get(name) != value
+    ]
+    if differ:
+        raise ParleyError(
+            f"the run was started with {'; '.join(differ)}", where=str(out),
+            mend="give the same parameters, or another --out",
+        )  # fmt: skip
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether a checkpoint lies in ``path``, or was just being replaced there."""
+    old = path.with_name(f".{path.name}.old")
+    if not path.exists() and old.exists():
+        old.rename(path)
+    return (path / "state.json").is_file()
+
+
+def kept_weights(run: Path) -> Path | None:
+    """The checkpoint whose weights a run stands for; None where there is none yet."""
+    return next((run / name for name in _KEPT if has_checkpoint(run / name)), None)
+
+
+def forget_weights(run: Path) -> None:
+    """Remove what an earlier training left in a run directory where another begins."""
+    for name in (*_KEPT, "checkpoint", ".checkpoint.old", ".checkpoint.new"):
+        shutil.rmtree(run / name, ignore_errors=True)
+
+
+def finished_run(path: Path, family: str) -> Run:
+    """A run whose weights can be exported.
+
+    Raises:
+        ParleyError: no such run, or no weights.
+    """
+    run = Run.open(path)
+    if run.params.get("family") != family or kept_weights(path) is None:
+        raise ParleyError(
+            f"not a trained {family} run", where=str(path), mend=f"run `parley train {family}` to its end"
+        )
+    return run
+
+
+def bot_of(run: Run) -> Bot:
+    """The bot that a training saw.
+
+    Raises:
+        ParleyError: what the run keeps of it is damaged; or it keeps nothing, being of an earlier Parley, and the bot
+            has changed since.
+    """
+    kept = run.path / _BOT
+    if "bot_text_digest" in run.params:
+        text = read_bot_text(kept)
+        if _sha256(text) != run.params["bot_text_digest"]:
+            raise ParleyError("not the bot of the training: it was changed", where=str(kept), mend="train again")
+        return parse_bot(text, str(kept), taken_in=True)
+    bot = load_bot(run.params.get("bot_path", run.params["bot"]))
+    if bot.digest != run.params.get("bot_digest"):
+        raise ParleyError(
+            f"the bot has changed since the training, and a run of an earlier Parley keeps no {_BOT}",
+            where=str(run.path), mend="train again, or put the bot.yaml of the training back",
+        )  # fmt: skip
+    return bot
+
+
+def check_data(run: Run, digest: str, where: str) -> None:
+    """What a run learned from must be what it was: an evaluation on other rows may test on what was learned.
+
+    Raises:
+        ParleyError: it has changed since the training.
+    """
+    trained = str(run.params.get("dataset_digest") or run.figures().get("dataset_digest", ""))
+    if digest != trained:
+        raise ParleyError(
+            f"the dataset is {digest[:12]} now, the training saw {trained[:12] or 'another'}",
+            where=where,
+            mend="train again, or put the dataset of the training back",
+        )
+
+
+def lineage_of(run: Run, dataset_digest: str) -> Lineage:
+    """Where a version of the run comes from.
+
+    Where things lay on the machine that trained is nobody's business elsewhere: of a path the name stays.
+    """
+    left_out = ("seed", "data", "bot_path")
+    params = {
+        name: Path(value).name if name in _PLACES and isinstance(value, str) else value
+        for name, value in run.params.items()
+        if name not in left_out
+    }
+    return Lineage(
+        **git_lineage(), dataset_digest=dataset_digest, bot_digest=run.params.get("bot_digest", ""), params=params,
+        seed=run.params["seed"], environment=environment(),
+    )  # fmt: skip
+
+
+def read_run_json(run: Run, name: str) -> dict[str, Any]:
+    """A JSON object that the training wrote into the run.
+
+    Raises:
+        ParleyError: it is not there: the training did not get far.
+    """
+    file = run.path / name
+    if not file.is_file():
+        raise ParleyError(f"no {name}", where=str(run.path), mend="run the training to its end")
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def git_lineage() -> dict[str, Any]:
+    """Commit of the working tree and whether it differs from it; empty outside a checkout."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], capture_output=True, text=True, encoding="utf-8")
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return {"git_commit": commit, "git_dirty": bool(commit and git("status", "--porcelain", "-uno"))}
+
+
+def environment() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("torch", "transformers", "onnx", "onnxruntime-gpu", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
