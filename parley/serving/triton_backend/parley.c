@@ -1,13 +1,10 @@
 /* Triton backend `parley`: serves published versions with ONNX Runtime inside the server's own process.
  *
  * It knows no model family and no signature: names, types and the graph come from the check of the version
- * (opening.c). Two variables of the server's environment say where things are: PARLEY_PYTHON, and PARLEY_ONNXRUNTIME,
- * the library. */
+ * (opening.c). Two variables of the server's environment say where things are: PARLEY_PYTHON (opening.c), and
+ * PARLEY_ONNXRUNTIME, the library (runtime.c). */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,89 +20,9 @@ typedef struct { /* what Triton keeps for a version */
     Version version;
 } Kept;
 
-Ort ort;
-OrtEnv *ort_environment;
-OrtMemoryInfo *ort_memory;
-
-bool fail(char *why, const char *format, ...)
-{
-    char text[WHY];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    char *end = why;
-    for (const char *c = text; *c != '\0'; c++) {
-        bool blank = (unsigned char)*c <= ' ';
-        if (!blank || (end > why && end[-1] != ' '))
-            *end++ = blank ? ' ' : *c;
-    }
-    while (end > why && end[-1] == ' ')
-        end--;
-    *end = '\0';
-    return false;
-}
-
-bool ran(OrtStatus *status, char *why)
-{
-    if (status == NULL)
-        return true;
-    fail(why, "%s", ort.GetErrorMessage(status));
-    ort.ReleaseStatus(status);
-    return false;
-}
-
-bool went(Error *error, char *why)
-{
-    if (error == NULL)
-        return true;
-    fail(why, "%s", TRITONSERVER_ErrorMessage(error));
-    TRITONSERVER_ErrorDelete(error);
-    return false;
-}
-
-void log_failure(Error *error)
-{
-    char why[WHY];
-    if (!went(error, why))
-        TRITONSERVER_LogMessage(LEVEL_ERROR, "parley.c", 0, why);
-}
-
 static Error *refusal(const char *why)
 {
     return TRITONSERVER_ErrorNew(CODE_INTERNAL, why);
-}
-
-static bool find_runtime(char *why)
-{
-    const char *path = getenv("PARLEY_ONNXRUNTIME");
-    if (path == NULL)
-        return fail(why, "this server was not told where ONNX Runtime is (PARLEY_ONNXRUNTIME)");
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL)
-        return fail(why, "cannot open ONNX Runtime: %s", dlerror());
-    const OrtApiBase *(*base)(void) = NULL;
-    *(void **)&base = dlsym(library, "OrtGetApiBase");
-    const void *const *table = base == NULL ? NULL : base()->GetApi(ORT_API);
-    if (table == NULL)
-        return fail(why, "%s is no ONNX Runtime of version 1.%d or later", path, ORT_API);
-#define FIND(place, result, name, arguments) *(const void **)&ort.name = table[place];
-    ORT_FUNCTIONS(FIND)
-#undef FIND
-    return true;
-}
-
-/* One arena for all versions, of at most half of the machine's memory: a graph that asks for more is refused by ONNX
- * Runtime, instead of the server being ended by the system. */
-static bool bound_memory(char *why)
-{
-    size_t most = (size_t)sysconf(_SC_PHYS_PAGES) / 2 * (size_t)sysconf(_SC_PAGESIZE);
-    OrtArenaCfg *bounds = NULL;
-    bool bound = ran(ort.CreateArenaCfg(most, -1, -1, -1, &bounds), why) &&
-                 ran(ort.CreateAndRegisterAllocator(ort_environment, ort_memory, bounds), why);
-    if (bounds != NULL)
-        ort.ReleaseArenaCfg(bounds);
-    return bound;
 }
 
 EXPORT Error *TRITONBACKEND_Initialize(Backend *backend)
@@ -117,19 +34,13 @@ EXPORT Error *TRITONBACKEND_Initialize(Backend *backend)
         return refusal(why);
     if (major != API_MAJOR || minor < API_MINOR)
         return refusal("this Triton's backend interface is not 1.19 or a later 1.x");
-    if (!find_runtime(why) || !ran(ort.CreateEnv(ORT_LOG_ERROR, "parley", &ort_environment), why) ||
-        !ran(ort.CreateCpuMemoryInfo(ORT_ARENA_ALLOCATOR, ORT_MEMORY_DEFAULT, &ort_memory), why) || !bound_memory(why))
-        return refusal(why);
-    return NULL;
+    return start_runtime(why) ? NULL : refusal(why);
 }
 
 EXPORT Error *TRITONBACKEND_Finalize(Backend *backend)
 {
     (void)backend;
-    if (ort_memory != NULL)
-        ort.ReleaseMemoryInfo(ort_memory);
-    if (ort_environment != NULL)
-        ort.ReleaseEnv(ort_environment);
+    stop_runtime();
     return NULL;
 }
 

@@ -2,7 +2,8 @@
  *
  *     parley.c     what Triton calls
  *     opening.c    a version is checked and becomes a session
- *     answering.c  requests become batches, and batches answers */
+ *     answering.c  requests become batches, and batches answers
+ *     runtime.c    how a function says that it failed; ONNX Runtime */
 #ifndef PARLEY_H
 #define PARLEY_H
 
@@ -38,6 +39,10 @@ bool fail(char *why, const char *format, ...) __attribute__((format(printf, 2, 3
 bool ran(OrtStatus *status, char *why); /* takes a status of ONNX Runtime and releases it */
 bool went(Error *error, char *why);     /* takes an error of Triton and deletes it */
 void log_failure(Error *error);         /* takes one that nobody can be told of */
+
+/* Find ONNX Runtime (PARLEY_ONNXRUNTIME names the library) and bound its memory; once for the process. */
+bool start_runtime(char *why);
+void stop_runtime(void);
 
 /* Check version `number` in the model's `folder` and open its session, in the calling thread. */
 bool open_version(Version *version, const char *folder, const char *model, uint64_t number, char *why);
