@@ -25,7 +25,7 @@ from parley.bundle import FAMILIES, Lineage, Manifest, TensorSpec
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
-from parley.settings import Settings
+from parley.settings import settings
 from parley.table import aligned
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, version, versions
@@ -172,7 +172,7 @@ def _figures(took_ms: list[float], rows: int) -> dict[str, float]:
 def _scratch_registry(database_url: str) -> Iterator[Registry]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        site = Settings(
+        site = settings(
             bots_dir=root / "bots", repo_dir=root / "repo", state_dir=root / "var", database_url=database_url
         )
         site.bots_dir.mkdir()

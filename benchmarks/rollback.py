@@ -24,6 +24,7 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.following import Follower
 from parley.progress import ProgressHandle
+from parley.secrets import VARIABLES
 from parley.settings import Settings
 from registry.catalogue import Catalogue
 from registry.releasing import aliases
@@ -143,7 +144,7 @@ def _environment(site: Settings) -> dict[str, str]:
         "PARLEY_TRUSTED_KEYS_DIR": site.trusted_keys_dir,
         "PARLEY_DATABASE_URL": site.database_url,
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    kept = {name: v for name, v in os.environ.items() if name in VARIABLES or not name.startswith("PARLEY_")}
     return kept | {name: str(value) for name, value in own.items() if str(value)}
 
 

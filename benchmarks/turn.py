@@ -91,7 +91,7 @@ async def measure(
         await floor.turn(recording)  # opens the sessions
     with progress("turns", calls) as bar:
         for _ in range(calls):
-            reports.append(await place_call(recordings, CallOptions(url, token=settings().site_token)))
+            reports.append(await place_call(recordings, CallOptions(url, token=settings().read_secrets().site_token)))
             floors += [await floor.turn(recording) for recording in recordings]
             bar.advance()
     return reports, floors

@@ -85,8 +85,8 @@ def pseudonym_key(settings: Settings, *, make: bool = True) -> bytes:
     Raises:
         ParleyError: the file cannot be made, is not there or holds no key.
     """
-    if settings.pseudonym_key:
-        return settings.pseudonym_key.encode()
+    if given := settings.read_secrets().pseudonym_key:
+        return given.encode()
     path = settings.state_dir / KEY_FILE
     try:
         if make and not path.exists():

@@ -53,7 +53,7 @@ def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
     name = "-".join(path.stem for path in args.file)[:60]
     wav, png = folder / f"{name}.wav", folder / f"{name}.png"
     console = Console(highlight=False, soft_wrap=True)
-    options = CallOptions(url, caller=args.caller, token=site.site_token)
+    options = CallOptions(url, caller=args.caller, token=site.read_secrets().site_token)
     report = asyncio.run(place_call(recordings, options, lambda event: show(console, event), wav=wav, png=png))
     summary = summarise([report])
     waits = summary["voice_to_voice_ms"]
@@ -78,7 +78,7 @@ def _call_set(args: argparse.Namespace, site: Settings, url: str) -> int:
         reports = asyncio.run(
             place_calls(
                 recordings,
-                CallOptions(url, token=site.site_token),
+                CallOptions(url, token=site.read_secrets().site_token),
                 parallel=args.parallel,
                 on_call=lambda *_: bar.advance(),
             )

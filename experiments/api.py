@@ -1,6 +1,6 @@
 """The product owner's REST face, under ``/v1/experiments``. It only translates: the rules live in ``assignment``.
 
-    serve_rest(app, store, settings)
+    app = create_rest(settings())
 
 Errors are ``application/problem+json`` (RFC 9457). Everything that changes something, and the look-up of ids, needs
 ``Authorization: Bearer TOKEN``; the list needs it wherever a token is set. Who was refused sent no body that was read.
@@ -31,7 +31,7 @@ from experiments.assignment import (
     stop,
 )
 from experiments.door import RestDoor, TokenGuard
-from experiments.problems import answer_with_problems
+from experiments.problems import answer_with_problems, refuse_other_sockets
 from experiments.store import AuditRow, ExperimentStore
 from experiments.versions import check_start, model_of, two_arms
 from parley.database import storable
@@ -104,12 +104,19 @@ def as_json(experiment: Experiment) -> dict[str, Any]:
     return {**asdict(experiment), "bot": experiment.bot}
 
 
-def serve_rest(app: FastAPI, store: ExperimentStore, site: Settings) -> None:
-    """Put the routes on an application, behind their door."""
-    app.include_router(_router(store, site))
-    guard = TokenGuard(site.control_token, open_to_readers=is_loopback(site.host))
+def create_rest(site: Settings) -> FastAPI:
+    """The application of the product owner's routes, behind their door. It runs in a process that answers no calls.
+
+    Raises:
+        ParleyError: the site's database cannot be opened, or its secrets cannot be read.
+    """
+    app = FastAPI(title="Parley", docs_url=None, redoc_url=None)
+    app.include_router(_router(ExperimentStore.at(site), site))
+    guard = TokenGuard(site.read_secrets().control_token, open_to_readers=is_loopback(site.host))
     app.add_middleware(RestDoor, guard=guard)
     answer_with_problems(app)
+    refuse_other_sockets(app)
+    return app
 
 
 class _Stale(Exception):

@@ -1,4 +1,4 @@
-"""The HTTP face of a replica: the gateway's websocket, health, readiness, and the product owner's routes."""
+"""The HTTP face of a replica: the gateway's websocket, health and readiness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from fastapi import FastAPI, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from experiments.api import serve_rest
 from experiments.problems import answer_with_problems, problem, refuse_other_sockets, refuse_socket
 from orchestrator.gatekeeper import Gatekeeper, Refused, Visitor
 from orchestrator.replica import Replica
@@ -63,12 +62,11 @@ class WebSocketLine:
             _log.debug("the connection was closed already")
 
 
-def create_api(open_replica: Callable[[], Replica], *, rest: bool = True) -> FastAPI:
+def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
     """The application of one replica.
 
     Args:
-        open_replica: makes the replica's replica, in the process and on the event loop that serve it.
-        rest: whether the product owner's routes are served here too.
+        open_replica: makes the replica, in the process and on the event loop that serve it.
     """
     replica = open_replica()
 
@@ -81,10 +79,7 @@ def create_api(open_replica: Callable[[], Replica], *, rest: bool = True) -> Fas
             await replica.close()
 
     api = FastAPI(title="Parley", lifespan=lifespan, docs_url=None, redoc_url=None)
-    if rest:
-        serve_rest(api, replica.store, replica.settings)
-    else:
-        answer_with_problems(api)
+    answer_with_problems(api)
     for wire in WIRES:
         door = CallDoor(replica, wire)
         for path in wire.paths:

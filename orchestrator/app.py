@@ -52,7 +52,7 @@ REPLICA_PORTS = 256
 """Ports set aside for a site's replicas: a block between the next two, below those that systems hand out freely."""
 _LOWEST_REPLICA_PORT, _HIGHEST_REPLICA_PORT = 20000, 32000
 BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
-_FOLDERS = ("bots_dir", "repo_dir", "state_dir", "trusted_keys_dir")
+_PATHS = ("bots_dir", "repo_dir", "state_dir", "trusted_keys_dir", "secrets_file", "signing_key")
 _LONGEST_FOLDER = 25
 """HAProxy takes socket paths of 97 characters; Ray puts a node's 56 and a name behind the folder."""
 
@@ -109,7 +109,7 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     release_to_serve(settings, bot_name)
     (port,) = free_ports(settings.host, [settings.port], where="PARLEY_PORT")
     # A replica runs in a folder of Ray's.
-    folders = {name: getattr(settings, name).absolute() for name in _FOLDERS}
+    folders = {name: path.absolute() for name in _PATHS if (path := getattr(settings, name)) is not None}
     site = settings.model_copy(update=folders | {"port": port})
     site.state_dir.mkdir(parents=True, exist_ok=True)
     folder = _private_folder()
@@ -159,7 +159,7 @@ def refuse_strangers(site: Settings) -> None:
     Raises:
         ParleyError: it would listen to everybody, says what to set.
     """
-    if not is_loopback(site.host) and not site.knows_callers:
+    if not is_loopback(site.host) and not site.read_secrets().knows_callers:
         raise ParleyError(
             f"anybody who reaches {site.host} could open calls",
             where="PARLEY_HOST",

@@ -22,25 +22,19 @@ def build_api(bot_name: str, settings: dict[str, Any], replicas: int) -> Any:
     put_first(os.getpid())
     site = Settings(**settings)
     log_to(site.state_dir / "logs")
-    return create_api(partial(Replica, bot_name, site, replicas=replicas), rest=False)
+    return create_api(partial(Replica, bot_name, site, replicas=replicas))
 
 
 def build_rest(settings: dict[str, Any]) -> Any:
     """The ASGI application of the product owner's routes. Called in its own process."""
-    from fastapi import FastAPI
-
-    from experiments.api import serve_rest
-    from experiments.problems import refuse_other_sockets
-    from experiments.store import ExperimentStore
+    from experiments.api import create_rest
     from orchestrator.logs import log_to
 
     close_doors()
     os.nice(REST_NICENESS)
     site = Settings(**settings)
     log_to(site.state_dir / "logs")
-    rest = FastAPI(title="Parley", docs_url=None, redoc_url=None)
-    serve_rest(rest, ExperimentStore.at(site), site)
-    refuse_other_sockets(rest)
+    rest = create_rest(site)
 
     async def whole_path(scope: Any, receive: Any, send: Any) -> None:
         # Serve mounts an application under its prefix; ours knows its routes by their whole path.

@@ -64,8 +64,14 @@ class Gatekeeper:
 
     @classmethod
     def of(cls, site: Settings, wire: Wire) -> Gatekeeper:
-        """The gatekeeper of one wire, as the settings describe it."""
-        return cls(site.site_token, wire.proof(site), words(site.allowed_origins), secured=site.knows_callers)
+        """The gatekeeper of one wire, as the settings describe it.
+
+        Raises:
+            ParleyError: the site's secrets cannot be read.
+        """
+        secrets = site.read_secrets()
+        origins = words(site.allowed_origins)
+        return cls(secrets.site_token, wire.proof(site), origins, secured=secrets.knows_callers)
 
     def look(self, headers: Mapping[str, str], path: str, query: str = "", path_token: str = "") -> Visitor:
         """Who asks, by the headers (their names in lower case) and the raw path of his request.

@@ -13,7 +13,6 @@ from pathlib import Path
 from calls.callers import check_region
 from calls.pseudonyms import pseudonym_key, unit_of_call
 from experiments.assignment import StageAssignment, assign_call
-from experiments.store import ExperimentStore
 from models.contracts import Clients
 from models.pool import ClientPool
 from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
@@ -89,7 +88,6 @@ class Replica:
         check_region(settings.region)
         self._key = pseudonym_key(settings)
         self._catalogue = Catalogue.at(settings)
-        self.store = ExperimentStore.at(settings)
         self.row_log = RowLog.at(settings)
         reader = RoutingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
         self._follower: Follower[Routing] = Follower(
@@ -141,7 +139,6 @@ class Replica:
         await asyncio.to_thread(self._follower.close)
         await asyncio.to_thread(self.leases.close)
         await asyncio.to_thread(self.row_log.close)
-        await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self._catalogue.close)
         await self.engine.close()
 

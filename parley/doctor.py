@@ -118,7 +118,8 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
     """What other users of a machine could reach of a server that this site asks."""
     from parley.serving.triton_record import abandoned_memory
 
-    if settings.triton_grpc and not settings.triton_grpc.startswith("unix:") and not settings.triton_control_key:
+    on_a_port = settings.triton_grpc and not settings.triton_grpc.startswith("unix:")
+    if on_a_port and not settings.read_secrets().triton_control_key:
         yield Finding(
             "PARLEY_TRITON_GRPC",
             "warning",
@@ -177,7 +178,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _callers(settings: Settings) -> Iterator[Finding]:
-    if settings.knows_callers:
+    if settings.read_secrets().knows_callers:
         yield Finding("callers", "ok", "a call shows the carrier's signature or the site's token")
         return
     alone = is_loopback(settings.host)

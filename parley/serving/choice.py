@@ -26,7 +26,8 @@ def open_engine(settings: Settings, *, channels: int = 1) -> OnnxEngine | Triton
     if settings.engine == "onnx":
         return OnnxEngine(settings.repo_dir, Trust.of(settings))
     if settings.triton_grpc:
-        return TritonEngine(settings.triton_grpc, control_key=settings.triton_control_key, channels=channels)
+        key = settings.read_secrets().triton_control_key
+        return TritonEngine(settings.triton_grpc, control_key=key, channels=channels)
     record = read_record(settings.state_dir)
     if record is None:
         raise ParleyError(

@@ -191,7 +191,7 @@ class GrpcControl:
 def open_control(settings: Settings) -> Control | None:
     """Control of the server that `PARLEY_TRITON_GRPC` names, else of the one this site runs; None where none runs."""
     if settings.triton_grpc:
-        return GrpcControl(settings.triton_grpc, settings.triton_control_key)
+        return GrpcControl(settings.triton_grpc, settings.read_secrets().triton_control_key)
     record = read_record(settings.state_dir)
     return HttpControl(record.http) if record else None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import parley
 from parley.errors import ParleyError
+from parley.secrets import without_secrets
 from parley.serving.trust import Trust
 
 BACKEND = "parley"
@@ -81,7 +82,7 @@ def _package(name: str) -> Path | None:
 def server_environment(install: TritonInstall, trust: Trust | None = None) -> dict[str, str]:
     """Environment of the server and of the checks it starts: libraries, this environment's Python and Parley, one
     thread, what the site trusts (None: nothing, so that no version would open), and none of its secrets."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "PYTHON"))}
+    kept = {n: v for n, v in without_secrets(os.environ).items() if not n.startswith(("PARLEY_", "PYTHON"))}
     libraries = [str(install.libraries)]
     if inherited := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(inherited)

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 from parley.errors import ParleyError
 from parley.folder import list_files
+from parley.secrets import without_secrets
 from registry.versions import file_content
 from registry.versions.file_content import Limits
 from registry.versions.onnx_inspection import GraphLimits
@@ -149,7 +150,8 @@ def _spawn(directory: Path, names: list[str], limits: Limits, write: int) -> int
     """The same from a fresh interpreter, which costs half a second."""
     request = {"directory": str(directory.resolve()), "names": names, "limits": dataclasses.asdict(limits)}
     command = [sys.executable, "-m", "registry.versions.inspection", json.dumps(request)]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 3)])
+    alone = without_secrets(os.environ)
+    return os.posix_spawn(sys.executable, command, alone, file_actions=[(os.POSIX_SPAWN_DUP2, write, 3)])
 
 
 def _work(directory: Path, names: list[str], limits: Limits, write: int) -> NoReturn:

@@ -33,9 +33,11 @@ def test_a_key_that_others_can_read_is_closed_again(tmp_path: Path, caplog: pyte
     assert key.decode() not in caplog.text
 
 
-def test_the_configured_key_wins_and_a_damaged_file_is_said(tmp_path: Path) -> None:
-    assert pseudonym_key(Settings(state_dir=tmp_path, pseudonym_key="of the site")) == b"of the site"
+def test_the_configured_key_wins_and_a_damaged_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARLEY_PSEUDONYM_KEY", "of the site")
+    assert pseudonym_key(Settings(state_dir=tmp_path)) == b"of the site"
     assert not (tmp_path / KEY_FILE).exists()
+    monkeypatch.delenv("PARLEY_PSEUDONYM_KEY")
     (tmp_path / KEY_FILE).write_text("short")
     with pytest.raises(ParleyError, match="damaged"):
         pseudonym_key(Settings(state_dir=tmp_path))

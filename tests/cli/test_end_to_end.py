@@ -59,12 +59,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         repo_dir=repo,
         state_dir=folder / "var",
         port=0,
-        control_token=TOKEN,
         max_calls=8,
         answer_within_ms=60_000,  # on a machine that runs other tests too nobody is to be refused here
     )
-    with running_site("barista", settings, Console(stderr=True)) as app:
-        yield Site(settings, app, [speech_of_file(p) for p in synthetic_caller(folder)])
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PARLEY_CONTROL_TOKEN", TOKEN)
+        with running_site("barista", settings, Console(stderr=True)) as app:
+            yield Site(settings, app, [speech_of_file(p) for p in synthetic_caller(folder)])
 
 
 def _bundle_of(version: Path, folder: Path) -> Path:

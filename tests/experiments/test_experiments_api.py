@@ -10,13 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from release_site import add_version, add_versions, make_site, write_seed
 
 from calls.pseudonyms import pseudonym, pseudonym_key
 from experiments import commands
-from experiments.api import serve_rest
+from experiments.api import create_rest
 from experiments.assignment import STAGES, assign_call
 from experiments.door import (
     ATTEMPTS_WITHIN_S,
@@ -47,21 +46,22 @@ MUTATING = [
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    made = make_site(tmp_path).model_copy(update={"pseudonym_key": "key of this test"})
+    made = make_site(tmp_path)
+    monkeypatch.setenv("PARLEY_PSEUDONYM_KEY", "key of this test")
     with Registry.at(made) as registry:
         add_versions(registry, 2)
         add_version(registry, "nlu", bot="bank")
         write_seed(made, dict.fromkeys(STAGES, 1))
         seed(registry)
-    for name in ("bots_dir", "repo_dir", "state_dir", "pseudonym_key"):
+    for name in ("bots_dir", "repo_dir", "state_dir"):
         monkeypatch.setenv(f"PARLEY_{name.upper()}", str(getattr(made, name)))
     return made
 
 
 def client_of(site: Settings, token: str) -> TestClient:
-    app = FastAPI()
-    serve_rest(app, ExperimentStore.at(site), site.model_copy(update={"control_token": token}))
-    return TestClient(app, raise_server_exceptions=False)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PARLEY_CONTROL_TOKEN", token)
+        return TestClient(create_rest(site), raise_server_exceptions=False)
 
 
 @pytest.fixture

@@ -203,7 +203,6 @@ def test_doctor_warns_of_what_other_users_could_reach(tmp_path: Path, monkeypatc
     assert found["shared memory"].status == "warning" and "parley triton" in found["shared memory"].mend
     assert found["PARLEY_TRITON_GRPC"].status == "warning" and "key" in found["PARLEY_TRITON_GRPC"].detail
     (tmp_path / "parley-dead").unlink()
-    closed = {
-        f.name for f in doctor.examine(site.model_copy(update={"triton_control_key": "k"})) if f.status == "warning"
-    }
+    monkeypatch.setenv("PARLEY_TRITON_CONTROL_KEY", "k")
+    closed = {f.name for f in doctor.examine(site) if f.status == "warning"}
     assert not closed & {"shared memory", "PARLEY_TRITON_GRPC"}

@@ -272,8 +272,8 @@ async def test_a_server_that_somebody_else_runs_is_told_over_grpc(
 ) -> None:
     monkeypatch.setattr(served, "LINGER_S", 0.0)
     add_version(registry, tmp_path / "new", 3)
-    theirs = {"triton_grpc": server.grpc_address, "triton_control_key": "theirs"}
-    with Registry.at(registry.site.model_copy(update=theirs)) as other:
+    monkeypatch.setenv("PARLEY_TRITON_CONTROL_KEY", "theirs")
+    with Registry.at(registry.site.model_copy(update={"triton_grpc": server.grpc_address})) as other:
         view = ServedView(other)
         view.ensure([(MODEL, 3)])
         keep(registry, 2)

@@ -32,7 +32,7 @@ class TwilioSignature:
     @classmethod
     def of(cls, site: Settings) -> TwilioSignature | None:
         """As the settings describe it; None where the site has no account."""
-        tokens = words(site.twilio_auth_token)
+        tokens = words(site.read_secrets().twilio_auth_token)
         return cls(tokens, site.public_url) if tokens else None
 
     def proves(self, headers: Mapping[str, str], target: str) -> bool:
