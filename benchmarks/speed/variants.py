@@ -11,19 +11,31 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from models.exporting import convert
+from models.nlg import export as nlg
+from models.nlu import export as nlu
+from models.stt import export as stt
+from models.tts import export as tts
 from models.weights import matching_nodes
 from parley.bundle import Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.folder import SIGNATURE
+from parley.runs import Run
 from parley.settings import Settings
 from registry.releasing.releases import release_of
 
 FAMILIES = ("stt", "nlu", "nlg", "tts")
+_EXPORTS: dict[str, Callable[[Run, str], Path]] = {
+    "stt": stt.export,
+    "nlu": nlu.export,
+    "nlg": nlg.export,
+    "tts": tts.export,
+}
+_INT8_KEEPS = {"stt": stt.INT8_KEEPS, "nlu": nlu.INT8_KEEPS, "nlg": nlg.INT8_KEEPS, "tts": tts.INT8_KEEPS}
 _LEFT_OUT = (SIGNATURE, "*.pbtxt", "configs", "card.md", "model.plan")
 
 
@@ -48,7 +60,7 @@ def source_of(family: str, bot: str, runs: Path, site: Settings, scratch: Path) 
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("bundle", "checkpoint", "wandb", "corpus", "samples"))
         if (run / "corpus").is_dir():
             (copy / "corpus").symlink_to((run / "corpus").resolve())
-        importlib.import_module(f"models.{family}.export").main([str(copy), "--precision", "fp32"])
+        _EXPORTS[family](Run.open(copy), "fp32")
         return copy / "bundle"
     ref = {str(stage): ref for stage, ref in release_of(site, bot).stages.items()}[family]
     version = site.repo_dir / ref.model / str(ref.version)
@@ -90,5 +102,5 @@ def make_variant(source: Path, family: str, precision: str, target: Path) -> Pat
 
 def convert_graph(model: Path, family: str, precision: str) -> None:
     """Convert an fp32 graph in place, but for what its family keeps out of 8 bits."""
-    keeps = importlib.import_module(f"models.{family}.export").INT8_KEEPS if precision.startswith("int8") else ()
+    keeps = _INT8_KEEPS[family] if precision.startswith("int8") else ()
     convert(model, precision, matching_nodes(model, keeps))
