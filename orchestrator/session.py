@@ -99,15 +99,9 @@ async def _serve_call(call: GatewayCall, services: Services, started: CallStarte
         # Whatever a gateway calls its caller: he is served, as one whose number is withheld.
         _log.warning("no assignment for this caller", extra={"reason": type(error).__name__})
         assignment = services.assign("", call_id)
-    session = CallSession(call, services, started, call_id, assignment)
-    why = "aborted"
-    named = named_by_gateway(started.gateway_id, started.caller)
-    services.record(call_rows.began(call_id, named, started.wire, services.replica, assignment))
     try:
-        why = await session.run()
-        return why
+        return await CallSession(call, services, started, call_id, assignment).run()
     finally:
-        services.record(call_rows.ended(call_id, why, session.tasks_done))
         services.call_over(assignment)
 
 
@@ -140,16 +134,23 @@ class CallSession:
         self._listener = Listener(call, services.params, clock, elapsed, self._speaker, echo, self._ear, recent, self)
         self._answer: asyncio.Task[None] | None = None
 
-    @property
-    def tasks_done(self) -> tuple[str, ...]:
-        """The bot's tasks that were finished, in order."""
-        return self._answering.state.done
-
     async def run(self) -> str:
-        """Serve the call and return why it ended."""
-        began = time.monotonic()
-        named = named_by_gateway(self._started.gateway_id, self._started.caller)
-        _log.info("call started", extra={"call_sid": named[:64], "release": self._assignment.release})
+        """Serve the call, write down that it began and ended, and return why it ended."""
+        began, services = time.monotonic(), self._services
+        gateway_id = named_by_gateway(self._started.gateway_id, self._started.caller)
+        _log.info("call started", extra={"call_sid": gateway_id[:64], "release": self._assignment.release})
+        wire, replica = self._started.wire, services.replica
+        services.record(call_rows.began(self.call_id, gateway_id, wire, replica, self._assignment))
+        reason = "aborted"
+        try:
+            reason = await self._to_the_end()
+        finally:
+            services.record(call_rows.ended(self.call_id, reason, self._answering.state.done))
+        self._log_end(reason, time.monotonic() - began)
+        return reason
+
+    async def _to_the_end(self) -> str:
+        """The call, last words, and the hang-up; why it ended."""
         reason = "internal_error"
         try:
             async with asyncio.timeout(self._services.params.max_call_s):
@@ -165,7 +166,6 @@ class CallSession:
                 await self._speaker.trace("end", reason=reason)
         ending = _ENDINGS.get(reason, Ending.NORMAL)
         await hang_up(self._call, ending, reason, close_within_s=self._services.params.close_within_s)
-        self._log_end(reason, time.monotonic() - began)
         return reason
 
     def _log_end(self, reason: str, duration_s: float) -> None:

@@ -11,6 +11,7 @@ knows no table: a row of any room only has to be a :class:`Row`.
 from __future__ import annotations
 
 import atexit
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -23,6 +24,8 @@ from parley.background import BackgroundLoop
 from parley.database import answering, connect, migrate
 from parley.row_writer import RowWriter
 from parley.settings import Settings, database_url
+
+_log = logging.getLogger(__name__)
 
 
 class Row(Protocol):
@@ -60,7 +63,10 @@ class RowLog:
 
     def put(self, rows: Iterable[Row]) -> None:
         """Hand rows over; returns at once and never raises. Lost rows are counted in ``dropped``."""
-        self._writer.put(rows)
+        try:
+            self._writer.put(rows)
+        except RuntimeError as error:  # no thread can be started just now; they wait, and the next ones try again
+            _log.error("rows of calls wait: %s", error)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until the rows handed over are written; False when the time is over first."""

@@ -18,6 +18,7 @@ from models.contracts import Understanding
 from orchestrator import stages as stages_module
 from orchestrator.hearing import Ear
 from orchestrator.services import Services
+from orchestrator.wires.twilio.messages import Dtmf
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.row_log import Row
 from parley.serving.engine import EngineRejected
@@ -269,6 +270,42 @@ def test_the_last_words_of_a_call_belong_to_no_turn(monkeypatch: pytest.MonkeyPa
     assert reason == "internal_error"
     (greeting,) = turns(rows)
     assert greeting.ended == "heard" and greeting.played_ms == gateway.traces("turn")[0]["played_ms"]
+
+
+def test_a_key_for_a_person_takes_back_what_is_being_said() -> None:
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await greeting_sent(gateway)
+        await gateway.silence(1.0)
+        gateway.put(Dtmf("MZ1", "0"))
+        await gateway.hear_reply(2)
+
+    gateway, reason = run(services, caller)
+
+    assert reason == "handover"
+    greeting, handover = turns(rows)
+    assert (greeting.ended, handover.ended, handover.kind) == ("replaced", "heard", "operator_key")
+    assert greeting.played_ms == pytest.approx(1000, abs=60)
+    assert served(rows, 1) == {"nlg": "release", "tts": "release"}
+    assert handover.voice_to_voice_ms is None and handover.stt_ms is None
+    assert handover.played_ms == gateway.traces("turn")[1]["played_ms"]
+
+
+def test_a_gateway_that_sends_nothing_plays_all_the_same() -> None:
+    services, _, rows = written_services()
+
+    async def caller(gateway: FakeGateway) -> None:
+        await greeting_sent(gateway)
+        while gateway.line.closed is None:
+            await gateway.nothing(1.0)
+
+    gateway, reason = run(services, caller, echoes=False)
+
+    assert reason == "handover"
+    assert [turn.kind for turn in turns(rows)] == ["greeting", "nothing", "nothing", "nothing"]
+    assert {turn.ended for turn in turns(rows)} == {"heard"}
+    assert sum(turn.played_ms for turn in turns(rows)) == pytest.approx(sent_ms(gateway))
 
 
 def test_who_hears_the_apology_has_waited_for_it() -> None:
