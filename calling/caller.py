@@ -1,4 +1,4 @@
-"""A caller for tests and demonstrations: streams recordings over the Twilio wire in real time and plays the answers.
+"""A caller for tests and demonstrations: streams recordings over a wire in real time and plays the answers.
 
     report = await place_call([speech_of_file(Path("order.wav"))], CallOptions("ws://127.0.0.1:8600/twilio"))
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,32 +19,19 @@ import numpy as np
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from calling.playback import Playback
 from calling.recorder import CallRecorder
 from calling.report import CallEvent, CallReport, SaidReport, judge
 from calling.speech import Speech
 from calling.timeline import draw_timeline
+from calling.wires.contract import BotAudio, BotClears, BotDoes, BotMark, BotTells, Message
+from calling.wires.registered import CALLER_WIRES
 from orchestrator.wires.contract import WireError
-from orchestrator.wires.twilio.messages import (
-    CALLER_PARAMETER,
-    SKIP_GREETING_PARAMETER,
-    TRACE_PARAMETER,
-    Clear,
-    Connected,
-    Mark,
-    Media,
-    Start,
-    Stop,
-    Trace,
-    parse,
-    render,
-)
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from orchestrator.wires.resampling import Resampler
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
-from parley.g711 import ULAW_SILENCE, ulaw_decode, ulaw_encode
 
-FRAME_S = FRAME_SAMPLES / SAMPLE_RATE
-_SILENCE = bytes([ULAW_SILENCE]) * FRAME_SAMPLES
-_SILENT_CODES = np.array([0xFF, 0x7F], dtype=np.uint8)
+FRAME_S = 0.02
 QUIET_FRAMES = 15
 """So long (300 ms) the bot must be quiet before the caller takes it to have finished."""
 
@@ -82,47 +67,10 @@ class CallOptions:
     gap_s: float = 0.4
     """Silence before each recording."""
     connect_timeout_s: float = 10.0
+    wire: str = "twilio"
+    """Name of the wire that is spoken at ``url`` (`calling.wires`)."""
     token: str = field(default="", repr=False)
     """The site's token, where it has one."""
-
-
-class Playback:
-    """The gateway's buffer of the bot's audio, played a frame a tick."""
-
-    def __init__(self) -> None:
-        self._audio = bytearray()
-        self._played = 0
-        self._marks: deque[tuple[int, str]] = deque()
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing waits to be played."""
-        return not self._audio
-
-    def add(self, payload: bytes) -> None:
-        """Audio from the bot, mu-law."""
-        self._audio += payload
-
-    def mark(self, name: str) -> None:
-        """A mark behind the audio so far."""
-        self._marks.append((self._played + len(self._audio), name))
-
-    def clear(self) -> list[str]:
-        """Drop what is not played; the marks to echo."""
-        self._audio.clear()
-        names = [name for _, name in self._marks]
-        self._marks.clear()
-        return names
-
-    def tick(self) -> tuple[bytes, list[str]]:
-        """Play 20 ms: the mu-law frame, and the marks that were passed."""
-        frame = bytes(self._audio[:FRAME_SAMPLES])
-        del self._audio[:FRAME_SAMPLES]
-        self._played += len(frame)
-        passed = []
-        while self._marks and self._marks[0][0] <= self._played:
-            passed.append(self._marks.popleft()[1])
-        return frame + _SILENCE[len(frame) :], passed
 
 
 async def place_call(
@@ -150,7 +98,7 @@ async def place_call(
         caller.recorder.write(wav)
     if png is not None:
         title = f"{caller.report.call_id[:8]}  {', '.join(r.name for r in recordings)}"
-        await asyncio.to_thread(draw_timeline, caller.recorder.stereo(), caller.report.events, png, title)
+        await asyncio.to_thread(draw_timeline, caller.recorder, caller.report.events, png, title)
     return caller.report
 
 
@@ -226,16 +174,16 @@ class _Caller:
     """One call in progress: a ticking sender and a receiver."""
 
     def __init__(self, socket: ClientConnection, options: CallOptions, on_event: OnEvent | None) -> None:
+        wire = CALLER_WIRES[options.wire]
         self.report = CallReport()
-        self.recorder = CallRecorder()
+        self.recorder = CallRecorder(wire.rate)
         self._socket = socket
         self._options = options
         self._on_event = on_event
-        self._sid = f"MZ{uuid.uuid4().hex}"
-        self._call_sid = f"CA{uuid.uuid4().hex}"
-        self._playback = Playback()
-        self._chunk = 0
-        self._sequence = 1
+        self._rate, self._frame = wire.rate, round(FRAME_S * wire.rate)
+        self._leg = wire.call()
+        self._playback = Playback(self._frame)
+        self._silence = np.zeros(self._frame, dtype=np.int16)
         self._next_tick = 0.0
         self._late: list[float] = []
         self._quiet_frames = 0
@@ -261,13 +209,8 @@ class _Caller:
         self.report.late_ms = float(np.percentile(self._late, 99)) * 1000 if self._late else 0.0
 
     async def _open(self) -> None:
-        parameters = {TRACE_PARAMETER: "1"}
-        if not self._options.greeting:
-            parameters[SKIP_GREETING_PARAMETER] = "1"
-        if self._options.caller:
-            parameters[CALLER_PARAMETER] = self._options.caller
-        await self._socket.send(render(Connected()))
-        await self._socket.send(render(Start(self._sid, self._call_sid, "", 1, parameters)))
+        for message in self._leg.begin(caller=self._options.caller, greeting=self._options.greeting):
+            await self._socket.send(message)
         self._next_tick = time.monotonic()
 
     async def _say(self, recording: Speech) -> None:
@@ -278,11 +221,12 @@ class _Caller:
         self.report.said.append(said)
         self._tell("caller_speaks", recording=recording.name, text=recording.recording.text or "")
         self._speech_sent_at, self._answer_at, self._answers = None, None, 0
-        last_frame = max(0, (recording.speech_end - 1) // FRAME_SAMPLES)
+        pcm, size = self._at_wire_rate(recording.pcm), self._frame
+        last_frame = max(0, (recording.speech_end - 1) * self._rate // TELEPHONE_RATE // size)
         try:
-            for index in range(-(-len(recording.pcm) // FRAME_SAMPLES)):
-                frame = recording.pcm[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
-                await self._tick(np.pad(frame, (0, FRAME_SAMPLES - len(frame))))
+            for index in range(-(-len(pcm) // size)):
+                frame = pcm[index * size : (index + 1) * size]
+                await self._tick(np.pad(frame, (0, size - len(frame))))
                 if index == last_frame:
                     # By the schedule: a frame sent late must not shorten the wait (coordinated omission).
                     self._speech_sent_at = self._next_tick
@@ -306,31 +250,30 @@ class _Caller:
                 return
             await self._tick(None)
 
+    def _at_wire_rate(self, pcm: Pcm) -> Pcm:
+        if self._rate == TELEPHONE_RATE:
+            return pcm
+        return Resampler(TELEPHONE_RATE, self._rate).push(pcm, last=True)
+
     async def _hang_up(self) -> None:
         self.report.end = "hung_up"
-        await self._socket.send(render(Stop(self._sid, self._call_sid, self._sequence + 1)))
+        await self._socket.send(self._leg.hang_up())
 
     async def _tick(self, pcm: Pcm | None) -> None:
         """Send a frame (silence for None), play a frame of the bot's, and wait for the next 20 ms."""
-        code = _SILENCE if pcm is None else ulaw_encode(pcm.astype(np.int16)).tobytes()
-        self._chunk += 1
-        self._sequence += 1
+        message, sent = self._leg.audio(self._silence if pcm is None else pcm)
         self._late.append(max(0.0, time.monotonic() - self._next_tick))
-        await self._socket.send(
-            render(Media(self._sid, code, self._chunk, (self._chunk - 1) * 20, self._sequence, "inbound"))
-        )
+        await self._socket.send(message)
         self._quiet_frames = self._quiet_frames + 1 if self._playback.empty else 0
-        bot, passed = self._playback.tick()
-        sent, heard = (ulaw_decode(np.frombuffer(part, dtype=np.uint8)) for part in (code, bot))
+        heard, passed = self._playback.tick()
         self.recorder.add(sent, heard)
-        await self._echo(passed)
+        await self._played(passed)
         self._next_tick += FRAME_S
         await asyncio.sleep(max(0.0, self._next_tick - time.monotonic()))
 
-    async def _echo(self, names: Sequence[str]) -> None:
-        for name in names:
-            self._sequence += 1
-            await self._socket.send(render(Mark(self._sid, name, self._sequence)))
+    async def _played(self, marks: Sequence[str]) -> None:
+        for mark in marks:
+            await self._socket.send(self._leg.played(mark))
 
     async def _receive(self) -> None:
         try:
@@ -341,38 +284,40 @@ class _Caller:
         finally:
             self._ended = True
 
-    async def _take(self, message: str | bytes) -> None:
+    async def _take(self, message: Message) -> None:
         try:
-            event = parse(message)
+            event = self._leg.read(message)
         except WireError as error:
             self._tell("broken_message", reason=str(error))
             return
-        if isinstance(event, Media):
-            self._take_audio(event.payload)
-        elif isinstance(event, Mark):
+        if isinstance(event, BotAudio):
+            self._take_audio(event.pcm)
+        elif isinstance(event, BotMark):
             self._playback.mark(event.name)
-        elif isinstance(event, Clear):
+        elif isinstance(event, BotClears):
             self._answers = 0
             self._tell("clear")
-            await self._echo(self._playback.clear())
-        elif isinstance(event, Trace):
+            await self._played(self._playback.clear())
+        elif isinstance(event, BotDoes):
+            self._tell(event.kind, **event.data)
+        elif isinstance(event, BotTells):
             if event.kind == "call":
                 self.report.call_id = str(event.data.get("call_id", ""))
             elif event.kind == "end":
                 self.report.end = str(event.data.get("reason", ""))
             self._tell(event.kind, **event.data)
 
-    def _take_audio(self, payload: bytes) -> None:
-        silent = bool(np.isin(np.frombuffer(payload, dtype=np.uint8), _SILENT_CODES).all())
-        if not silent and self._speech_sent_at is not None and self._answer_at is None and self._playback.empty:
+    def _take_audio(self, pcm: Pcm) -> None:
+        waiting = self._answer_at is None and self._playback.empty
+        if waiting and self._speech_sent_at is not None and pcm.any():
             self._answer_at = time.monotonic()
             self._tell("answer", voice_to_voice_ms=round((self._answer_at - self._speech_sent_at) * 1000, 1))
-        self._playback.add(payload)
+        self._playback.add(pcm)
         self._quiet_frames = 0
         self._answers += 1
 
     def _tell(self, kind: str, **data: object) -> None:
-        event = CallEvent(round(self.recorder.samples / SAMPLE_RATE, 3), kind, data)
+        event = CallEvent(round(self.recorder.samples / self._rate, 3), kind, data)
         self.report.events.append(event)
         if self._on_event is not None:
             self._on_event(event)

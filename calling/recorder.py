@@ -11,9 +11,10 @@ from parley.audio import Pcm, write_wav
 
 
 class CallRecorder:
-    """Collects a call frame by frame."""
+    """Collects a call frame by frame. ``rate``: samples a second, in Hz."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
         self._caller: list[Pcm] = []
         self._bot: list[Pcm] = []
         self.samples = 0
@@ -34,5 +35,5 @@ class CallRecorder:
         return np.stack([np.concatenate(self._caller), np.concatenate(self._bot)], axis=1)
 
     def write(self, path: Path) -> None:
-        """Write it as an 8 kHz stereo WAV file."""
-        write_wav(path, self.stereo())
+        """Write it as a stereo WAV file."""
+        write_wav(path, self.stereo(), self.rate)

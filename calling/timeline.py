@@ -10,28 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calling.recorder import CallRecorder
 from calling.report import CallEvent
-from parley.audio import SAMPLE_RATE
 
 _CALLER, _BOT, _WAIT = "#2b6cb0", "#c05621", "#d69e2e"
 
 
-def draw_timeline(stereo: NDArray[np.int16], events: Sequence[CallEvent], path: Path, title: str = "") -> None:
+def draw_timeline(recorded: CallRecorder, events: Sequence[CallEvent], path: Path, title: str = "") -> None:
     """Draw a call as a PNG file.
 
     Args:
-        stereo: int16 ``[n, 2]``, caller left, bot right.
+        recorded: both voices.
         events: the call's events; their times are seconds on the recording's clock.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    seconds = max(1.0, len(stereo) / SAMPLE_RATE)
+    stereo, rate = recorded.stereo(), recorded.rate
+    seconds = max(1.0, len(stereo) / rate)
     figure = Figure(figsize=(max(8.0, min(40.0, seconds * 1.1)), 4.4), dpi=110)
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots(2, 1, sharex=True)
     for axis, channel, name, colour in zip(axes, (0, 1), ("caller", "bot"), (_CALLER, _BOT), strict=True):
-        times, low, high = _envelope(stereo[:, channel])
+        times, low, high = _envelope(stereo[:, channel], rate)
         axis.fill_between(times, low, high, color=colour, linewidth=0)
         axis.set_ylim(-1.6, 1.9)
         axis.set_yticks([])
@@ -64,10 +65,11 @@ def _annotate(axes: Any, events: Sequence[CallEvent]) -> None:
                 axis.axvline(event.at_s, color="#9b2c2c", linestyle=":")
 
 
-def _envelope(pcm: NDArray[np.int16], block: int = 80) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _envelope(pcm: NDArray[np.int16], rate: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Lowest and highest sample of every 10 ms, -1 to 1, and their times in seconds."""
+    block = rate // 100
     blocks = pcm[: len(pcm) // block * block].reshape(-1, block).astype(np.float32)
     if not len(blocks):
         return np.zeros(1), np.zeros(1), np.zeros(1)
     scale = max(1000.0, float(np.abs(blocks).max()))
-    return np.arange(len(blocks)) * block / SAMPLE_RATE, blocks.min(axis=1) / scale, blocks.max(axis=1) / scale
+    return np.arange(len(blocks)) * block / rate, blocks.min(axis=1) / scale, blocks.max(axis=1) / scale

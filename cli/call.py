@@ -1,4 +1,4 @@
-"""``parley call FILE... | --recordings MANIFEST``: call a serving Parley, in real time, over the Twilio wire."""
+"""``parley call FILE... | --recordings MANIFEST``: call a serving Parley, in real time."""
 
 from __future__ import annotations
 
@@ -32,14 +32,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--limit", type=count, help="with --recordings: at most so many")
     parser.add_argument("--parallel", type=count, default=1, help="calls at once")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--url", help="default ws://PARLEY_HOST:PARLEY_PORT/twilio")
+    parser.add_argument("--wire", default="twilio", help="what to speak: twilio (default), plain")
+    parser.add_argument("--url", help="default ws://PARLEY_HOST:PARLEY_PORT/WIRE")
     parser.add_argument("--caller", default="", help="the caller's number; experiments see a pseudonym of it")
     parser.add_argument("--out", type=Path, help="folder for the stereo WAV and the timeline (default STATE/calls)")
     args = parser.parse_args(argv)
     if bool(args.file) == bool(args.recordings):
         raise ParleyError("give files or --recordings", where="parley call", mend="parley call --help")
+    from calling.wires.registered import CALLER_WIRES
+
+    wire = CALLER_WIRES.get(args.wire)
+    if wire is None:
+        raise ParleyError("no such wire", where=f"--wire {args.wire}", mend=f"one of {', '.join(CALLER_WIRES)}")
     site = settings()
-    url = args.url or f"ws://{site.host}:{site.port}/twilio"
+    url = args.url or f"ws://{site.host}:{site.port}{wire.path}"
     return _call_set(args, site, url) if args.recordings else _call_once(args, site, url)
 
 
@@ -53,7 +59,7 @@ def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
     name = "-".join(path.stem for path in args.file)[:60]
     wav, png = folder / f"{name}.wav", folder / f"{name}.png"
     console = Console(highlight=False, soft_wrap=True)
-    options = CallOptions(url, caller=args.caller, token=site.read_secrets().site_token)
+    options = CallOptions(url, caller=args.caller, token=site.read_secrets().site_token, wire=args.wire)
     report = asyncio.run(place_call(recordings, options, lambda event: show(console, event), wav=wav, png=png))
     summary = summarise([report])
     waits = summary["voice_to_voice_ms"]
@@ -78,7 +84,7 @@ def _call_set(args: argparse.Namespace, site: Settings, url: str) -> int:
         reports = asyncio.run(
             place_calls(
                 recordings,
-                CallOptions(url, token=site.read_secrets().site_token),
+                CallOptions(url, token=site.read_secrets().site_token, wire=args.wire),
                 parallel=args.parallel,
                 on_call=lambda *_: bar.advance(),
             )

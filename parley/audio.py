@@ -186,8 +186,8 @@ def _wav_lacks_samples(path: Path) -> bool:
     return False
 
 
-def write_wav(path: Path | str, pcm: NDArray[np.int16]) -> None:
-    """Write 16-bit samples, shape ``[n]`` or ``[n, channels]``, as an 8 kHz WAV file."""
+def write_wav(path: Path | str, pcm: NDArray[np.int16], rate: int = TELEPHONE_RATE) -> None:
+    """Write 16-bit samples, shape ``[n]`` or ``[n, channels]``, ``rate`` of them a second, as a WAV file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(path), pcm, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    soundfile.write(str(path), pcm, rate, subtype="PCM_16", format="WAV")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from orchestrator.wires.contract import Wire
+from orchestrator.wires.plain import PlainWire
 from orchestrator.wires.twilio.wire import TwilioWire
 
-WIRES: tuple[Wire, ...] = (TwilioWire(),)
+WIRES: tuple[Wire, ...] = (
+    TwilioWire(),
+    PlainWire(),
+)

@@ -26,7 +26,7 @@ from fake_models import FakeModels, tone
 from release_site import add_versions, make_site, write_seed
 
 import orchestrator.app
-from calling.caller import CallOptions, Playback, place_call, place_calls
+from calling.caller import CallOptions, place_call, place_calls
 from calling.report import CallReport, summarise
 from calling.speech import Speech
 from orchestrator.api import create_api
@@ -222,22 +222,6 @@ def test_a_port_in_use_is_said_before_anything_starts(site: Settings) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ParleyError, match=f"port {port}"):
             start_app("barista", site.model_copy(update={"port": port}))
-
-
-def test_the_caller_plays_audio_on_a_clock_and_echoes_marks_when_they_are_reached() -> None:
-    playback = Playback()
-    playback.add(b"\x01" * 240)
-    playback.mark("a")
-    playback.add(b"\x02" * 160)
-    playback.mark("b")
-
-    frames = [playback.tick() for _ in range(2)]
-    cleared = playback.clear()
-
-    assert frames[0] == (b"\x01" * 160, [])
-    assert frames[1] == (b"\x01" * 80 + b"\x02" * 80, ["a"])
-    assert cleared == ["b"]
-    assert playback.empty
 
 
 @contextmanager

@@ -55,6 +55,11 @@ class FakeClock:
 _CLOCK: ContextVar[FakeClock] = ContextVar("clock of the line")
 
 
+def use_clock(clock: FakeClock) -> None:
+    """What :class:`LineClock` shows in this task and those it starts."""
+    _CLOCK.set(clock)
+
+
 class LineClock:
     """The clock of the line that this task's call is on: each call in a test has a clock of its own."""
 
@@ -107,7 +112,7 @@ class FakeLine:
     def __init__(self) -> None:
         self.inbound: asyncio.Queue[str | bytes | None] = asyncio.Queue()
         self.clock = FakeClock()
-        _CLOCK.set(self.clock)
+        use_clock(self.clock)
         self.sent: list[Event] = []
         self.closed: tuple[int, str] | None = None
         self._news = asyncio.Event()

@@ -13,13 +13,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.wires.contract import WireError
-from orchestrator.wires.line import MAX_MESSAGE_BYTES
+from orchestrator.wires.json_messages import count_in, json_object, object_in, text_in, writable
 
 ENCODING, SAMPLE_RATE, CHANNELS = "audio/x-mulaw", 8000, 1
 TRACE_PARAMETER = "parley_trace"
@@ -29,14 +28,9 @@ SKIP_GREETING_PARAMETER = "parley_skip_greeting"
 CALLER_PARAMETER = "caller"
 """Custom parameter with the caller's number; only its pseudonym is ever kept."""
 
-_MAX_DEPTH_HINT = "send flat JSON objects"
-_MAX_NUMBER = 10**20
-_WHOLE = re.compile(r"\s*([0-9]{1,20})(?:\.([0-9]{0,20}))?\s*")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_NAME = 256
 """Longest name of a stream, a call, an account; Twilio's have 34 characters."""
 _MAX_PARAMETERS = 100
-_MAX_PARTS = 2000
 _BASE64 = str.maketrans("-_", "+/", "\r\n\t ")
 """Line breaks and the alphabet for URLs are base64 too; padding is added anew."""
 
@@ -132,7 +126,7 @@ def parse(message: str | bytes) -> Event:
         WireError: too long, not JSON, a field is missing or of the wrong type, bad base64, or audio that is not mu-law
             8 kHz mono. Nothing else is ever raised.
     """
-    fields = _json_object(message)
+    fields = json_object(message)
     event = fields.get("event")
     if not isinstance(event, str) or not event:
         raise WireError("message has no event name", where="event", mend='send {"event": "...", ...}')
@@ -149,83 +143,17 @@ def render(event: Event) -> str:
     return json.dumps(_fields_of(event), separators=(",", ":"))
 
 
-def _json_object(message: str | bytes) -> dict[str, Any]:
-    # A character is at least one byte, so this bounds the work for text and bytes alike.
-    if len(message) > MAX_MESSAGE_BYTES:
-        raise WireError(f"message of {len(message)} bytes", mend=f"send at most {MAX_MESSAGE_BYTES}")
-    # Each part becomes an object: thirty thousand empty lists take longer to read than a minute of audio.
-    if _parts(message) > _MAX_PARTS:
-        raise WireError("message is nested too deeply or has too many parts", mend=_MAX_DEPTH_HINT)
-    try:
-        fields = json.loads(message)
-    except (ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else "cannot be read"
-        raise WireError(f"message is not JSON: {detail}", mend="send one JSON object as text") from None
-    if not isinstance(fields, dict):
-        raise WireError("message is not a JSON object", mend=_MAX_DEPTH_HINT)
-    return fields
-
-
-def _parts(message: str | bytes) -> int:
-    if isinstance(message, str):
-        return sum(message.count(mark) for mark in "[{,:")
-    return sum(message.count(mark) for mark in b"[{,:")
-
-
-def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    value = fields.get(name)
-    if not isinstance(value, dict):
-        raise WireError("expected an object", where=name, mend=_MAX_DEPTH_HINT)
-    return value
-
-
-def _text(fields: dict[str, Any], name: str, where: str, default: str | None = None, longest: int = 1 << 16) -> str:
-    """A text; null is as if it were left out."""
-    value = fields.get(name)
-    value = default if value is None else value
-    if not isinstance(value, str) or (default is None and not value):
-        raise WireError("expected a text", where=f"{where}.{name}" if where else name)
-    if len(value) > longest:
-        raise WireError(f"text of {len(value)} characters", where=name, mend=f"send at most {longest}")
-    return _valid(value)
-
-
-def _valid(text: str) -> str:
-    """The text without halves of surrogate pairs: JSON can write them, nothing that is written down can."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
-def _count(fields: dict[str, Any], name: str, where: str, *, fraction: bool = False) -> int | None:
-    """A whole number, 0 or more, written as a number or, as Twilio does, as a text. None when it is left out or null.
-
-    ``20.0`` is whole.
-
-    Args:
-        fraction: whether one is cut off instead of refused: of a time in milliseconds.
-    """
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER
-    if number and (fraction or value == int(value)):
-        return int(value)
-    found = _WHOLE.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not (fraction or not (found[2] or "").strip("0")):
-        raise WireError("expected a whole number, 0 or more", where=f"{where}.{name}" if where else name)
-    return int(found[1])
-
-
 def _read_connected(fields: dict[str, Any]) -> Connected:
-    return Connected(_text(fields, "protocol", "", "Call"), _text(fields, "version", "", "1.0.0"))
+    return Connected(text_in(fields, "protocol", "", "Call"), text_in(fields, "version", "", "1.0.0"))
 
 
 def _read_start(fields: dict[str, Any]) -> Start:
-    start = _object(fields, "start")
-    media = _object(start, "mediaFormat")
+    start = object_in(fields, "start")
+    media = object_in(start, "mediaFormat")
     found = (
         media.get("encoding"),
-        _count(media, "sampleRate", "start.mediaFormat"),
-        _count(media, "channels", "start.mediaFormat"),
+        count_in(media, "sampleRate", "start.mediaFormat"),
+        count_in(media, "channels", "start.mediaFormat"),
     )
     if found != (ENCODING, SAMPLE_RATE, CHANNELS):
         shown = ", ".join(str(part)[:32] for part in found)
@@ -236,10 +164,10 @@ def _read_start(fields: dict[str, Any]) -> Start:
         )
     stream = fields.get("streamSid") or start.get("streamSid")
     return Start(
-        stream_sid=_text({"streamSid": stream}, "streamSid", "", longest=_MAX_NAME),
-        call_sid=_text(start, "callSid", "start", longest=_MAX_NAME),
-        account_sid=_text(start, "accountSid", "start", "", longest=_MAX_NAME),
-        sequence=_count(fields, "sequenceNumber", "") or 0,
+        stream_sid=text_in({"streamSid": stream}, "streamSid", "", longest=_MAX_NAME),
+        call_sid=text_in(start, "callSid", "start", longest=_MAX_NAME),
+        account_sid=text_in(start, "accountSid", "start", "", longest=_MAX_NAME),
+        sequence=count_in(fields, "sequenceNumber", "") or 0,
         parameters=_parameters(start.get("customParameters")),
     )
 
@@ -254,21 +182,21 @@ def _parameters(given: Any) -> dict[str, str]:
         mend = f"send at most {_MAX_PARAMETERS}"
         raise WireError(f"{len(given)} parameters", where="start.customParameters", mend=mend)
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-    return {_valid(name): _valid(text) for name, text in texts.items() if given[name] is not None}
+    return {writable(name): writable(text) for name, text in texts.items() if given[name] is not None}
 
 
 def _read_media(fields: dict[str, Any]) -> Media:
-    media = _object(fields, "media")
+    media = object_in(fields, "media")
     payload = media.get("payload")
     if not isinstance(payload, str):
         raise WireError("expected base64 text", where="media.payload")
     return Media(
-        stream_sid=_text(fields, "streamSid", "", ""),
+        stream_sid=text_in(fields, "streamSid", "", ""),
         payload=_decoded(payload),
-        chunk=_count(media, "chunk", "media"),
-        timestamp_ms=_count(media, "timestamp", "media", fraction=True),
-        sequence=_count(fields, "sequenceNumber", ""),
-        track=_text(media, "track", "media", "inbound") or "inbound",
+        chunk=count_in(media, "chunk", "media"),
+        timestamp_ms=count_in(media, "timestamp", "media", fraction=True),
+        sequence=count_in(fields, "sequenceNumber", ""),
+        track=text_in(media, "track", "media", "inbound") or "inbound",
     )
 
 
@@ -284,20 +212,20 @@ def _decoded(payload: str) -> bytes:
 
 
 def _read_dtmf(fields: dict[str, Any]) -> Dtmf:
-    dtmf = _object(fields, "dtmf")
-    digit = str(dtmf["digit"]) if type(dtmf.get("digit")) is int else _text(dtmf, "digit", "dtmf").upper()
+    dtmf = object_in(fields, "dtmf")
+    digit = str(dtmf["digit"]) if type(dtmf.get("digit")) is int else text_in(dtmf, "digit", "dtmf").upper()
     if len(digit) != 1 or digit not in "0123456789*#ABCD":
         raise WireError("expected one key", where="dtmf.digit", mend="0 to 9, *, #, A to D")
-    return Dtmf(_text(fields, "streamSid", "", ""), digit, _count(fields, "sequenceNumber", ""))
+    return Dtmf(text_in(fields, "streamSid", "", ""), digit, count_in(fields, "sequenceNumber", ""))
 
 
 def _read_mark(fields: dict[str, Any]) -> Mark:
-    name = _text(_object(fields, "mark"), "name", "mark")
-    return Mark(_text(fields, "streamSid", "", ""), name, _count(fields, "sequenceNumber", ""))
+    name = text_in(object_in(fields, "mark"), "name", "mark")
+    return Mark(text_in(fields, "streamSid", "", ""), name, count_in(fields, "sequenceNumber", ""))
 
 
 def _read_clear(fields: dict[str, Any]) -> Clear:
-    return Clear(_text(fields, "streamSid", "", ""))
+    return Clear(text_in(fields, "streamSid", "", ""))
 
 
 def _read_stop(fields: dict[str, Any]) -> Stop:
@@ -306,14 +234,16 @@ def _read_stop(fields: dict[str, Any]) -> Stop:
     if not isinstance(stop, dict):
         raise WireError("expected an object", where="stop")
     return Stop(
-        _text(fields, "streamSid", "", ""), _text(stop, "callSid", "stop", ""), _count(fields, "sequenceNumber", "")
+        text_in(fields, "streamSid", "", ""),
+        text_in(stop, "callSid", "stop", ""),
+        count_in(fields, "sequenceNumber", ""),
     )
 
 
 def _read_trace(fields: dict[str, Any]) -> Trace:
-    trace = _object(fields, "parley")
+    trace = object_in(fields, "parley")
     data = {name: value for name, value in trace.items() if name != "kind"}
-    return Trace(_text(fields, "streamSid", "", ""), _text(trace, "kind", "parley"), data)
+    return Trace(text_in(fields, "streamSid", "", ""), text_in(trace, "kind", "parley"), data)
 
 
 _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
