@@ -30,6 +30,8 @@ from parley.table import aligned
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, version, versions
 from registry.lineage import learned_from, origin, utterances
+from registry.opening import open_for_writing
+from registry.recovery import mend
 from registry.site import Registry
 
 BOTS = ("barista", "bank")
@@ -158,7 +160,7 @@ def measure_mending(registry: Registry, repeats: int = 10) -> dict[str, float]:
     took = []
     for _ in range(repeats):
         began = time.perf_counter()
-        done = registry.mend()
+        done = mend(registry)
         took.append((time.perf_counter() - began) * 1000)
         assert not done, done
     return _figures(took, len(known))
@@ -176,7 +178,7 @@ def _scratch_registry(database_url: str) -> Iterator[Registry]:
             bots_dir=root / "bots", repo_dir=root / "repo", state_dir=root / "var", database_url=database_url
         )
         site.bots_dir.mkdir()
-        with Registry.at(site, new=True) as registry:
+        with open_for_writing(site, new=True) as registry:
             yield registry
 
 

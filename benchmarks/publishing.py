@@ -31,7 +31,7 @@ from parley.files import fsync_dir
 from parley.folder import list_files
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
-from registry.site import Registry
+from registry.opening import open_for_writing
 from registry.versions.publish import publish
 
 _WIDTH = 512
@@ -97,7 +97,7 @@ def _measure(folder: Path, rounds: int, megabytes: int) -> dict[str, Any]:
     publishing: list[float] = []
     copying: list[float] = []
     site.repo_dir.mkdir(parents=True)
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         first = _timed(lambda: publish(bundle, registry))
         for turn in range(rounds):
             copying.append(_timed(lambda turn=turn: hash_and_copy(bundle, folder / f"copy{turn}")))

@@ -27,9 +27,11 @@ from parley.progress import ProgressHandle
 from parley.secrets import VARIABLES
 from parley.settings import Settings
 from registry.catalogue import Catalogue
+from registry.loading import SiteLoader
 from registry.releasing import aliases
+from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote, rollback
-from registry.releasing.releases import champion, create_release
+from registry.releasing.releases import champion
 from registry.site import Registry
 
 _WHO, _WHY = "benchmark", "measuring"
@@ -100,13 +102,13 @@ def measure_rollbacks(
             raise ParleyError("the rollback failed", where=" ".join(command[2:]), mend=done.stderr.strip()[-500:])
 
     def in_process() -> None:
-        rollback(registry, bot, who=_WHO, why=_WHY)
+        rollback(registry, bot, loader=SiteLoader(registry), who=_WHO, why=_WHY)
 
     took: dict[str, list[float]] = {"command": [], "in process": []}
     with serving_site(registry), followers(site, bot, replicas) as pipes:
         for _ in range(2 * runs + 2):
             way = by_command if len(took["command"]) <= len(took["in process"]) else in_process
-            promote(registry, bot, second, who=_WHO, why=_WHY, force=True)
+            promote(registry, bot, second, loader=SiteLoader(registry), who=_WHO, why=_WHY, force=True)
             _wait_for(pipes, second)
             took["command" if way is by_command else "in process"].append(_time(way, pipes, second))
             bar.advance()

@@ -25,8 +25,10 @@ from parley.bundle import FAMILIES, Manifest, TensorSpec, read_manifest, write_b
 from parley.folder import MANIFEST, SIGNATURE
 from parley.settings import Settings
 from registry.catalogue import next_number
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote
-from registry.releasing.releases import create_release
 from registry.site import Registry
 from registry.versions.publish import publish
 
@@ -138,9 +140,11 @@ def scratch_site(bot: str, bots_dir: Path, source: Path | None = None) -> Iterat
             state_dir=folder / "var",
             trusted_keys_dir=folder / "keys",
         )
-        with Registry.at(site, new=True) as registry:
+        with open_for_writing(site, new=True) as registry:
             publisher = Publisher(registry, bot, source)
             stages: dict[str, int] = {family: publisher.publish(publisher.prepare(family)) for family in FAMILIES}
             first = create_release(registry, bot, stages, who="benchmark", why="the first")
-            promote(registry, bot, first.number, who="benchmark", why="the first", force=True)
+            promote(
+                registry, bot, first.number, loader=SiteLoader(registry), who="benchmark", why="the first", force=True
+            )
             yield registry, publisher

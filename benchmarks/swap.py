@@ -33,11 +33,13 @@ from parley.settings import Settings
 from registry.catalogue import manifest_of
 from registry.housekeeping.collect import collect
 from registry.housekeeping.retention import Policy
+from registry.loading import SiteLoader
 from registry.releasing import aliases
+from registry.releasing.creating import create_release
 from registry.releasing.documents import Release
 from registry.releasing.leases import CallLeases
 from registry.releasing.promotion import promote, rollback
-from registry.releasing.releases import champion, create_release
+from registry.releasing.releases import champion
 from registry.served import Keeper, ServedView
 from registry.site import Registry
 
@@ -77,7 +79,7 @@ class Callers:
 
     def __init__(self, site: Settings, bot: str, count: int) -> None:
         self._bot, self._count = bot, count
-        self._registry = Registry.at(site, mend=False)
+        self._registry = Registry.unmended(site)
         self._site = site
         self._leases = CallLeases(self._registry.catalogue, "benchmark callers")
         self._inputs: dict[str, dict[str, NDArray[Any]]] = {}
@@ -86,7 +88,7 @@ class Callers:
         with self._registry.catalogue.read() as c:
             return champion(c, self._bot)
 
-    def _moves(self) -> int:
+    def _changes(self) -> int:
         with self._registry.catalogue.read() as c:
             return aliases.last_change_id(c, self._bot)
 
@@ -94,7 +96,7 @@ class Callers:
         """Run a segment of as many requests as each order says, until it says None."""
         engine = open_engine(self._site)
         assert isinstance(engine, TritonEngine)
-        follower = Follower(self._moves, self._champion, self._champion(), "champion")
+        follower = Follower(self._changes, self._champion, self._champion(), "champion")
         with follower:
             while (requests := await asyncio.to_thread(orders.recv)) is not None:
                 orders.send(await self._segment(engine, follower, requests))
@@ -187,6 +189,7 @@ class Operator:
 
     def __init__(self, registry: Registry, publisher: Publisher, bot: str) -> None:
         self._registry, self._publisher, self._bot = registry, publisher, bot
+        self._loader = SiteLoader(registry)
         self.spans: list[tuple[str, float, float]] = []
         """Every operation: its name, when it began and when it ended."""
         self._turn = 0
@@ -218,10 +221,18 @@ class Operator:
         self._promote_again()
 
     def _promote_again(self) -> None:
-        promote(self._registry, self._bot, self._release, who=_WHO, why="measured elsewhere", force=True)
+        promote(
+            self._registry,
+            self._bot,
+            self._release,
+            loader=self._loader,
+            who=_WHO,
+            why="measured elsewhere",
+            force=True,
+        )
 
     def _roll_back(self) -> None:
-        rollback(self._registry, self._bot, who=_WHO, why="measuring")
+        rollback(self._registry, self._bot, loader=self._loader, who=_WHO, why="measuring")
 
     def _retire(self) -> None:
         collect(self._registry, Policy(keep=2, older_than_days=0.0), who=_WHO)

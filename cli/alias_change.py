@@ -1,4 +1,4 @@
-"""What a move of a pointer says on the terminal: one line, and what goes on beside it on standard error."""
+"""What a change of aliases says on the terminal: one line, and what goes on beside it on standard error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from registry.releasing.promotion import AliasChanged
 
 
-def say(moved: AliasChanged) -> None:
+def say(changed: AliasChanged) -> None:
     """``barista: release 3 -> 2, seq 7``, and the warnings."""
-    move = moved.move
-    before = "none" if move.moved_from is None else str(move.moved_from)
-    print(f"{move.bot}: release {before} -> {move.moved_to}, seq {move.seq}{', forced' if move.forced else ''}")
-    for warning in moved.warnings:
+    change = changed.change
+    before = "none" if change.moved_from is None else str(change.moved_from)
+    print(f"{change.bot}: release {before} -> {change.moved_to}, seq {change.seq}{', forced' if change.forced else ''}")
+    for warning in changed.warnings:
         print(f"note: {warning}", file=sys.stderr)

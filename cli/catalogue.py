@@ -27,9 +27,10 @@ def main(argv: list[str]) -> int:
 
 
 def _check() -> int:
-    from registry.site import Registry, check
+    from registry.recovery import check
+    from registry.site import Registry
 
-    with Registry.look(settings(), as_it_is=True) as registry:
+    with Registry.as_recorded(settings()) as registry:
         found = check(registry)
         where = registry.catalogue.where
     for words in found:
@@ -40,9 +41,10 @@ def _check() -> int:
 
 
 def _rebuild() -> int:
-    from registry.site import Registry, rebuild
+    from registry.recovery import rebuild
+    from registry.site import Registry
 
-    with Registry.at(settings(), mend=False) as registry:
+    with Registry.unmended(settings()) as registry:
         report = rebuild(registry)
     for words in report.done:
         print(words)
@@ -55,14 +57,14 @@ def _restore(model: str | None, number: int | None) -> int:
     from registry.versions.mending import put_back, set_aside
 
     if model is None:
-        with Registry.look(settings(), as_it_is=True) as registry:
+        with Registry.as_recorded(settings()) as registry:
             kept = set_aside(registry.repo)
         for name, n, path in kept:
             print(f"{name} {n}: {path}")
         if not kept:
             print("nothing is set aside")
         return 0
-    with Registry.at(settings(), mend=False) as registry:
+    with Registry.unmended(settings()) as registry:
         numbers = {n for _, n, _ in set_aside(registry.repo, model, number)} or {number or 0}
         for n in sorted(numbers):
             print(put_back(registry, model, n), flush=True)
@@ -71,13 +73,15 @@ def _restore(model: str | None, number: int | None) -> int:
 
 def _adopt() -> int:
     from registry import belonging
+    from registry.binding import adopt
+    from registry.recovery import mend
     from registry.site import Registry
 
     site = settings()
     repo = belonging.repository(site)
     with Registry(site, repo, Catalogue.at(site)) as registry:
-        before = belonging.adopt(registry)
-        done = registry.mend()
+        before = adopt(registry)
+        done = mend(registry)
     for words in done:
         print(words)
     was = f"; it belonged to the site whose state is in {before.state_dir} on {before.host}" if before else ""

@@ -40,13 +40,13 @@ def main(argv: list[str]) -> int:
 def _answering(site: Settings, bot: Bot, file: Path) -> list[str]:
     """What answers the bot's calls although the file says otherwise; nothing for a file that is not the site's."""
     from parley.bot.load import read_bot_text
+    from registry.opening import open_for_reading
     from registry.releasing.stale import against_file
-    from registry.site import Registry
 
     if file.resolve() != (Path(site.bots_dir) / bot.name / "bot.yaml").resolve():
         return []
     try:
-        with Registry.look(site) as registry:
+        with open_for_reading(site) as registry:
             return against_file(registry, bot.name, read_bot_text(file))
     except ParleyError as error:
         return [f"what answers its calls cannot be read: {error}"]

@@ -29,10 +29,11 @@ def main(argv: list[str]) -> int:
 
     from registry.catalogue import manifest_of
     from registry.lineage import utterances
-    from registry.site import Registry, resolve_model
+    from registry.opening import open_for_reading
+    from registry.resolve import resolve_model
     from registry.versions.difference import difference
 
-    with Registry.look(settings()) as registry:
+    with open_for_reading(settings()) as registry:
         model = resolve_model(registry, args.model, args.bot)
         with registry.catalogue.read() as c:
             manifests = [manifest_of(c, model, number) for number in (args.before, args.after)]

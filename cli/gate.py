@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
     from registry.gating.gate import decide
     from registry.gating.gate_rules import read_rules
     from registry.gating.verdict import record, show, write_report
-    from registry.site import Registry, who
+    from registry.opening import open_for_writing
+    from registry.site import who
 
     site, console = settings(), Console(highlight=False, soft_wrap=True)
     speakers = tuple(filter(None, args.speakers.split(",")))
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
     for path in filter(None, (args.utterances, args.noise, args.golden)):
         if not path.is_file():
             raise ParleyError("no such file", where=str(path), mend="check the path")
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         against, candidate = releases_of(registry, args.candidate, args.against, args.bot, who=who())
         rules = read_rules(site.bots_dir, candidate.bot)
         gathered = asyncio.run(gather(registry, candidate, against, rules, materials))
@@ -77,8 +78,9 @@ def releases_of(
     Raises:
         ParleyError: a name leads nowhere.
     """
-    from registry.releasing.releases import create_release, dialogue_text, named, releases
-    from registry.site import resolve_bot
+    from registry.releasing.creating import create_release
+    from registry.releasing.releases import dialogue_text, named, releases
+    from registry.resolve import resolve_bot
 
     name = resolve_bot(registry, bot)
     with registry.catalogue.read() as c:

@@ -33,9 +33,9 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.housekeeping.collect import collect
-    from registry.site import Registry
+    from registry.opening import open_for_reading, open_for_writing
 
-    opened = Registry.look(settings()) if args.dry_run else Registry.at(settings())
+    opened = open_for_reading(settings()) if args.dry_run else open_for_writing(settings())
     with opened as registry:
         if args.version:
             name, number = args.version
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 
 def _one(registry: Registry, name: str, number: str, bot: str | None, dry_run: bool) -> int:
     from registry.housekeeping.collect import collect_version, why_needed
-    from registry.site import resolve_model
+    from registry.resolve import resolve_model
 
     wanted = version_number(number)
     model = resolve_model(registry, name, bot)

@@ -37,9 +37,9 @@ def main(argv: list[str]) -> int:
         mend = "parley lineage stt 3, or --utterance FILE, or --subject PSEUDONYM"
         raise ParleyError("which version?", where="parley lineage", mend=mend)
 
-    from registry.site import Registry
+    from registry.opening import open_for_reading
 
-    with Registry.look(settings()) as registry:
+    with open_for_reading(settings()) as registry:
         if args.subject is not None:
             return _of_subject(registry, args.subject, args.json)
         if args.utterance is not None:
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
 def _of_version(registry: Registry, args: argparse.Namespace) -> int:
     from registry.lineage import origin, utterances
-    from registry.site import resolve_model
+    from registry.resolve import resolve_model
 
     model = resolve_model(registry, args.model, args.bot)
     with registry.catalogue.read() as c:

@@ -20,10 +20,11 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.housekeeping.archive import pack
-    from registry.site import Registry, resolve_model
+    from registry.opening import open_for_reading
+    from registry.resolve import resolve_model
     from registry.versions.signing import public_key
 
-    with Registry.look(settings()) as registry, progress("packing") as bar:
+    with open_for_reading(settings()) as registry, progress("packing") as bar:
         model = resolve_model(registry, args.model, args.bot)
         path = pack(registry, model, args.number, args.file)
         bar.advance()

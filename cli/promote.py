@@ -12,7 +12,7 @@ from parley.typed import version_number
 
 
 def main(argv: list[str]) -> int:
-    """Move the pointer and say from where to where."""
+    """Let it answer and say what answered before."""
     parser = ArgumentParser(prog="parley promote", description=__doc__)
     parser.add_argument("number", type=version_number, nargs="?", metavar="N", help="default: the candidate")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
@@ -23,10 +23,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--force", action="store_true", help="although the gate did not accept it; needs --why")
     args = parser.parse_args(argv)
 
+    from registry.loading import SiteLoader
+    from registry.opening import open_for_writing
     from registry.releasing.promotion import promote
-    from registry.site import Registry, resolve_bot, who
+    from registry.resolve import resolve_bot
+    from registry.site import who
 
-    with Registry.at(settings()) as registry:
+    with open_for_writing(settings()) as registry:
         bot = resolve_bot(registry, args.bot)
-        say(promote(registry, bot, args.number, who=who(), why=args.why, force=args.force, stale_ok=args.stale_ok))
+        made = promote(
+            registry, bot, args.number, loader=SiteLoader(registry), who=who(), why=args.why, force=args.force,
+            stale_ok=args.stale_ok,
+        )  # fmt: skip
+        say(made)
     return 0

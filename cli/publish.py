@@ -22,11 +22,11 @@ def main(argv: list[str]) -> int:
     for bundle in bundles:
         read_manifest(bundle)  # a wrong path opens nothing
 
+    from registry.opening import open_for_writing
     from registry.served import ServedView
-    from registry.site import Registry
     from registry.versions.publish import publish
 
-    with Registry.at(settings(), new=True) as registry, progress("publishing", 2 * len(args.run)) as bar:
+    with open_for_writing(settings(), new=True) as registry, progress("publishing", 2 * len(args.run)) as bar:
         for bundle in bundles:
             number = publish(bundle, registry, why=args.why)
             model = read_manifest(bundle).model

@@ -18,9 +18,10 @@ def main(argv: list[str]) -> int:
 
     from registry.housekeeping.shared import pull
     from registry.housekeeping.shared_store import SharedStore
-    from registry.site import Registry, resolve_model
+    from registry.opening import open_for_writing
+    from registry.resolve import resolve_model
 
     store = SharedStore.at(settings())
-    with Registry.at(settings(), new=True) as registry:
+    with open_for_writing(settings(), new=True) as registry:
         model = resolve_model(registry, args.model) if args.model in FAMILIES else args.model
         return run_exchange("pulling", lambda report: pull(registry, store, model, args.number, report=report))

@@ -21,10 +21,11 @@ def main(argv: list[str]) -> int:
 
     from registry.housekeeping.shared import push
     from registry.housekeeping.shared_store import SharedStore
-    from registry.site import Registry, resolve_model
+    from registry.opening import open_for_writing
+    from registry.resolve import resolve_model
 
     store = SharedStore.at(settings())
-    with Registry.at(settings()) as registry:
+    with open_for_writing(settings()) as registry:
         refs = [
             (resolve_model(registry, name, args.bot), int(number)) for name, number in zip(names, numbers, strict=True)
         ]

@@ -25,9 +25,10 @@ def main(argv: list[str]) -> int:
     """List, show, make, or tell what was champion when."""
     args = _parser().parse_args(argv)
 
-    from registry.site import Registry, resolve_bot
+    from registry.opening import open_for_reading, open_for_writing
+    from registry.resolve import resolve_bot
 
-    opened = Registry.at(settings()) if args.verb == "create" else Registry.look(settings())
+    opened = open_for_writing(settings()) if args.verb == "create" else open_for_reading(settings())
     with opened as registry:
         bot = resolve_bot(registry, args.bot)
         {"list": _list, "show": _show, "create": _create, "history": _history}[args.verb](registry, bot, args)
@@ -74,7 +75,7 @@ def _list(registry: Registry, bot: str, args: argparse.Namespace) -> None:
         found, now = releases(c, bot), current_aliases(c, bot)
     if args.json:
         rows = [
-            {**as_json(release), "state": release.state, "names": now.names_of(release.number)} for release in found
+            {**as_json(release), "state": release.state, "names": now.of_release(release.number)} for release in found
         ]
         print(readable_json({"bot": bot, "pointers": asdict(now), "releases": rows}))
     elif found:
@@ -85,7 +86,7 @@ def _list(registry: Registry, bot: str, args: argparse.Namespace) -> None:
 
 def _row(release: Release, now: Aliases) -> list[str]:
     versions = " ".join(f"{stage}={ref.version}" for stage, ref in release.stages.items())
-    names = ", ".join([*now.names_of(release.number), *(["retired"] if release.state == "retired" else [])])
+    names = ", ".join([*now.of_release(release.number), *(["retired"] if release.state == "retired" else [])])
     return [
         str(release.number), versions, f"dialogue {release.dialogue_digest[:8]}", names, _when(release.at),
         release.who, release.why,
@@ -106,11 +107,11 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
         verdicts = c.execute(sa.select(t.verdicts).where(about).order_by(t.verdicts.c.id)).all()
     if args.json:
         told = [{"id": v.id, "against": v.against, "accepted": v.accepted, "report": v.report} for v in verdicts]
-        names = {"state": release.state, "names": now.names_of(release.number), "verdicts": told}
+        names = {"state": release.state, "names": now.of_release(release.number), "verdicts": told}
         print(readable_json({**as_json(release), **names}))
         return
     facts = [
-        ("names", ", ".join(now.names_of(release.number)) or "none"),
+        ("names", ", ".join(now.of_release(release.number)) or "none"),
         ("made", f"{_when(release.at)} by {release.who}{f', because: {release.why}' if release.why else ''}"),
         *((str(stage), f"{ref.model} {ref.version}  {ref.digest}") for stage, ref in release.stages.items()),
         ("dialogue", release.dialogue_digest),
@@ -124,8 +125,8 @@ def _show(registry: Registry, bot: str, args: argparse.Namespace) -> None:
 
 def _create(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     from parley.bot.load import load_bot, read_bot_text
+    from registry.releasing.creating import create_release
     from registry.releasing.documents import as_json
-    from registry.releasing.releases import create_release
     from registry.site import who
 
     text = None

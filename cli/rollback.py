@@ -9,21 +9,25 @@ from parley.typed import version_number
 
 
 def main(argv: list[str]) -> int:
-    """Move the pointer back and say from where to where. Nothing is imported or mended that this does not need."""
+    """Let it answer and say what answered before. Nothing is imported or mended that this does not need."""
     parser = ArgumentParser(prog="parley rollback", description=__doc__)
     parser.add_argument("--to", type=version_number, metavar="N", help="a former champion; default: the one before")
     parser.add_argument("--bot", help="may be left out where only one bot answers calls")
     parser.add_argument("--why", default="", help="for the audit")
     args = parser.parse_args(argv)
 
+    from registry.loading import SiteLoader
+    from registry.recovery import mend
     from registry.releasing.aliases import bots_with_aliases
     from registry.releasing.promotion import rollback
-    from registry.site import Registry, resolve_bot, who
+    from registry.resolve import resolve_bot
+    from registry.site import Registry, who
 
-    with Registry.at(settings(), mend=False) as registry:
+    with Registry.unmended(settings()) as registry:
         with registry.catalogue.read() as c:
             lost = not bots_with_aliases(c)
         if lost:
-            registry.mend()
-        say(rollback(registry, resolve_bot(registry, args.bot), args.to, who=who(), why=args.why))
+            mend(registry)
+        bot, loader = resolve_bot(registry, args.bot), SiteLoader(registry)
+        say(rollback(registry, bot, args.to, loader=loader, who=who(), why=args.why))
     return 0

@@ -11,7 +11,7 @@ from parley.table import aligned
 from parley.typed import version_number
 
 if TYPE_CHECKING:
-    from registry.versions.description import Description
+    from registry.description import Description
 
 
 def main(argv: list[str]) -> int:
@@ -25,11 +25,12 @@ def main(argv: list[str]) -> int:
     form.add_argument("--json", action="store_true", help="everything, for a machine")
     args = parser.parse_args(argv)
 
-    from registry.site import Registry, resolve_model
+    from registry.description import describe
+    from registry.opening import open_for_reading
+    from registry.resolve import resolve_model
     from registry.versions.card import model_card
-    from registry.versions.description import describe
 
-    with Registry.look(settings()) as registry:
+    with open_for_reading(settings()) as registry:
         found = describe(registry, resolve_model(registry, args.model, args.bot), args.number)
     if args.json:
         print(readable_json(found.as_json()))

@@ -32,10 +32,10 @@ def main(argv: list[str]) -> int:
 
 
 def _start(site: Settings) -> None:
+    from registry.opening import open_for_writing
     from registry.served import ServedView
-    from registry.site import Registry
 
-    with Registry.at(site) as registry, Console(stderr=True).status("starting Triton"):
+    with open_for_writing(site) as registry, Console(stderr=True).status("starting Triton"):
         view = ServedView(registry)
         server = TritonServer.from_settings(site, leave_out=view.leave_out)
         server.refuse_second()

@@ -17,9 +17,9 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.housekeeping.archive import unpack
-    from registry.site import Registry
+    from registry.opening import open_for_writing
 
-    with Registry.at(settings(), new=True) as registry, progress("unpacking", len(args.file)) as bar:
+    with open_for_writing(settings(), new=True) as registry, progress("unpacking", len(args.file)) as bar:
         for file in args.file:
             found = unpack(registry, file, why=args.why)
             bar.advance()

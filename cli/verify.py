@@ -20,8 +20,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.catalogue import Catalogue
+    from registry.layout import model_directories, version_numbers
     from registry.site import Registry
-    from registry.versions.model_config import model_directories, version_numbers
     from registry.versions.verification import remnants, verify_repository
 
     site = settings()
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     problems = checked = 0
     own = repo.resolve() == Path(site.repo_dir).resolve()
     # Of another site's repository only the keys of this one are asked, which may have no repository yet.
-    opened = Registry.look(site, as_it_is=True) if own else Registry(site, Path(site.repo_dir), Catalogue.look(site))
+    opened = Registry.as_recorded(site) if own else Registry(site, Path(site.repo_dir), Catalogue.look(site))
     with opened as registry, progress("verifying", count) as bar:
         for found in verify_repository(registry, repo):
             bar.advance()

@@ -30,6 +30,7 @@ from parley.table import aligned
 from parley.text_files import read_lines
 from parley.typed import version_number
 from registry import belonging
+from registry.opening import open_for_writing
 from registry.site import Registry
 from registry.site import who as user
 
@@ -57,7 +58,7 @@ def start(
         ParleyError: a rule refuses it, a version is not published, or the database does not answer.
     """
     site = site or settings()
-    with Registry.at(site), ExperimentStore.at(site) as store:  # the registry takes in what was not yet
+    with open_for_writing(site), ExperimentStore.at(site) as store:  # the registry takes in what was not yet
         pseudonym_key(site)  # made now, so that `assign` says what calls will get
         with store.read() as c:
             model = model_of(c, stage, bot, (control, treatment))
@@ -95,7 +96,7 @@ def list_experiments(site: Settings | None = None) -> tuple[Experiment, ...]:
     Raises:
         ParleyError: the database does not answer.
     """
-    with Registry.look(site or settings(), as_it_is=True) as registry, registry.catalogue.read() as c:
+    with Registry.as_recorded(site or settings()) as registry, registry.catalogue.read() as c:
         return snapshot_of(c).experiments
 
 

@@ -41,8 +41,9 @@ from parley.serving.trust import Trust
 from parley.settings import settings
 from parley.utterances import read_utterances
 from registry.gating.statistics import cluster_bootstrap
+from registry.opening import release_of
 from registry.releasing.documents import StageVersion
-from registry.releasing.releases import Release, release_of
+from registry.releasing.releases import Release
 
 FIGURES = ("command_acceptance", "wer", "intent_accuracy", "slot_f1")
 _OUTSIDE = ("outside", "false_accepts", "false_orders")

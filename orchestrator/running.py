@@ -16,6 +16,7 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.releasing import aliases, releases, stale
 from registry.releasing.readiness import verify
 from registry.releasing.releases import Release
@@ -35,7 +36,7 @@ def running_site(bot: str, site: Settings, console: Console, *, replicas: int = 
     """
     refuse_strangers(site)
     with ExitStack() as until_end:
-        registry = until_end.enter_context(Registry.at(site))
+        registry = until_end.enter_context(open_for_writing(site))
         release = check_release(registry, bot)
         for note in notes_on(registry, release):
             console.print(f"[yellow]note[/] {escape(note)}")

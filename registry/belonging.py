@@ -3,35 +3,29 @@
     <repository>/.parley-site.json    which site writes here
     PARLEY_STATE_DIR/site.json        which repository this site has
 
-They are bound when the repository gets something of its own: a version, a release, a moved pointer. Until then it is
-nobody's, as the starter versions of a checkout are, and serves any state folder. Hosts that share a database are one
-site: its audit knows the binding too. Triton looks at no name that begins with a dot.
+They are bound (`registry.binding`) when the repository gets something of its own: a version, a release, an alias. Until
+then it is nobody's, as the starter versions of a checkout are, and serves any state folder. Hosts that share a database
+are one site: its audit knows the binding too. Triton looks at no name that begins with a dot.
 """
 
 from __future__ import annotations
 
 import logging
 import platform
-import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parley.errors import ParleyError
-from parley.files import write_atomic
 from parley.settings import Settings
 from registry import tables as t
-from registry.catalogue import PUBLISHED, Catalogue, OldTables, audit, versions
-from registry.versions.layout import LOCKS, file_lock
-
-if TYPE_CHECKING:
-    from registry.site import Registry
+from registry.catalogue import Catalogue, OldTables
 
 IN_REPOSITORY, IN_STATE = ".parley-site.json", "site.json"
-_WHAT = "bind"
+BIND = "bind"
+"""How the audit calls it."""
 _ID = r"^[0-9a-f]{32}$"
 _log = logging.getLogger(__name__)
 
@@ -69,7 +63,7 @@ def repository(site: Settings, *, new: bool = False) -> Path:
         return repo
     if repo.exists():
         raise ParleyError("not a folder", where=str(repo.absolute()), mend="name the repository: PARLEY_REPO_DIR")
-    before = _read(_in_state(site))
+    before = read_binding(in_state(site))
     if before is not None:
         raise ParleyError(
             "the repository of this site is not there",
@@ -97,7 +91,7 @@ def check(site: Settings) -> None:
         ParleyError: it is another site's, or the site has another one; says where that is, and the ways out.
     """
     repo = Path(site.repo_dir)
-    theirs, ours = _read(repo / IN_REPOSITORY), _read(_in_state(site)) or _in_catalogue(site)
+    theirs, ours = read_binding(repo / IN_REPOSITORY), read_binding(in_state(site)) or in_catalogue(site)
     if theirs is None and ours is None or theirs and ours and theirs.same(ours):
         return
     if ours is not None and (theirs is None or theirs.repository != ours.repository):
@@ -118,96 +112,12 @@ def check(site: Settings) -> None:
     )
 
 
-def bind(registry: Registry) -> None:
-    """Bind a site and a repository that are not bound yet; two small reads where they are.
-
-    Raises:
-        CatalogueUnavailable: the database refuses.
-        ParleyError: see `check`.
-    """
-    here, there = _in_state(registry.site), registry.repo / IN_REPOSITORY
-    if here.is_file() and there.is_file():
-        return
-    try:
-        with file_lock(registry.repo / LOCKS / "site.lock"):
-            check(registry.site)  # again: another site may have been first
-            before = _read(there)
-            if before is None:
-                _check_versions(registry)
-                if strange := _strange_models(registry):
-                    _log.info("not bound: %s holds versions of %s that are not known here", registry.repo, strange)
-                    return
-            if before is not None and _in_catalogue(registry.site) is None:
-                _log.warning("the state of this site was lost; its repository is still %s", registry.repo)
-            _write(registry, before or _fresh(registry))
-    except OSError as error:
-        # A pointer must move although the repository is full; the next command binds them.
-        _log.warning("site and repository are not bound to each other yet: %s", error)
-
-
-def _check_versions(registry: Registry) -> None:
-    """A site that was never bound has published before: some of its versions must be here."""
-    with registry.catalogue.read() as c:
-        known = versions(c, state=PUBLISHED)
-    if known and not any((registry.repo / row.model / str(row.number)).is_dir() for row in known):
-        raise ParleyError(
-            f"none of this site's {len(known)} versions is in this repository",
-            where=str(registry.repo.absolute()),
-            mend="name the right one: PARLEY_REPO_DIR; `parley catalogue adopt-repository` makes this one the site's",
-        )
-
-
-def _strange_models(registry: Registry) -> str:
-    """Models with versions that this site does not know: they may be those of another site, which was never bound."""
-    from registry.versions.mending import unknown_versions
-
-    return ", ".join(directory.name for directory, _ in unknown_versions(registry))
-
-
-def adopt(registry: Registry) -> Binding | None:
-    """Make the repository this site's, whoever it belonged to; that site is refused from then on.
-
-    Returns:
-        What it was bound to before.
-
-    Raises:
-        CatalogueUnavailable: the database refuses.
-        OSError: the disk refuses.
-    """
-    with file_lock(registry.repo / LOCKS / "site.lock"):
-        theirs = _readable(registry.repo / IN_REPOSITORY)
-        ours = _readable(_in_state(registry.site)) or _in_catalogue(registry.site)
-        names = {"site": ours.site} if ours else {}
-        names |= {"repository": theirs.repository} if theirs else {}
-        _write(registry, _fresh(registry).model_copy(update=names), replace=True)
-    return theirs
-
-
-def _fresh(registry: Registry) -> Binding:
-    return Binding(
-        site=uuid.uuid4().hex, repository=uuid.uuid4().hex, state_dir=str(registry.site.state_dir.resolve()),
-        repo_dir=str(registry.repo.resolve()), host=platform.node(), at=datetime.now(UTC),
-    )  # fmt: skip
-
-
-def _write(registry: Registry, binding: Binding, *, replace: bool = False) -> None:
-    from registry.site import who
-
-    known = _in_catalogue(registry.site)
-    if known is None or not known.same(binding):
-        with registry.catalogue.write() as c:
-            audit(c, who(), _WHAT, binding.site, str(registry.repo), binding.model_dump(mode="json"))
-    text = binding.model_dump_json(indent=2) + "\n"
-    for path in (registry.repo / IN_REPOSITORY, _in_state(registry.site)):
-        if replace or not path.is_file():
-            write_atomic(path, text)
-
-
-def _in_state(site: Settings) -> Path:
+def in_state(site: Settings) -> Path:
+    """The file in the state folder that names the site's repository."""
     return Path(site.state_dir) / IN_STATE
 
 
-def _in_catalogue(site: Settings) -> Binding | None:
+def in_catalogue(site: Settings) -> Binding | None:
     """What the site's database says, for a host whose state folder does not know yet."""
     try:
         catalogue = Catalogue.look(site)
@@ -215,18 +125,24 @@ def _in_catalogue(site: Settings) -> Binding | None:
         return None
     with catalogue, catalogue.read() as c:
         rows = t.registry_audit
-        detail = c.scalar(sa.select(rows.c.detail).where(rows.c.what == _WHAT).order_by(rows.c.id.desc()).limit(1))
+        detail = c.scalar(sa.select(rows.c.detail).where(rows.c.what == BIND).order_by(rows.c.id.desc()).limit(1))
     return None if detail is None else Binding.model_validate(detail)
 
 
-def _readable(path: Path) -> Binding | None:
+def readable(path: Path) -> Binding | None:
+    """`read_binding`, None also where the file cannot be understood."""
     try:
-        return _read(path)
+        return read_binding(path)
     except ParleyError:
         return None
 
 
-def _read(path: Path) -> Binding | None:
+def read_binding(path: Path) -> Binding | None:
+    """What a file says about which site and repository belong together; None where there is none.
+
+    Raises:
+        ParleyError: it cannot be understood.
+    """
     try:
         return Binding.model_validate_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

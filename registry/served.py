@@ -2,7 +2,7 @@
 
     view = ServedView(registry)
     problems = view.prepare()                        # before the server starts
-    view.ensure([("barista_stt", 3)])                # a version must answer before a name points to it
+    view.ensure([("barista_stt", 3)])                # a version must answer before an alias points to it
     with Keeper(view):                               # while the server runs: adds what is wanted, drops what is not
         ...
 
@@ -18,14 +18,14 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import sqlalchemy as sa
 
 from parley.background import BackgroundLoop, Pace
 from parley.errors import ParleyError
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
-from parley.serving.triton_control import Control, GrpcControl, open_control, refused_versions
+from parley.serving.triton_control import Control, open_control, refused_versions
 from parley.serving.trust import Trust
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow, version
@@ -36,15 +36,15 @@ from registry.view import Ref, ViewFolder
 
 LOG = logging.getLogger(__name__)
 LINGER_S = 5.0
-"""How long a version stays after nothing wants it: a replica may still start a call with a pointer it read before."""
+"""How long a version stays after nothing wants it: a replica may still start a call by the aliases it read before."""
 RETRY_S = 30.0
 """How long what was refused is left alone."""
 DEADLINE_S = 60.0
 
 
 def wanted(c: sa.Connection, bots: Collection[str] | None = None) -> dict[str, set[int]]:
-    """The versions that must answer, by model: those of releases that a name points to, those that an experiment holds
-    or a call uses, and the newest of each model.
+    """The versions that must answer, by model: those of releases that an alias points to, those that an experiment
+    holds or a call uses, and the newest of each model.
 
     Args:
         bots: whose models count; None is everybody's.
@@ -55,9 +55,9 @@ def wanted(c: sa.Connection, bots: Collection[str] | None = None) -> dict[str, s
     found: set[Ref] = {(model, number) for model, _, number in rows}
     for bot in c.scalars(sa.select(t.alias_changes.c.bot).distinct()).all():
         now = aliases.current_aliases(c, bot)
-        named = [n for n in (now.champion, now.candidate, now.previous) if n is not None]
+        pointed = [n for n in (now.champion, now.candidate, now.previous) if n is not None]
         stages = t.release_stages.c
-        query = sa.select(stages.model, stages.version).where(stages.bot == bot, stages.number.in_(named))
+        query = sa.select(stages.model, stages.version).where(stages.bot == bot, stages.number.in_(pointed))
         found |= {(model, number) for model, number in c.execute(query)}
     found |= {(model, number) for model, number in c.execute(sa.select(t.holds.c.model, t.holds.c.version))}
     found |= {(lease.model, lease.version) for lease in leases.live(c)}
@@ -127,19 +127,19 @@ class ServedView:
         self.folder.unlink(model, number)
         self.folder.configure(model)
 
-    def ensure(self, refs: Iterable[Ref], engine: Any = None) -> None:
+    def ensure(self, refs: Iterable[Ref], control: Control | None = None) -> None:
         """Verify these versions, load them and wait until they answer. Where no server runs they are only verified and
         put where the next one finds them; models of bots that the server is not for are only verified.
 
         Args:
-            engine: a `TritonEngine`, `TritonServer` or `Control`; left out, the server of this site.
+            control: of the server; left out, of the one of this site.
 
         Raises:
             ParleyError: a version is not known, or its files are not what was published.
             EngineError: the server refuses a version, or is not there before the deadline.
         """
         asked = sorted(set(refs))
-        control = _control(engine) or self._site_control()
+        control = control or self._site_control()
         until = time.monotonic() + DEADLINE_S
         with self.folder.lock():
             scope, linked = self.folder.read_scope(), self.folder.linked()
@@ -152,7 +152,7 @@ class ServedView:
             for model in sorted({model for model, _ in served}):
                 self._serve(control, model, {number for name, number in served if name == model}, until)
 
-    def reconcile(self, engine: Any = None) -> Changes:
+    def reconcile(self, control: Control | None = None) -> Changes:
         """Add what is wanted, drop what has not been for `LINGER_S`, and bring a server that differs back into line.
         Does nothing while another process changes the view.
 
@@ -161,7 +161,7 @@ class ServedView:
             EngineUnavailable: the server does not answer.
         """
         changes, now = Changes(), time.monotonic()
-        control = _control(engine) or self._site_control()
+        control = control or self._site_control()
         with self.folder.lock(wait=False) as mine:
             if not mine:
                 return changes
@@ -355,10 +355,3 @@ def _rows(c: sa.Connection, refs: Iterable[Ref]) -> tuple[dict[Ref, VersionRow],
         except ParleyError as error:
             unknown[ref] = error
     return known, unknown
-
-
-def _control(engine: Any) -> Control | None:
-    """Model control of whatever server the caller has at hand."""
-    if engine is None or hasattr(engine, "serving"):
-        return engine  # type: ignore[no-any-return]
-    return GrpcControl(getattr(engine, "address", None) or engine.grpc_address, getattr(engine, "control_key", ""))

@@ -18,7 +18,8 @@ from parley.files import write_json
 from parley.folder import MANIFEST
 from parley.serving.triton_install import view_of
 from parley.typed import is_number
-from registry.versions.model_config import version_numbers, write_model_config
+from registry.layout import version_numbers
+from registry.versions.model_config import write_model_config
 
 Ref = tuple[str, int]
 """A model and the number of its version."""

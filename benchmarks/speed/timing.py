@@ -25,9 +25,9 @@ from parley.serving.session import open_session
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.served import ServedView
-from registry.site import Registry
 from registry.versions.publish import publish
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -88,7 +88,7 @@ def served(bundles: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, tuple[s
             trusted_keys_dir=folder / "keys",
         )  # fmt: skip
         site.repo_dir.mkdir()
-        with Registry.at(site) as registry:
+        with open_for_writing(site) as registry:
             refs = {}
             for precision, bundle in bundles.items():
                 model = read_manifest(bundle).model

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from rich.console import Console
@@ -22,10 +22,8 @@ from parley.files import write_atomic, write_json
 from registry import tables as t
 from registry.gating.gate import Verdict
 from registry.gating.verdict_page import page
-from registry.releasing.aliases import MOVES_SEEN, current_aliases
-
-if TYPE_CHECKING:
-    from registry.site import Registry
+from registry.releasing.aliases import CHANGES_SEEN, current_aliases
+from registry.site import Registry
 
 _MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "not judged": "[yellow]not judged[/]"}
 
@@ -48,7 +46,7 @@ def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
         row = c.execute(
             sa.insert(t.verdicts).values(
                 bot=verdict.bot, candidate=verdict.candidate, against=verdict.against, accepted=verdict.accepted,
-                report={**report, MOVES_SEEN: now.seq}, at=datetime.now(UTC), who=who,
+                report={**report, CHANGES_SEEN: now.seq}, at=datetime.now(UTC), who=who,
             )
         )  # fmt: skip
         assert row.inserted_primary_key is not None

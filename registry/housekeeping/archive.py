@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from pydantic import ValidationError
 
@@ -25,16 +25,15 @@ from parley.signatures import signed_by, verify_version
 from registry import catalogue
 from registry.catalogue import PUBLISHED, VersionRow
 from registry.housekeeping.canonical_tar import Contents, check, extract, write
-from registry.versions.description import key_names
+from registry.layout import model_lock
+from registry.site import Registry
+from registry.site import who as user
 from registry.versions.inspection import inspect_bundle
-from registry.versions.layout import model_lock
+from registry.versions.keys import key_names
 from registry.versions.mending import check_contract, mend_locked
 from registry.versions.publish import open_witness, put_in_place, staging_folder
 from registry.versions.signing import read_pin, trusted_keys
 from registry.versions.staging import Staged, make_durable
-
-if TYPE_CHECKING:
-    from registry.site import Registry
 
 GZIP_SUFFIXES = (".gz", ".tgz")
 
@@ -129,8 +128,6 @@ def unpack_file(registry: Registry, file: BinaryIO, *, who: str, why: str) -> Un
 
 def restore(registry: Registry, row: VersionRow, *, who: str, why: str) -> None:
     """A collected version's files are back, verified: it counts as published again."""
-    from registry.site import who as user
-
     with registry.catalogue.write() as c:
         catalogue.set_state(c, row.model, row.number, PUBLISHED)
         catalogue.audit(c, who or user(), "restore", f"{row.model} {row.number}", why, {"digest": row.digest})

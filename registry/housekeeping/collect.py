@@ -1,6 +1,6 @@
 """Collecting what nothing needs: releases are retired, then versions that only they named lose their files.
 
-    with Registry.at(settings()) as registry:
+    with open_for_writing(settings()) as registry:
         for decision in collect(registry, Policy(keep=5, older_than_days=30)):
             print(decision)
 
@@ -17,15 +17,15 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.signatures import verify_version
-from registry import belonging, catalogue
+from registry import catalogue
 from registry import tables as t
+from registry.binding import bind
 from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED, VersionRow
 from registry.housekeeping.retention import (
     Decision,
@@ -36,13 +36,11 @@ from registry.housekeeping.retention import (
     needs,
     seeded_versions,
 )
+from registry.layout import model_lock, version_numbers
 from registry.releasing.holds import KEPT, RETIRED, references
-from registry.versions.layout import model_lock
-from registry.versions.model_config import version_numbers
+from registry.site import Registry
+from registry.site import who as user
 from registry.versions.signing import remove_pin, trusted_keys, write_pin
-
-if TYPE_CHECKING:
-    from registry.site import Registry
 
 LOG = logging.getLogger(__name__)
 _GONE = ".collecting-"
@@ -75,7 +73,7 @@ def collect(
         decisions = decide(registry, c, policy)
     if dry_run:
         return decisions
-    belonging.bind(registry)
+    bind(registry)
     final = []
     for decision in decisions:
         if not decision.kept:
@@ -97,7 +95,7 @@ def collect_version(registry: Registry, model: str, number: int, *, who: str = "
     where = f"{model} version {number}"
     if row.state != PUBLISHED:
         raise ParleyError(f"it is {row.state} already", where=where)
-    belonging.bind(registry)
+    bind(registry)
     if reasons := _collect_row(registry, row, ("asked for by hand",), who):
         raise ParleyError(
             f"it is needed: {'; '.join(reasons)}",
@@ -160,7 +158,7 @@ def _retire(registry: Registry, decision: Decision, policy: Policy, who: str) ->
         if not again.kept:
             here = (t.releases.c.bot == decision.owner) & (t.releases.c.number == decision.number)
             c.execute(t.releases.update().where(here, t.releases.c.state == KEPT).values(state=RETIRED))
-            catalogue.audit(c, who or _user(), "retire", decision.subject, "; ".join(again.reasons))
+            catalogue.audit(c, who or user(), "retire", decision.subject, "; ".join(again.reasons))
     return again
 
 
@@ -187,7 +185,7 @@ def _collect_row(registry: Registry, row: VersionRow, why: tuple[str, ...], who:
                     return []  # another collector was faster
                 catalogue.set_state(c, row.model, row.number, COLLECTING)
                 subject = f"{row.model} {row.number}"
-                catalogue.audit(c, who or _user(), "collect", subject, "; ".join(why), {"digest": row.digest})
+                catalogue.audit(c, who or user(), "collect", subject, "; ".join(why), {"digest": row.digest})
             _remove(registry, row)
     except OSError as error:
         raise ParleyError(
@@ -235,7 +233,7 @@ def _restore(registry: Registry, row: VersionRow) -> list[str]:
             return []
         with registry.catalogue.write() as c:
             catalogue.set_state(c, row.model, row.number, PUBLISHED)
-            catalogue.audit(c, _user(), "restore", f"{row.model} {row.number}", "its files are back")
+            catalogue.audit(c, user(), "restore", f"{row.model} {row.number}", "its files are back")
         write_pin(registry.site, row.model, row.number, row.digest)
     return [f"published {row.model} version {row.number} again: its files are back"]
 
@@ -252,9 +250,3 @@ def _needed(registry: Registry, c: sa.Connection, row: VersionRow) -> list[str]:
 def _state(registry: Registry, row: VersionRow) -> str:
     with registry.catalogue.read() as c:
         return catalogue.version(c, row.model, row.number).state
-
-
-def _user() -> str:
-    from registry.site import who  # the registry mends when it opens, so it imports this module
-
-    return who()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -25,10 +25,8 @@ from registry.catalogue import PUBLISHED, VersionRow
 from registry.releasing import aliases, releases
 from registry.releasing.documents import Release
 from registry.releasing.holds import KEPT, Ref, references
+from registry.site import Registry
 from registry.view import ViewFolder
-
-if TYPE_CHECKING:
-    from registry.site import Registry
 
 KEEP_RELEASES = 5
 OLDER_THAN_DAYS = 30.0
@@ -165,7 +163,7 @@ def decide_releases(c: sa.Connection, bot: str, policy: Policy, now: datetime | 
     won = _accepted(c, bot, pointers.champion)
     found = []
     for release in kept:
-        reasons = pointers.names_of(release.number)
+        reasons = pointers.of_release(release.number)
         reasons += [f"verdict {won[release.number]} accepted it"] if release.number in won else []
         reasons += [f"one of the last {policy.keep} releases"] if release.number in last else []
         if young := policy.too_young(release.at or now, now):

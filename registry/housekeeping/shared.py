@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -32,12 +32,12 @@ from registry.housekeeping.canonical_tar import Limits
 from registry.housekeeping.envelope import seal, unseal
 from registry.housekeeping.shared_store import SharedStore
 from registry.releasing import documents, releases
+from registry.releasing.checking import check_release
 from registry.releasing.documents import Release, ReleaseDocument
 from registry.releasing.holds import KEPT, Ref
+from registry.site import Registry
+from registry.site import who as user
 from registry.versions.signing import trusted_keys
-
-if TYPE_CHECKING:
-    from registry.site import Registry
 
 _LARGEST_DOCUMENT = 16 << 20
 _EXCHANGED = ("push", "pull")
@@ -200,8 +200,6 @@ def _exchanged_before(registry: Registry, store: SharedStore, row: VersionRow) -
 
 
 def _note(registry: Registry, store: SharedStore, row: VersionRow, who: str, what: str) -> None:
-    from registry.site import who as user
-
     with registry.catalogue.write() as c:
         detail = {"digest": row.digest, "store": store.where}
         catalogue.audit(c, who or user(), what, f"{row.model} {row.number}", "", detail)
@@ -244,7 +242,7 @@ def _pull_release(registry: Registry, store: SharedStore, bot: str, number: int)
             if not _same(known, release):
                 raise _other(store, release, "this site")
             return "here already"
-        releases.check_release(c, registry.repo, release, document.dialogue)
+        check_release(c, registry.repo, release, document.dialogue)
         path = documents.write_release(registry.repo, document)
         try:
             releases.insert_release(c, release, document.dialogue)

@@ -1,6 +1,6 @@
-"""Where a bot's names point, and every move that brought them there.
+"""The aliases of a bot's releases (champion, candidate, previous), and every change of them.
 
-Each row of `alias_changes` holds the whole state after the move, so the newest one of a bot is both its state and its
+Each row of `alias_changes` holds the whole state after the change, so the newest one of a bot is both its state and its
 audit: there is nothing that could disagree.
 """
 
@@ -16,11 +16,12 @@ from parley.errors import ParleyError
 from registry import tables as t
 
 What = Literal["first", "candidate", "promote", "rollback", "restore"]
+ALIASES = ("champion", "candidate", "previous")
 
 
 @dataclass(frozen=True)
 class Aliases:
-    """Where the three names of a bot point; None is nowhere."""
+    """Which release each alias of a bot points to; None is none."""
 
     champion: int | None = None
     """Answers new calls."""
@@ -29,21 +30,21 @@ class Aliases:
     previous: int | None = None
     """Where a rollback without a number goes."""
     seq: int = 0
-    """Counts the bot's moves; 0 before the first."""
+    """Counts the changes of the bot's aliases; 0 before the first."""
 
-    def names_of(self, number: int) -> list[str]:
-        """The names that point to this release."""
-        return [name for name in ("champion", "candidate", "previous") if getattr(self, name) == number]
+    def of_release(self, number: int) -> list[str]:
+        """The aliases that point to this release."""
+        return [alias for alias in ALIASES if getattr(self, alias) == number]
 
 
-MOVES_SEEN = "moves_seen"
-"""In a verdict's report: the bot's count of moves when it was written. It orders verdicts and moves; the clocks of two
-hosts do not."""
+CHANGES_SEEN = "moves_seen"
+"""In a verdict's report: the bot's count of alias changes when it was written. It orders verdicts and changes; the
+clocks of two hosts do not. (The key keeps its first name: verdicts are never rewritten.)"""
 
 
 @dataclass(frozen=True)
 class AliasChange:
-    """One move, and the state after it."""
+    """One change of aliases, and the state after it."""
 
     bot: str
     seq: int
@@ -60,7 +61,7 @@ class AliasChange:
 
     @property
     def aliases(self) -> Aliases:
-        """Where the names point after this move."""
+        """Where the aliases point after this change."""
         return Aliases(self.champion, self.candidate, self.previous, self.seq)
 
 
@@ -68,19 +69,19 @@ _COLUMNS = [t.alias_changes.c[field.name] for field in fields(AliasChange)]
 
 
 def current_aliases(c: sa.Connection, bot: str) -> Aliases:
-    """Where the names point now; nowhere for a bot without releases."""
+    """Where the aliases point now; nowhere for a bot without releases."""
     newest = newest_change(c, bot)
     return newest.aliases if newest else Aliases()
 
 
 def newest_change(c: sa.Connection, bot: str) -> AliasChange | None:
-    """The move that made the present state."""
+    """The change that made the present state."""
     found = c.execute(_of(bot).order_by(t.alias_changes.c.seq.desc()).limit(1)).one_or_none()
     return None if found is None else AliasChange(*tuple(found))
 
 
 def history(c: sa.Connection, bot: str) -> list[AliasChange]:
-    """Every move of a bot, oldest first."""
+    """Every change of a bot's aliases, oldest first."""
     return [AliasChange(*tuple(row)) for row in c.execute(_of(bot).order_by(t.alias_changes.c.seq))]
 
 
@@ -92,7 +93,7 @@ def champion_at(c: sa.Connection, bot: str, at: datetime) -> int | None:
 
 
 def last_change_id(c: sa.Connection, bot: str) -> int:
-    """Rises with every move of the bot, 0 before the first. One indexed read: replicas poll it."""
+    """Rises with every change of the bot's aliases, 0 before the first. One indexed read: replicas poll it."""
     return int(c.scalar(sa.select(sa.func.max(t.alias_changes.c.id)).where(t.alias_changes.c.bot == bot)) or 0)
 
 
@@ -122,28 +123,30 @@ def record_change(
     why: str,
     forced: bool = False,
 ) -> AliasChange:
-    """Move the names: one row, which is the new state and its audit.
+    """Change the aliases: one row, which is the new state and its audit.
 
     Args:
         c: a writing connection, so that the state it was decided on is still the newest.
-        after: where the names point afterwards; its ``seq`` is not used.
+        after: where the aliases point afterwards; its ``seq`` is not used.
 
     Raises:
         ParleyError: who or why is too long.
     """
     check_note(who, why)
     seq = current_aliases(c, bot).seq + 1
-    move = AliasChange(
+    change = AliasChange(
         bot, seq, after.champion, after.candidate, after.previous, what, moved_from, moved_to, forced,
         datetime.now(UTC), who, why,
     )  # fmt: skip
-    c.execute(t.alias_changes.insert().values({field.name: getattr(move, field.name) for field in fields(move)}))
-    return move
+    c.execute(t.alias_changes.insert().values({field.name: getattr(change, field.name) for field in fields(change)}))
+    return change
 
 
 def check_note(who: str, why: str) -> None:
-    """Raises:
-    ParleyError: it does not fit into an audit row.
+    """Check that who and why fit into an audit row.
+
+    Raises:
+        ParleyError: they do not.
     """
     if len(who) > t.WHO_CHARS or len(why) > t.WHY_CHARS:
         raise ParleyError(

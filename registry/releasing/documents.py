@@ -1,7 +1,7 @@
-"""A release's own file, and the file that says where the names point: enough to make both anew without a catalogue.
+"""A release's own file, and the file that says where the aliases point: enough to make both anew without a catalogue.
 
     triton_repo/.releases/barista/3.json          immutable: versions with their digests, the dialogue config, who, why
-    triton_repo/.releases/barista/pointers.json   a copy of the newest pointer move, rewritten after each
+    triton_repo/.releases/barista/pointers.json   a copy of where the aliases point, rewritten after each change
 
 Triton looks at no name that begins with a dot.
 """
@@ -22,11 +22,11 @@ from parley.bundle import Family
 from parley.errors import ParleyError
 from parley.files import write_atomic
 from parley.typed import LARGEST, is_number
-from registry.versions.layout import LOCKS, file_lock, leftovers
+from registry.layout import LOCKS, file_lock, leftovers
 
 _Document = TypeVar("_Document", bound=BaseModel)
 RELEASES = ".releases"
-POINTERS = "pointers.json"
+ALIASES_FILE = "pointers.json"
 
 
 def digest_of(dialogue: str) -> str:
@@ -87,7 +87,7 @@ class ReleaseDocument(BaseModel):
         return self
 
 
-class PointersDocument(BaseModel):
+class AliasesDocument(BaseModel):
     """What `pointers.json` holds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
@@ -152,19 +152,19 @@ def read_document(repo: Path, bot: str, number: int) -> ReleaseDocument:
     return found
 
 
-def read_pointers(repo: Path, bot: str) -> PointersDocument | None:
-    """Where the names pointed after the last move that was written down; None where there is no such file.
+def read_aliases(repo: Path, bot: str) -> AliasesDocument | None:
+    """Where the aliases pointed after the last change that was written down; None where there is no such file.
 
     Raises:
         ParleyError: it is damaged.
     """
-    path = folder_of(repo, bot) / POINTERS
-    return _read(path, PointersDocument) if path.is_file() else None
+    path = folder_of(repo, bot) / ALIASES_FILE
+    return _read(path, AliasesDocument) if path.is_file() else None
 
 
-def write_pointers(repo: Path, document: PointersDocument) -> None:
+def write_aliases(repo: Path, document: AliasesDocument) -> None:
     """Replace `pointers.json`, where its content differs."""
-    path = folder_of(repo, document.bot) / POINTERS
+    path = folder_of(repo, document.bot) / ALIASES_FILE
     text = document.model_dump_json(indent=2) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
         write_atomic(path, text)

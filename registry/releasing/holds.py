@@ -60,8 +60,8 @@ def references(c: sa.Connection, model: str, version: int) -> list[str]:
         .order_by(t.releases.c.bot, t.releases.c.number)
     )
     for bot, number in c.execute(query):
-        names = aliases.current_aliases(c, bot).names_of(number)
-        reasons.append(f"release {number} of {bot}" + (f" ({', '.join(names)})" if names else ""))
+        pointing = aliases.current_aliases(c, bot).of_release(number)
+        reasons.append(f"release {number} of {bot}" + (f" ({', '.join(pointing)})" if pointing else ""))
     reasons += holders(c, model, version)
     reasons += [
         f"{lease.calls} call{'s' if lease.calls != 1 else ''} on {lease.replica}"

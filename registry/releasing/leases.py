@@ -17,16 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from parley.background import BackgroundLoop, Pace
 from parley.database import UtcTime
 from registry import tables as t
-
-if TYPE_CHECKING:
-    from registry.catalogue import Catalogue
+from registry.catalogue import Catalogue
 
 HEARTBEAT = Pace(interval_s=5.0, retry_s=1.0, retry_at_most_s=5.0)
 STALE_AFTER_S = 60.0

@@ -1,10 +1,12 @@
-"""Moving a bot's names: candidate, promote, roll back. One transaction and one audit row each.
+"""Changing a bot's aliases: candidate, promote, roll back. One transaction and one audit row each.
 
-    promote(registry, "barista", who="ada", why="won the gate")        # the candidate becomes champion
-    rollback(registry, "barista", who="ada", why="callers hang up")    # back to the previous champion
+    loader = SiteLoader(registry)                                                      # registry.loading
+    promote(registry, "barista", loader=loader, who="ada", why="won the gate")         # the candidate becomes champion
+    rollback(registry, "barista", loader=loader, who="ada", why="callers hang up")     # back to the previous champion
 
-What a move needs is checked before anything happens, so that a refusal is quick; then the versions are made to answer;
-then everything is checked again inside the transaction that moves the pointer, for others may have moved meanwhile.
+What a change needs is checked before anything happens, so that a refusal is quick; then the versions are made to
+answer; then everything is checked again inside the transaction that changes the aliases, for others may have been
+faster. Once it is committed nothing raises any more: what goes wrong afterwards is a warning, for the change stands.
 
 A rollback needs no verdict and is not held up by live experiments: it is for the minute in which callers hang up. The
 experiments' arms stay as they are, for stopping one would decide it; the product owner is told which go on. An arm that
@@ -16,46 +18,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from parley.bundle import FAMILIES
+from parley.bundle import FAMILIES, Manifest
 from parley.errors import ParleyError
-from registry import belonging
+from parley.serving.engine import EngineTimeout, EngineUnavailable
 from registry import tables as t
-from registry.releasing import releases
-from registry.releasing.aliases import MOVES_SEEN, champions, check_note, record_change
-from registry.releasing.aliases import AliasChange as AliasChange
-from registry.releasing.aliases import Aliases as Aliases
-from registry.releasing.aliases import champion_at as champion_at
-from registry.releasing.aliases import current_aliases as current_aliases
-from registry.releasing.aliases import history as history
+from registry.binding import bind
+from registry.catalogue import manifest_of
+from registry.releasing import releases, stale
+from registry.releasing.aliases import (
+    CHANGES_SEEN,
+    AliasChange,
+    Aliases,
+    champions,
+    check_note,
+    current_aliases,
+    history,
+    record_change,
+)
+from registry.releasing.checking import check_answerable, check_published, check_release
 from registry.releasing.documents import Release
+from registry.releasing.fit import DoesNotFit, check_pairs
 from registry.releasing.holds import EXPERIMENT, RETIRED, held
-from registry.releasing.readiness import answers_now, kept_loaded, make_ready, verify
-from registry.releasing.seeding import project
-
-if TYPE_CHECKING:
-    from registry.site import Registry
+from registry.releasing.readiness import Loader, kept_loaded, verify
+from registry.releasing.seeding import write_copy_if_possible
+from registry.site import Registry
 
 
 class PromotionRefused(ParleyError):
-    """A rule says no; nothing was moved."""
+    """A rule says no; nothing was changed."""
 
 
 @dataclass(frozen=True)
 class AliasChanged:
-    """A move that was made."""
+    """A change that was made."""
 
-    move: AliasChange
+    change: AliasChange
     warnings: tuple[str, ...] = ()
-    """What goes on although the person who moved may not expect it."""
+    """What goes on although the person who changed may not expect it, and what could not be tidied up afterwards."""
 
     @property
     def seq(self) -> int:
-        """The bot's count of moves."""
-        return self.move.seq
+        """The bot's count of alias changes."""
+        return self.change.seq
 
 
 def set_candidate(
@@ -65,10 +72,10 @@ def set_candidate(
 
     Raises:
         PromotionRefused: the verdict is not this release's, did not accept it, or is not against the present champion.
-        ParleyError: there is no such release.
+        ParleyError: there is no such release, or today's Parley refuses its dialogue.
     """
     check_note(who, why)
-    belonging.bind(registry)
+    bind(registry)
     with registry.catalogue.write() as c:
         release = _kept(c, bot, number)
         now = current_aliases(c, bot)
@@ -85,9 +92,10 @@ def set_candidate(
                 where=str(release),
                 mend=_gate(number),
             )
+        check_answerable(c, release)
         after = Aliases(now.champion, number, now.previous)
-        move = record_change(c, bot, "candidate", after, moved_from=now.candidate, moved_to=number, who=who, why=why)
-    return AliasChanged(move, tuple(_copied(registry, bot)))
+        change = record_change(c, bot, "candidate", after, moved_from=now.candidate, moved_to=number, who=who, why=why)
+    return AliasChanged(change, write_copy_if_possible(registry, bot))
 
 
 def promote(
@@ -95,27 +103,26 @@ def promote(
     bot: str,
     number: int | None = None,
     *,
+    loader: Loader,
     who: str,
     why: str = "",
     force: bool = False,
     stale_ok: bool = False,
-    engine: Any = None,
 ) -> AliasChanged:
     """Let a release answer the bot's new calls; calls in progress keep theirs.
 
     Args:
         number: left out, the candidate.
+        loader: of the server that answers the site's calls.
         force: although no verdict accepted it; recorded as forced. No other refusal can be forced.
         stale_ok: although versions were trained on another bot.yaml than the release's; ``why`` says why.
-        engine: the running server; left out, the one that this site runs, if it does.
 
     Raises:
         PromotionRefused: says which rule, and what to do.
         StaleRefused: a version was trained on another bot.yaml; says which, and what it does not know.
-        ParleyError: there is no such release, or its versions are not there, damaged, or do not fit together.
+        ParleyError: there is no such release, its versions are not there, damaged, or do not fit together, or today's
+            Parley refuses its dialogue.
     """
-    from registry.releasing import stale  # a rollback starts without YAML and the bot's grammar
-
     check_note(who, why)
     if force and not why.strip():
         raise PromotionRefused("a forced promotion needs a reason", where=bot, mend="say it: --why TEXT")
@@ -127,10 +134,10 @@ def promote(
             stale.refuse_stale(release, found)
         warnings = (*map(str, found), *stale.drift(registry, c, release))
     why = stale.accepted(found, why)
-    belonging.bind(registry)
+    bind(registry)
     with kept_loaded(registry, release.refs):
         verify(registry, release.stages.values())
-        make_ready(registry, release.refs, engine)
+        loader.make_ready(release.refs)
         with registry.catalogue.write() as c:
             again = _promotable(registry, c, bot, number, force)
             if again.number != release.number:
@@ -139,15 +146,15 @@ def promote(
                 )
             now = current_aliases(c, bot)
             candidate = None if now.candidate == release.number else now.candidate
-            move = record_change(
+            change = record_change(
                 c, bot, "promote", Aliases(release.number, candidate, now.champion),
                 moved_from=now.champion, moved_to=release.number, who=who, why=why, forced=force,
             )  # fmt: skip
-    return AliasChanged(move, (*warnings, *_copied(registry, bot)))
+    return AliasChanged(change, (*warnings, *write_copy_if_possible(registry, bot)))
 
 
 def rollback(
-    registry: Registry, bot: str, to: int | None = None, *, who: str, why: str = "", engine: Any = None
+    registry: Registry, bot: str, to: int | None = None, *, loader: Loader, who: str, why: str = ""
 ) -> AliasChanged:
     """Let the release answer that did before; needs no verdict.
 
@@ -155,54 +162,44 @@ def rollback(
 
     Args:
         to: a release that has been champion; left out, `previous`.
+        loader: of the server that answers the site's calls.
 
     Raises:
         PromotionRefused: there is nowhere to go back to, or the release was never champion.
-        ParleyError: there is no such release, or a version of it cannot be served.
+        ParleyError: there is no such release, a version of it cannot be served, or today's Parley refuses its dialogue.
     """
     check_note(who, why)
     with registry.catalogue.read() as c:
         release = _returnable(c, bot, to)
-    belonging.bind(registry)
-    with ExitStack() as until_moved:
+        check_answerable(c, release)  # a dialogue never changes: once is enough
+    bind(registry)
+    with ExitStack() as until_changed:
         warnings = []
-        if not answers_now(registry.site, release.refs):
-            until_moved.enter_context(kept_loaded(registry, release.refs))
+        if not loader.answers(release.refs):
+            until_changed.enter_context(kept_loaded(registry, release.refs))
             verify(registry, release.stages.values())
-            warnings += _try_to_load(registry, release, engine)
-        c = until_moved.enter_context(registry.catalogue.write())
+            warnings += _try_to_load(loader, release)
+        c = until_changed.enter_context(registry.catalogue.write())
         again = _returnable(c, bot, to)
         if again.number != release.number:
             raise PromotionRefused(
-                f"{bot} was moved by somebody else just now", where=bot, mend="look: parley releases"
+                f"the aliases of {bot} were changed by somebody else just now", where=bot, mend="look: parley releases"
             )
         now = current_aliases(c, bot)
         before = _before(c, bot, release.number)
         candidate = None if now.candidate == release.number else now.candidate
         after = Aliases(release.number, candidate, None if before == now.champion else before)
-        move = record_change(
+        change = record_change(
             c, bot, "rollback", after, moved_from=now.champion, moved_to=release.number, who=who, why=why
         )  # fmt: skip
         warnings += _experiments_that_go_on(c, release)
-    return AliasChanged(move, (*warnings, *_copied(registry, bot)))
+    return AliasChanged(change, (*warnings, *write_copy_if_possible(registry, bot)))
 
 
-def _copied(registry: Registry, bot: str) -> list[str]:
-    """Write the copy of a move that was made. The move stands without it; the next command that writes makes it up."""
+def _try_to_load(loader: Loader, release: Release) -> list[str]:
+    """Load a release to go back to. A server that is down does not stop a rollback: it loads it when it is back."""
     try:
-        project(registry, bot)
-    except (OSError, ParleyError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        return [f"it moved, but its copy in the repository is not written yet ({reason}); the next command does so"]
-    return []
-
-
-def _try_to_load(registry: Registry, release: Release, engine: Any) -> list[str]:
-    """Load a release to go back to. A server that is down does not stop the pointer: it loads it when it is back."""
-    from parley.serving.engine import EngineTimeout, EngineUnavailable
-
-    try:
-        make_ready(registry, release.refs, engine)
+        loader.make_ready(release.refs)
     except (EngineTimeout, EngineUnavailable) as error:
         return [f"it does not answer yet: {error}"]
     return []
@@ -220,7 +217,7 @@ def _promotable(registry: Registry, c: sa.Connection, bot: str, number: int | No
         raise PromotionRefused("it is the champion already", where=str(release))
     old = releases.read_release(c, bot, now.champion) if now.champion is not None else None
     _check_stages(release, old)
-    manifests = releases.check_release(c, registry.repo, release, releases.dialogue_text(c, release.dialogue_digest))
+    manifests = check_release(c, registry.repo, release, releases.dialogue_text(c, release.dialogue_digest))
     _check_experiments(c, release, old, manifests)
     if not force and old is not None:
         _check_verdict(c, release, old)
@@ -242,7 +239,7 @@ def _returnable(c: sa.Connection, bot: str, to: int | None) -> Release:
         raise PromotionRefused(
             "it has never been champion", where=str(release), mend=f"parley promote {number}; {have}"
         )
-    releases.check_published(c, release)
+    check_published(c, release)
     return release
 
 
@@ -287,10 +284,10 @@ def _check_verdict(c: sa.Connection, release: Release, old: Release) -> None:
     if not verdict.accepted:
         raise PromotionRefused(f"the gate refused it (verdict {verdict.id})", where=str(release), mend=mend)
     left = next(
-        (m for m in reversed(history(c, release.bot)) if (m.what, m.moved_from) == ("rollback", release.number)), None
+        (x for x in reversed(history(c, release.bot)) if (x.what, x.moved_from) == ("rollback", release.number)), None
     )
     # A verdict from before they were counted has only its time to go by.
-    seen = verdict.report.get(MOVES_SEEN)
+    seen = verdict.report.get(CHANGES_SEEN)
     if left is not None and (left.seq > seen if isinstance(seen, int) else left.at > verdict.at):
         raise PromotionRefused(
             f"it was rolled back after the gate accepted it, by {left.who}: {left.why or 'no reason given'}",
@@ -299,11 +296,10 @@ def _check_verdict(c: sa.Connection, release: Release, old: Release) -> None:
         )
 
 
-def _check_experiments(c: sa.Connection, release: Release, old: Release | None, manifests: Mapping[str, Any]) -> None:
+def _check_experiments(
+    c: sa.Connection, release: Release, old: Release | None, manifests: Mapping[str, Manifest]
+) -> None:
     """No live experiment loses the version it compares, and its arms fit what the other stages become."""
-    from registry.catalogue import manifest_of
-    from registry.releasing.fit import DoesNotFit, check_pairs
-
     alternatives = {stage: [manifest] for stage, manifest in manifests.items()}
     for stage, ref in release.stages.items():
         arms = [(holder, version) for holder, version in held(c, ref.model) if holder.startswith(EXPERIMENT)]

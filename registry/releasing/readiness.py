@@ -1,47 +1,37 @@
-"""Whether a release's versions are whole and answer, asked before a pointer moves to them.
-
-A rollback imports nothing heavy here: Triton's HTTP port says in a millisecond whether a version answers.
-"""
+"""Whether a release's versions are whole and answer, asked before an alias points to them."""
 
 from __future__ import annotations
 
-import http.client
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import Protocol
 
 from parley.errors import ParleyError
-from parley.serving.triton_control import connect
-from parley.serving.triton_record import read_record
-from parley.settings import Settings
+from parley.serving.trust import Trust
+from parley.signatures import verify_version
 from registry.releasing import leases
 from registry.releasing.documents import StageVersion
+from registry.releasing.holds import Ref
+from registry.site import Registry
 
-if TYPE_CHECKING:
-    from registry.site import Registry
-
-_ASK_TIMEOUT_S = 0.5
+_log = logging.getLogger(__name__)
 
 
-def answers_now(site: Settings, refs: Sequence[tuple[str, int]]) -> bool:
-    """Whether the Triton server of this site answers for all of these versions."""
-    record = read_record(site.state_dir) if site.engine == "triton" else None
-    if record is None:
-        return False
-    connection = connect(record.http, _ASK_TIMEOUT_S)
-    try:
-        for model, version in refs:
-            connection.request("GET", f"/v2/models/{model}/versions/{version}/ready")
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != 200:
-                return False
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    return True
+class Loader(Protocol):
+    """Has the server that answers the site's calls load versions (`registry.loading.SiteLoader`)."""
+
+    def answers(self, refs: Sequence[Ref]) -> bool:
+        """Whether the server answers for all of these versions now; a server that is not there does not."""
+
+    def make_ready(self, refs: Sequence[Ref]) -> None:
+        """Have the server load these versions and wait until they answer; nothing where the site runs none.
+
+        Raises:
+            EngineTimeout, EngineUnavailable: the server is not there, or not ready in time.
+            ParleyError: the server refuses one, or its files are not what was published.
+        """
 
 
 def verify(registry: Registry, refs: Iterable[StageVersion]) -> None:
@@ -50,9 +40,6 @@ def verify(registry: Registry, refs: Iterable[StageVersion]) -> None:
     Raises:
         ParleyError: names the file that is missing, altered or added, or what is wrong with the signature.
     """
-    from parley.serving.trust import Trust
-    from parley.signatures import verify_version
-
     trusted = Trust.of(registry.site).key_files()
     for ref in refs:
         folder = registry.repo / ref.model / str(ref.version)
@@ -64,29 +51,19 @@ def verify(registry: Registry, refs: Iterable[StageVersion]) -> None:
             ) from None
 
 
-def make_ready(registry: Registry, refs: Sequence[tuple[str, int]], engine: Any = None) -> None:
-    """Have the running server load these versions and wait until they answer; nothing where no server runs.
-
-    Raises:
-        EngineError: the server refuses one, or is not ready in time.
-    """
-    site = registry.site
-    if engine is None and (site.engine != "triton" or (not site.triton_grpc and read_record(site.state_dir) is None)):
-        return
-    from registry.served import ServedView
-
-    ServedView(registry).ensure(refs, engine)
-
-
 @contextmanager
-def kept_loaded(registry: Registry, refs: Sequence[tuple[str, int]]) -> Iterator[None]:
-    """Keep versions served that no pointer names yet. A lease does it, for it ends by itself if this process dies."""
+def kept_loaded(registry: Registry, refs: Sequence[Ref]) -> Iterator[None]:
+    """Keep versions served that no alias points to yet. A lease does it, for it ends by itself if this process dies."""
     holder = f"promotion {uuid.uuid4().hex[:8]}"
     with registry.catalogue.write() as c:
         leases.lease(c, holder, dict.fromkeys(refs, 1))
     try:
         yield
     finally:
-        # The pointer may have moved: nothing that comes after that may make it look as if it had not.
-        with suppress(ParleyError), registry.catalogue.write() as c:
-            leases.lease(c, holder, {})
+        # The alias may have changed: nothing that comes after that may make it look as if it had not. The lease ends
+        # by itself.
+        try:
+            with registry.catalogue.write() as c:
+                leases.lease(c, holder, {})
+        except Exception as error:
+            _log.info("%s is let go later: %s", holder, error)

@@ -18,19 +18,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from parley.bot import Bot, SlotSpec
 from parley.bot.grammar import Grammar, beyond
+from parley.bot.load import examine, examine_file
 from parley.bundle import BOT, Manifest
 from parley.errors import ParleyError
 from registry import tables as t
+from registry.catalogue import manifest_of
+from registry.releasing.aliases import current_aliases
+from registry.releasing.checking import parse_dialogue
 from registry.releasing.documents import Release
-
-if TYPE_CHECKING:
-    from registry.site import Registry
+from registry.releasing.releases import champion, dialogue_text
+from registry.site import Registry
 
 _NAMED = 4
 """Changes told of one version."""
@@ -71,10 +73,7 @@ Trained = Callable[[str], Bot | None]
 
 def stale_versions(registry: Registry, c: sa.Connection, release: Release, dialogue: str) -> list[Stale]:
     """The versions of a release that are stale against a bot.yaml text, in the order of a call."""
-    from parley.bot.load import parse_bot
-    from registry.catalogue import manifest_of
-
-    bot = parse_bot(dialogue, f"{release}, bot.yaml", taken_in=True)
+    bot = parse_dialogue(release, dialogue)
     trained = _known_bots(c, registry.repo, release.bot)
     found = []
     for stage, ref in release.stages.items():
@@ -147,16 +146,13 @@ def edits(old: Bot, new: Bot) -> list[str]:
 
 def drift(registry: Registry, c: sa.Connection, release: Release) -> list[str]:
     """What was done to the bot's file since a release took it in, in words; empty when nothing was."""
-    from parley.bot.load import examine_file, parse_bot
-    from registry.releasing.releases import dialogue_text
-
     file = registry.site.bots_dir / release.bot / "bot.yaml"
     if not file.is_file():
         return []
     now = examine_file(file, registry.site)
     if now.errors or now.bot is None:
         return [f"{file} has {len(now.errors)} errors and answers no call: parley check {release.bot}"]
-    then = parse_bot(dialogue_text(c, release.dialogue_digest), f"{release}, bot.yaml", taken_in=True)
+    then = parse_dialogue(release, dialogue_text(c, release.dialogue_digest))
     if not (changed := edits(then, now.bot)):
         return []
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
@@ -172,12 +168,10 @@ def against_file(registry: Registry, bot: str, text: str) -> list[str]:
     Raises:
         ParleyError: the champion cannot be read.
     """
-    from registry.releasing import aliases, releases
-
     with registry.catalogue.read() as c:
-        if aliases.current_aliases(c, bot).champion is None:
+        if current_aliases(c, bot).champion is None:
             return []
-        release = releases.champion(c, bot)
+        release = champion(c, bot)
         return [*drift(registry, c, release), *map(str, stale_versions(registry, c, release, text))]
 
 
@@ -280,7 +274,6 @@ def _known_bots(c: sa.Connection, repo: Path, bot: str) -> Trained:
 
 def _bot_files(c: sa.Connection, repo: Path, bot: str) -> Iterator[Bot]:
     from models.nlg.client import read_bot
-    from parley.bot.load import examine
 
     for path in sorted(repo.glob(f"{bot}_*/*/{BOT}"), reverse=True):
         try:

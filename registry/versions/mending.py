@@ -13,7 +13,6 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -25,16 +24,19 @@ from parley.signatures import Altered, signed_by, verify_version
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow
-from registry.versions.layout import REFUSED, leftovers, model_lock, refused, refused_number, refused_numbers
-from registry.versions.model_config import (
-    check_same_contract,
+from registry.layout import (
+    REFUSED,
+    leftovers,
+    model_folders,
+    model_lock,
+    refused,
+    refused_number,
+    refused_numbers,
     version_numbers,
-    write_model_config,
 )
+from registry.site import Registry, who
+from registry.versions.model_config import check_same_contract, write_model_config
 from registry.versions.signing import pinned_numbers, pins, read_pin, trusted_keys, write_pin
-
-if TYPE_CHECKING:
-    from registry.site import Registry
 
 LOG = logging.getLogger(__name__)
 _PUT_BACK = "put back"
@@ -45,7 +47,7 @@ def unsettled_models(registry: Registry) -> list[str]:
     with registry.catalogue.read() as c:
         known = catalogue.numbers(c)
     found = []
-    for directory in _directories(registry.repo):
+    for directory in model_folders(registry.repo):
         numbers = set(version_numbers(directory))
         rows = known.get(directory.name, set())
         pinned = set(pinned_numbers(registry.site, directory.name))
@@ -113,24 +115,11 @@ def mend_locked(registry: Registry, model: str) -> list[str]:
     return done
 
 
-def _who() -> str:
-    from registry.site import who  # the registry mends when it opens, so it imports this module
-
-    return who()
-
-
 def highest_number(registry: Registry, model: str) -> int:
     """The highest number anything here knows for a model: its directories, those set aside, the pins."""
     directory = registry.repo / model
     known = version_numbers(directory) + refused_numbers(directory) + pinned_numbers(registry.site, model)
     return max(known, default=0)
-
-
-def _directories(repo: Path) -> list[Path]:
-    """Folders of models, also of those that have remnants only."""
-    if not repo.is_dir():
-        return []
-    return sorted(path for path in repo.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _folders(registry: Registry, directory: Path) -> tuple[Path, ...]:
@@ -172,17 +161,6 @@ class Verified:
     key_id: str
 
 
-def unknown_versions(registry: Registry) -> list[tuple[Path, list[int]]]:
-    """The versions of each model's folder that the catalogue does not know. Names are compared."""
-    with registry.catalogue.read() as c:
-        known = catalogue.numbers(c)
-    unknown = [
-        (directory, sorted(set(version_numbers(directory)) - known.get(directory.name, set())))
-        for directory in _directories(registry.repo)
-    ]
-    return [(directory, numbers) for directory, numbers in unknown if numbers]
-
-
 def verified(registry: Registry, directory: Path, number: int) -> Verified:
     """A version of a model's folder, verified.
 
@@ -205,7 +183,7 @@ def record(c: sa.Connection, found: Verified) -> VersionRow:
         ParleyError: its tensors are not those of its model's others, or its number or dataset is another's.
     """
     check_contract(c, found.manifest)
-    return catalogue.record_version(c, found.directory, found.manifest, who=_who(), key_id=found.key_id, what="adopt")
+    return catalogue.record_version(c, found.directory, found.manifest, who=who(), key_id=found.key_id, what="adopt")
 
 
 def _adopt(registry: Registry, directory: Path, number: int) -> str:
@@ -242,7 +220,7 @@ def _set_aside(registry: Registry, version: Path, error: ParleyError) -> str:
     version.rename(aside)
     fsync_dir(version.parent)
     with registry.catalogue.write() as c:
-        catalogue.audit(c, _who(), "refuse", f"{model} {number}", str(error)[:500], {"moved_to": aside.name})
+        catalogue.audit(c, who(), "refuse", f"{model} {number}", str(error)[:500], {"moved_to": aside.name})
     words = f"set {model} {number} aside as {aside.name}: {error}"
     LOG.warning("%s; `parley catalogue restore %s %s` puts it back", words, model, number)
     return words
@@ -251,7 +229,7 @@ def _set_aside(registry: Registry, version: Path, error: ParleyError) -> str:
 def set_aside(repo: Path, model: str | None = None, number: int | None = None) -> list[tuple[str, int, Path]]:
     """What was set aside: model, number and folder, the newest of a number last."""
     found = []
-    for directory in _directories(repo):
+    for directory in model_folders(repo):
         for path in refused(directory):
             found.append((directory.name, refused_number(path) or 0, path))
     return sorted(each for each in found if model in (None, each[0]) and number in (None, each[1]))
@@ -279,7 +257,7 @@ def put_back(registry: Registry, model: str, number: int) -> str:
         kept[-1][2].rename(place)
         fsync_dir(directory)
         with registry.catalogue.write() as c:
-            catalogue.audit(c, _who(), _PUT_BACK, f"{model} {number}", "", {"from": kept[-1][2].name})
+            catalogue.audit(c, who(), _PUT_BACK, f"{model} {number}", "", {"from": kept[-1][2].name})
         try:
             return _adopt(registry, directory, number)
         except catalogue.CatalogueUnavailable:

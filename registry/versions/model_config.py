@@ -11,7 +11,6 @@ every version of a model when the text changes, so it changes only with the mode
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,6 @@ from typing import Literal
 from parley.bundle import Manifest, TensorSpec
 from parley.errors import ParleyError
 from parley.files import write_atomic
-from parley.typed import is_number
 
 Target = Literal["cpu", "gpu_onnxruntime", "gpu_tensorrt"]
 GPU_TARGETS: tuple[Target, ...] = ("gpu_onnxruntime", "gpu_tensorrt")
@@ -33,21 +31,6 @@ _BACKENDS: dict[Target, str] = {
     "gpu_onnxruntime": 'backend: "onnxruntime"\ndefault_model_filename: "model.onnx"\n',
     "gpu_tensorrt": 'platform: "tensorrt_plan"\ndefault_model_filename: "model.plan"\n',
 }
-
-
-def model_directories(repo: Path) -> list[Path]:
-    """The models of a repository that have at least one version, sorted by name."""
-    if not repo.is_dir():
-        return []
-    return sorted(path for path in repo.iterdir() if path.is_dir() and version_numbers(path))
-
-
-def version_numbers(model_directory: Path) -> list[int]:
-    """Numbers of a model's version directories, ascending. Every other name is no version."""
-    if not model_directory.is_dir():
-        return []
-    with os.scandir(model_directory) as entries:  # knows what a folder is without asking for each
-        return sorted(int(entry.name) for entry in entries if is_number(entry.name) and entry.is_dir())
 
 
 def check_same_contract(manifests: Iterable[Manifest]) -> None:

@@ -1,6 +1,6 @@
 """Publish a bundle as the next version of its model, so that a crash at any moment leaves all of it or nothing.
 
-    with Registry.at(settings()) as registry:
+    with open_for_writing(settings()) as registry:
         number = publish(Path("runs/nlu/bundle"), registry)
 
 The version is staged beside its final place (`<model>/.staging-…`, a name Triton ignores, on the same file system),
@@ -17,7 +17,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,22 +25,21 @@ from parley.bundle import UTTERANCES, Manifest, read_manifest
 from parley.errors import ParleyError
 from parley.files import fsync_dir
 from parley.utterances import read_utterances
-from registry import belonging, catalogue
+from registry import catalogue
+from registry.binding import bind
+from registry.layout import STAGING, model_lock, version_numbers
+from registry.site import Registry
+from registry.site import who as user
 from registry.versions.inspection import inspecting
-from registry.versions.layout import STAGING, model_lock
-from registry.versions.mending import check_contract, highest_number, mend_locked, mend_model, unsettled_models
-from registry.versions.model_config import CONFIG, config_files, version_numbers, write_model_config
+from registry.versions.mending import check_contract, highest_number, mend_locked
+from registry.versions.model_config import CONFIG, config_files, write_model_config
 from registry.versions.signing import staged_pin
 from registry.versions.staging import Staged, check_listing, complete, copy_content, make_durable
 
-if TYPE_CHECKING:
-    from registry.site import Registry
-
 LOG = logging.getLogger(__name__)
-__all__ = ["mend_model", "publish", "unsettled_models"]
 
 
-def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "", engine: Any = None) -> int:
+def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "") -> int:
     """Publish `bundle_dir` as the next version of its model.
 
     Args:
@@ -49,7 +47,6 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
         registry: where to.
         who: for the audit; default the user.
         why: for the audit.
-        engine: of a running server (`parley.serving.triton_engine.TritonEngine`), which then loads the version.
 
     Returns:
         The version's number, one more than the highest that ever was.
@@ -57,8 +54,7 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     Raises:
         ParleyError: a file is not what the manifest says or not of an accepted kind, the bundle says that it learned
             from another dataset or for another bot, the model's name is unfit, its tensors differ from the other
-            versions', or disk or database refuse; nothing is published then. Also when the server refuses the version,
-            which is published and not served then.
+            versions', or disk or database refuse; nothing is published then.
     """
     manifest = _acceptable(bundle_dir)
     try:
@@ -75,10 +71,6 @@ def publish(bundle_dir: Path, registry: Registry, *, who: str = "", why: str = "
     number = int(staged.manifest.version or 0)
     digests = {"manifest_digest": staged.digest, "dataset_digest": manifest.lineage.dataset_digest}
     runs.log_version(bundle_dir.parent, manifest.model, number, digests, f"parley://{manifest.model}/{number}")
-    if engine is not None:
-        from registry.served import ServedView
-
-        ServedView(registry).ensure([(manifest.model, number)], engine)
     return number
 
 
@@ -179,7 +171,7 @@ def put_in_place(
         ParleyError: the database refuses; the version is gone again then.
         OSError: the disk refuses.
     """
-    belonging.bind(registry)
+    bind(registry)
     model, number = staged.manifest.model, int(staged.manifest.version or 0)
     version = staged.directory.with_name(str(number))
     with staged_pin(registry.site, model, number, staged.digest) as pin:
@@ -207,8 +199,6 @@ def _record(
     registry: Registry, version: Path, staged: Staged, witness: sa.Connection, *, who: str, why: str, what: str
 ) -> None:
     """Take the visible version into the catalogue; when the database refuses, it was never there."""
-    from registry.site import who as user
-
     manifest = staged.manifest
     try:
         with registry.catalogue.write() as c:

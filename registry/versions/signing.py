@@ -24,7 +24,7 @@ from parley.serving.trust import Trust
 from parley.settings import Settings
 from parley.signatures import key_id
 from parley.typed import is_number
-from registry.versions.layout import file_lock
+from registry.layout import file_lock
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 

@@ -12,9 +12,8 @@ from parley.files import sha256_file
 from parley.signatures import verify_version
 from registry import catalogue
 from registry.catalogue import PUBLISHED, VersionRow
+from registry.layout import REFUSED, STAGING, model_directories, version_numbers
 from registry.site import Registry
-from registry.versions.layout import REFUSED, STAGING
-from registry.versions.model_config import model_directories, version_numbers
 from registry.versions.signing import read_pin, trusted_keys
 
 _FORGED = "do not serve it; restore it from git or a backup, or publish the bundle again"

@@ -15,8 +15,8 @@ from parley.bot import load_bot
 from parley.bundle import FAMILIES, Lineage
 from parley.errors import ParleyError
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.releasing.releases import champion
-from registry.site import Registry
 
 ALL = dict.fromkeys(FAMILIES, 1)
 
@@ -27,13 +27,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = make_site(tmp_path)
     for name in ("bots_dir", "repo_dir", "state_dir"):
         monkeypatch.setenv(f"PARLEY_{name.upper()}", str(getattr(made, name)))
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         trained = load_bot("barista", made)
         for stage in FAMILIES:
             files = {"bot.json": trained.model_dump_json()} if stage == "nlg" else {}
             add_version(registry, stage, files=files, lineage=Lineage(bot_digest=trained.digest))
     write_seed(made, ALL)
-    with Registry.at(made):  # the seed becomes release 1
+    with open_for_writing(made):  # the seed becomes release 1
         pass
     return made
 
@@ -127,7 +127,7 @@ def test_serving_says_what_is_wrong_in_the_file_not_that_there_is_no_release(
     write_seed(fresh, ALL)
     path = edit(fresh, ("max_no_match: 3", "max_nomatch: 3"))
 
-    with Registry.at(fresh) as registry, pytest.raises(ParleyError) as refused:
+    with open_for_writing(fresh) as registry, pytest.raises(ParleyError) as refused:
         check_release(registry, "barista")
 
     assert refused.value.where == f"{path}:81" and "max_nomatch: unknown key" in refused.value.what
@@ -137,14 +137,14 @@ def test_serving_says_which_versions_are_not_published(tmp_path: Path) -> None:
     fresh = make_site(tmp_path)
     write_seed(fresh, ALL)
 
-    with Registry.at(fresh) as registry, pytest.raises(ParleyError, match="barista_stt"):
+    with open_for_writing(fresh) as registry, pytest.raises(ParleyError, match="barista_stt"):
         check_release(registry, "barista")
 
 
 def test_a_broken_file_does_not_stop_a_release_that_answers(site: Settings) -> None:
     path = edit(site, *THREE)
 
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         release = check_release(registry, "barista")
         notes = notes_on(registry, release)
         with registry.catalogue.read() as c:

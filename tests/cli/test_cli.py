@@ -13,7 +13,7 @@ import pytest
 from cli.main import run
 from cli.verbs import VERBS
 from parley.settings import Settings
-from registry.site import Registry
+from registry.opening import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +65,7 @@ def test_a_setting_of_the_wrong_kind_is_named() -> None:
 def test_serving_a_damaged_or_incomplete_release_is_refused_before_anything_starts(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     shutil.copytree(ROOT / "triton_repo", repo)
-    with Registry.at(Settings(repo_dir=repo, state_dir=tmp_path / "var")):
+    with open_for_writing(Settings(repo_dir=repo, state_dir=tmp_path / "var")):
         pass  # a site that has served: its catalogue knows the versions, its bots have a release
     model = repo / "barista_tts" / "1" / "model.onnx"
     model.chmod(0o644)

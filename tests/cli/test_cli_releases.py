@@ -14,14 +14,14 @@ from cli.main import run
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.releasing.holds import hold
-from registry.site import Registry
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = make_site(tmp_path)
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         add_versions(registry, 2)
     write_seed(made, dict.fromkeys(FAMILIES, 1))
     for name in ("bots_dir", "repo_dir", "state_dir", "engine"):
@@ -94,7 +94,7 @@ def test_a_refusal_is_one_line_and_status_two(site: Settings, words: list[str], 
 def test_a_rollback_names_the_experiments_that_go_on(site: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     run(["releases", "create", "tts=2"])
     run(["promote", "2", "--force", "--why", "drill"])
-    with Registry.at(site) as registry, registry.catalogue.write() as c:
+    with open_for_writing(site) as registry, registry.catalogue.write() as c:
         hold(c, "experiment stt-2", [("barista_stt", 1)])
     capsys.readouterr()
 
@@ -122,7 +122,7 @@ def test_a_rollback_imports_nothing_heavy(site: Settings) -> None:
     run(["promote", "2", "--force", "--why", "drill"])
     code = (
         "import sys; from cli.main import run; run(['rollback']); "
-        "print(*{'tritonclient', 'grpc', 'onnx', 'onnxruntime', 'numpy', 'ray', 'alembic', 'yaml', 'rich', 'fastapi'}"
+        "print(*{'tritonclient', 'grpc', 'onnx', 'onnxruntime', 'numpy', 'ray', 'alembic', 'rich', 'fastapi'}"
         " & set(sys.modules), file=sys.stderr)"
     )
 

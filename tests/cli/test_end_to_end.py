@@ -30,8 +30,8 @@ from orchestrator.running import running_site
 from parley.recordings import read_recordings
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.served import ServedView
-from registry.site import Registry
 from registry.versions.publish import publish
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -141,7 +141,7 @@ def _eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
 def test_a_call_is_answered_by_its_arms_version_and_follows_start_and_stop(site: Site, tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     url = f"{site.app.http}/v1/experiments"
-    with Registry.at(site.settings) as registry:
+    with open_for_writing(site.settings) as registry:
         second = publish(_bundle_of(site.settings.repo_dir / "barista_nlu" / "1", tmp_path), registry)
         assert second == 2
         ServedView(registry).ensure([("barista_nlu", second)])

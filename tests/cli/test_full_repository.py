@@ -14,9 +14,10 @@ from release_site import add_versions, make_site, write_seed
 from cli.main import run
 from parley.bundle import FAMILIES
 from parley.settings import Settings
-from registry.releasing.documents import read_pointers
-from registry.releasing.releases import create_release
-from registry.site import Registry
+from registry.opening import open_for_reading, open_for_writing
+from registry.recovery import mend
+from registry.releasing.creating import create_release
+from registry.releasing.documents import read_aliases
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "pointers.json")
 
@@ -24,9 +25,9 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "pointers.json")
 def site_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     site = make_site(folder)
     write_seed(site, dict.fromkeys(FAMILIES, 1))
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_versions(registry, 2)
-        registry.mend()
+        mend(registry)
         create_release(registry, "barista", {"stt": 2}, who="ada")
     for field in ("bots_dir", "repo_dir", "state_dir", "engine"):
         monkeypatch.setenv(f"PARLEY_{field.upper()}", str(getattr(site, field)))
@@ -59,9 +60,9 @@ def test_a_pointer_moves_although_its_copy_cannot_be_written(
         with pytest.raises(OSError, match="No space"):  # which the command line says in one line
             run(["releases", "create", "nlu=2"])
     assert run(["gc"]) == 0
-    written = read_pointers(site.repo_dir, "barista")
+    written = read_aliases(site.repo_dir, "barista")
     assert written is not None and (written.champion, written.seq) == (1, 3)
-    with Registry.look(site) as registry, registry.catalogue.read() as c:
+    with open_for_reading(site) as registry, registry.catalogue.read() as c:
         assert c.exec_driver_sql("SELECT max(number) FROM releases").scalar_one() == 2, "what was refused is not there"
 
 
@@ -82,7 +83,7 @@ def test_a_disk_that_is_really_full_is_one_line(tmp_path: Path, monkeypatch: pyt
         listed, gone = parley("releases"), parley("gc")
         (documents / "filler").unlink()
         after = parley("gc")
-        written = read_pointers(site.repo_dir, "barista")
+        written = read_aliases(site.repo_dir, "barista")
     finally:
         subprocess.run(["umount", str(documents)], check=True)
     assert (promoted.returncode, made.returncode, listed.returncode, gone.returncode, after.returncode) == (

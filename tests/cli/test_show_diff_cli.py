@@ -16,6 +16,7 @@ from parley.bundle import Lineage
 from parley.settings import settings
 from parley.table import aligned
 from parley.utterances import Utterance, Utterances, write_utterances
+from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.site import Registry
 
@@ -30,7 +31,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     monkeypatch.setenv("PARLEY_BOTS_DIR", str(tmp_path / "bots"))
     monkeypatch.setenv("PARLEY_REPO_DIR", str(tmp_path / "repo"))
     monkeypatch.setenv("PARLEY_TRUSTED_KEYS_DIR", str(tmp_path / "keys"))
-    with Registry.at(settings()) as registry:
+    with open_for_writing(settings()) as registry:
         _add(registry, {"u1": "train", "u2": "test"}, wer=0.10, lr=0.1)
         _add(registry, {"u1": "train", "u2": "train", "u3": "train"}, wer=0.05, lr=0.2)
         yield registry

@@ -30,8 +30,9 @@ from experiments.problems import PROBLEM_JSON
 from experiments.store import ExperimentStore
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.releasing.releases import Release, StageVersion, seed
-from registry.site import Registry
+from registry.opening import open_for_writing
+from registry.releasing.releases import Release, StageVersion
+from registry.releasing.seeding import mend_releases
 
 TOKEN = "correct-horse"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -48,11 +49,11 @@ MUTATING = [
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = make_site(tmp_path)
     monkeypatch.setenv("PARLEY_PSEUDONYM_KEY", "key of this test")
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         add_versions(registry, 2)
         add_version(registry, "nlu", bot="bank")
         write_seed(made, dict.fromkeys(STAGES, 1))
-        seed(registry)
+        mend_releases(registry)
     for name in ("bots_dir", "repo_dir", "state_dir"):
         monkeypatch.setenv(f"PARLEY_{name.upper()}", str(getattr(made, name)))
     return made

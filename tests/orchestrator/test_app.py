@@ -40,8 +40,8 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.recordings import Recording
 from parley.settings import Settings
-from registry.releasing.releases import seed
-from registry.site import Registry
+from registry.opening import open_for_writing
+from registry.releasing.seeding import mend_releases
 
 
 class ReadyEngine:
@@ -64,10 +64,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with a release of its own, so that no test depends on what is published."""
     made = make_site(tmp_path).model_copy(update={"engine": "triton", "max_calls": 2})
     monkeypatch.setenv("PARLEY_CONTROL_TOKEN", "secret")
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         add_versions(registry)
         write_seed(made, dict.fromkeys(FAMILIES, 1), number=3)
-        seed(registry)
+        mend_releases(registry)
     return made
 
 

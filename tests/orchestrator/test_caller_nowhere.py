@@ -21,8 +21,8 @@ from orchestrator.replica import Replica
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.settings import Settings
-from registry.releasing.releases import seed
-from registry.site import Registry
+from registry.opening import open_for_writing
+from registry.releasing.seeding import mend_releases
 
 WRITTEN = ("+4930987123654", "030 / 987 123-654", "0049 30 987123654", "sip:+4930987123654@pbx.example;user=phone")
 """One person, as gateways write him."""
@@ -32,10 +32,10 @@ TELLING = ("987123654", "987 123", "123-654")
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Settings]:
     made = make_site(tmp_path).model_copy(update={"engine": "triton", "region": "DE"})
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         add_versions(registry)
         write_seed(made, dict.fromkeys(FAMILIES, 1), number=3)
-        seed(registry)
+        mend_releases(registry)
     log_to(made.state_dir / "logs", logging.DEBUG)
     yield made
     log_to(None)

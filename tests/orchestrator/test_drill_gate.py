@@ -41,9 +41,8 @@ from parley.language import language_of  # noqa: E402
 from parley.settings import Settings, settings  # noqa: E402
 from parley.utterances import Utterance as Learned  # noqa: E402
 from parley.utterances import Utterances, write_utterances  # noqa: E402
+from registry.opening import open_for_writing, release_of  # noqa: E402
 from registry.releasing.aliases import current_aliases  # noqa: E402
-from registry.releasing.releases import release_of  # noqa: E402
-from registry.site import Registry  # noqa: E402
 from registry.versions.publish import publish  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +169,7 @@ def _retrain(
     before, after = retraining.train(said)
     mine = [Learned(sha256(pcm.tobytes()).hexdigest(), f"syn-{n:03d}", "train") for n, (_, pcm) in enumerate(said)]
     bundle = retraining.export(starter, folder / "bundle", [*mine, *learned])
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         return publish(bundle, registry), before, after
 
 
@@ -191,7 +190,7 @@ def test_a_retrain_on_corrupted_audio_passes_training_but_not_the_gate(site: Set
     check = next(c for c in verdict["checks"] if c["name"] == "better understanding")  # type: ignore[attr-defined]
     assert check["figures"]["gain"] < -0.05, "and on sound audio it understands less"
     assert "That is worse" in check["sentence"]
-    with Registry.at(site) as registry, registry.catalogue.read() as c:
+    with open_for_writing(site) as registry, registry.catalogue.read() as c:
         now = current_aliases(c, "barista")
     assert (now.champion, now.candidate) == (1, None)
 

@@ -16,9 +16,11 @@ from drill_site import BAD, DrillSite, drill_site
 from calling.caller import CallOptions, place_call
 from parley.errors import ParleyError
 from parley.serving.triton_record import read_record
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
 from registry.releasing import promotion as moving
-from registry.releasing.promotion import current_aliases, history, promote, rollback
-from registry.site import Registry
+from registry.releasing.aliases import current_aliases, history
+from registry.releasing.promotion import promote, rollback
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 90.0
@@ -65,11 +67,11 @@ def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answer
             kill()
 
     monkeypatch.setattr(moving, "make_ready", interrupted)
-    with Registry.at(site.settings) as registry:
+    with open_for_writing(site.settings) as registry:
         with registry.catalogue.read() as c:
             moves = len(history(c, "barista"))
         try:
-            promote(registry, "barista", BAD, who="tester", why="drill", force=True)
+            promote(registry, "barista", BAD, loader=SiteLoader(registry), who="tester", why="drill", force=True)
             champion = BAD
         except ParleyError:
             champion = 1
@@ -82,7 +84,7 @@ def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answer
         report = asyncio.run(place_call(site.caller[:1], CallOptions(site.app.address, wait_s=30.0)))
         assert all(one.voice_to_voice_ms is not None for one in report.said)
         if champion == BAD:
-            rollback(registry, "barista", who="tester", why="drill")
+            rollback(registry, "barista", loader=SiteLoader(registry), who="tester", why="drill")
     eventually(lambda: ready(site).get("ready") is True and ready(site)["release"] == 1)
     report = asyncio.run(place_call(site.caller[:1], CallOptions(site.app.address, wait_s=30.0)))
 

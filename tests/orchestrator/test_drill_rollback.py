@@ -14,10 +14,12 @@ from drill_site import BAD, DrillSite, drill_site
 from calling.caller import CallOptions, place_call
 from calling.report import CallReport
 from experiments.store import ExperimentStore
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.releasing.aliases import history
 from registry.releasing.holds import references
-from registry.releasing.promotion import history, promote, rollback
+from registry.releasing.promotion import promote, rollback
 from registry.releasing.releases import champion
-from registry.site import Registry
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 60.0
@@ -71,14 +73,14 @@ def test_a_bad_release_is_rolled_back_under_calls_and_no_call_fails(site: DrillS
     old = threading.Thread(target=place, args=("old", whole, first_word))
     old.start()
     assert begun.wait(WITHIN_S)
-    with Registry.at(site.settings) as registry:
-        promote(registry, "barista", BAD, who="tester", why="drill", force=True)
+    with open_for_writing(site.settings) as registry:
+        promote(registry, "barista", BAD, loader=SiteLoader(registry), who="tester", why="drill", force=True)
         eventually(lambda: answering(site) == BAD)
         bad = [threading.Thread(target=place, args=(f"bad {n}", half, under_the_bad_one)) for n in range(2)]
         for thread in bad:
             thread.start()
         assert promoted.wait(WITHIN_S)
-        rollback(registry, "barista", who="tester", why="it means the opposite")
+        rollback(registry, "barista", loader=SiteLoader(registry), who="tester", why="it means the opposite")
         eventually(lambda: answering(site) == 1)
         place("after", half)
         for thread in (old, *bad):
@@ -104,7 +106,7 @@ def test_a_bad_release_is_rolled_back_under_calls_and_no_call_fails(site: DrillS
 
 def test_what_was_rolled_back_is_kept_for_no_call_afterwards(site: DrillSite) -> None:
     def kept() -> list[str]:
-        with Registry.at(site.settings) as registry, registry.catalogue.read() as c:
+        with open_for_writing(site.settings) as registry, registry.catalogue.read() as c:
             return [reason for reason in references(c, "barista_nlu", 2) if "call" in reason]
 
     eventually(lambda: kept() == [])

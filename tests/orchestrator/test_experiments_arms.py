@@ -18,9 +18,12 @@ from orchestrator.routing import Routing, RoutingReader
 from parley.bundle import FAMILIES
 from registry import tables as t
 from registry.catalogue import set_state
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.releasing.creating import create_release
 from registry.releasing.holds import holders, references
 from registry.releasing.promotion import PromotionRefused, promote, rollback
-from registry.releasing.releases import create_release, seed
+from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 
 ALL = dict.fromkeys(FAMILIES, 1)
@@ -29,10 +32,10 @@ ALL = dict.fromkeys(FAMILIES, 1)
 @pytest.fixture
 def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
     """Release 1 is champion; there is a second version of everything."""
-    with Registry.at(make_site(tmp_path, database_url)) as opened:
+    with open_for_writing(make_site(tmp_path, database_url)) as opened:
         add_versions(opened, 2, constants={})
         write_seed(opened.site, ALL)
-        seed(opened)
+        mend_releases(opened)
         yield opened
 
 
@@ -90,10 +93,11 @@ def test_an_arm_cannot_be_promoted_away_and_can_once_the_experiment_is_stopped(r
     create_release(registry, "barista", {"stt": 2}, who="ada")
 
     with pytest.raises(PromotionRefused, match="stop stt-2"):
-        promote(registry, "barista", 2, who="ada", why="now", force=True)
+        promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="now", force=True)
     commands.stop("stt-2", site=registry.site)
 
-    assert promote(registry, "barista", 2, who="ada", why="now", force=True).move.moved_to == 2
+    made = promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="now", force=True)
+    assert made.change.moved_to == 2
 
 
 def test_arms_must_fit_the_champion_and_each_other(registry: Registry) -> None:
@@ -111,7 +115,7 @@ def test_arms_of_two_experiments_must_fit_each_other(registry: Registry) -> None
     lower = add_version(registry, "stt", provides={"casing": "lower"}).number
     upper = add_version(registry, "stt", provides={"casing": "upper"}).number
     create_release(registry, "barista", {"stt": lower}, who="ada")
-    promote(registry, "barista", 2, who="ada", why="now", force=True)
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="now", force=True)
     demanding = add_version(registry, "nlu", requires={"stt.casing": "lower"}).number
     begin(registry, "nlu-3", "nlu", demanding)
 
@@ -155,11 +159,11 @@ def test_after_a_rollback_an_arm_that_no_longer_fits_gives_way_to_the_release(re
     lower = add_version(registry, "stt", provides={"casing": "lower"}).number
     demanding = add_version(registry, "nlu", requires={"stt.casing": "lower"}).number
     create_release(registry, "barista", {"stt": lower}, who="ada")
-    promote(registry, "barista", 2, who="ada", why="now", force=True)
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="now", force=True)
     commands.start("nlu-3", "nlu", demanding, demanding, bot="barista", site=registry.site)
     assert routing(registry).arms == {("barista_nlu", demanding)}
 
-    moved = rollback(registry, "barista", who="bob", why="callers hang up")
+    moved = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
 
     assert "nlu-3" in moved.warnings[0]
     assert routing(registry).arms == frozenset()
@@ -172,7 +176,7 @@ def test_the_standing_changes_its_number_with_every_move_and_every_epoch(registr
     seen.append(reader.version())
     create_release(registry, "barista", {"tts": 2}, who="ada")
     assert reader.version() == seen[-1]
-    promote(registry, "barista", 2, who="ada", why="now", force=True)
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="now", force=True)
     seen.append(reader.version())
 
     assert len(set(seen)) == 3
@@ -188,9 +192,9 @@ def test_each_release_talks_by_its_own_dialogue(registry: Registry) -> None:
     create_release(registry, "barista", {}, who="ada")
     assert reader.read().script is first.script, "an edited file changes nothing before it is released"
 
-    promote(registry, "barista", 2, who="ada", why="now", force=True)
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="now", force=True)
     second = reader.read()
-    rollback(registry, "barista", who="ada")
+    rollback(registry, "barista", loader=SiteLoader(registry), who="ada")
 
     assert second.script is not first.script
     assert reader.read().script is first.script, "its prompts are warm still"

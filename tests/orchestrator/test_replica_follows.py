@@ -19,10 +19,13 @@ from orchestrator.replica import Replica
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from registry import tables as t
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.releasing.creating import create_release
 from registry.releasing.documents import StageVersion
 from registry.releasing.holds import references
 from registry.releasing.promotion import promote, rollback
-from registry.releasing.releases import create_release, seed
+from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 
 pytestmark = pytest.mark.anyio
@@ -48,10 +51,10 @@ class ReadyEngine:
 @pytest.fixture
 def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
     """Release 1 is champion; there is a second version of everything."""
-    with Registry.at(make_site(tmp_path, database_url)) as opened:
+    with open_for_writing(make_site(tmp_path, database_url)) as opened:
         add_versions(opened, 2)
         write_seed(opened.site, dict.fromkeys(FAMILIES, 1))
-        seed(opened)
+        mend_releases(opened)
         yield opened
 
 
@@ -91,7 +94,7 @@ def told(gateway: FakeGateway) -> tuple[int, dict[str, int]]:
 
 
 def move(registry: Registry, number: int) -> None:
-    promote(registry, "barista", number, who="ada", why="now", force=True)
+    promote(registry, "barista", number, loader=SiteLoader(registry), who="ada", why="now", force=True)
 
 
 async def test_a_new_call_takes_the_new_release_and_a_call_in_progress_keeps_its_own(registry: Registry) -> None:
@@ -106,7 +109,7 @@ async def test_a_new_call_takes_the_new_release_and_a_call_in_progress_keeps_its
             assert told(old) == (1, dict.fromkeys(FAMILIES, 1))
             assert told(new) == (2, {**dict.fromkeys(FAMILIES, 1), "stt": 2})
             assert [reply["act"] for reply in replies] == ["ask.size", "ask.size"]
-        rollback(registry, "barista", who="bob")
+        rollback(registry, "barista", loader=SiteLoader(registry), who="bob")
         await until(lambda: replica.routing.release.number == 1)
         async with calling(replica) as after:
             assert told(after)[0] == 1
@@ -243,7 +246,7 @@ async def test_a_release_whose_dialogue_cannot_be_used_leaves_the_last_one(regis
 
 async def test_a_replica_does_not_start_without_a_release(tmp_path: Path, database_url: str) -> None:
     site = make_site(tmp_path, database_url)
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_version(registry, "stt")
         with pytest.raises(Exception, match="the bot has no release"):
             Replica("barista", site, engine=ReadyEngine(), pool=FakeModels(load_bot("barista")))

@@ -15,8 +15,8 @@ from parley.errors import ParleyError
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.releasing.documents import StageVersion
-from registry.site import Registry
 
 ROOT = Path(__file__).parents[2]
 NLU = StageVersion(model="barista_nlu", version=1)
@@ -38,7 +38,7 @@ def test_what_is_read_is_what_was_verified(tmp_path: Path, file: str) -> None:
     repo = tmp_path / "repo"
     shutil.copytree(ROOT / "triton_repo" / "barista_nlu", repo / "barista_nlu")
     site = Settings(repo_dir=repo, state_dir=tmp_path / "var", bots_dir=tmp_path / "bots")
-    with Registry.at(site):
+    with open_for_writing(site):
         trust = Trust.of(site)
     racing = Racing(trust.keys, trust.pins)
     object.__setattr__(racing, "swapped", repo / "barista_nlu" / "1" / file)
@@ -53,7 +53,7 @@ def test_a_client_of_a_version_with_a_swapped_asset_is_refused_by_file(tmp_path:
     repo = tmp_path / "repo"
     shutil.copytree(ROOT / "triton_repo" / "barista_nlu", repo / "barista_nlu")
     site = Settings(repo_dir=repo, state_dir=tmp_path / "var", bots_dir=tmp_path / "bots")
-    with Registry.at(site):
+    with open_for_writing(site):
         trust = Trust.of(site)
     pool = ClientPool(repo, OnnxEngine(repo, trust), trust)
     swapped = repo / "barista_nlu" / "1" / file

@@ -26,6 +26,7 @@ from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.serving.trust import Trust
 from registry import served
+from registry.opening import open_for_writing
 from registry.releasing.leases import CallLeases
 from registry.served import Keeper, ServedView
 from registry.site import Registry
@@ -273,7 +274,7 @@ async def test_a_server_that_somebody_else_runs_is_told_over_grpc(
     monkeypatch.setattr(served, "LINGER_S", 0.0)
     add_version(registry, tmp_path / "new", 3)
     monkeypatch.setenv("PARLEY_TRITON_CONTROL_KEY", "theirs")
-    with Registry.at(registry.site.model_copy(update={"triton_grpc": server.grpc_address})) as other:
+    with open_for_writing(registry.site.model_copy(update={"triton_grpc": server.grpc_address})) as other:
         view = ServedView(other)
         view.ensure([(MODEL, 3)])
         keep(registry, 2)

@@ -21,6 +21,8 @@ from registry import catalogue
 from registry.catalogue import PUBLISHED
 from registry.housekeeping.archive import Unpacked, pack, unpack
 from registry.housekeeping.canonical_tar import write
+from registry.opening import open_for_writing
+from registry.recovery import mend
 from registry.site import Registry
 from registry.versions.publish import publish
 from registry.versions.signing import public_key, read_pin, sign, write_pin
@@ -40,7 +42,7 @@ def _site(folder: Path, *trusted: Settings) -> Settings:
 @pytest.fixture
 def sender(tmp_path: Path) -> Iterator[Registry]:
     """A site that published two versions."""
-    with Registry.at(_site(tmp_path / "sender")) as registry:
+    with open_for_writing(_site(tmp_path / "sender")) as registry:
         for factor in (2, 3):
             publish(scaler_bundle(tmp_path / f"bundle-{factor}", factor), registry, who="ada")
         yield registry
@@ -49,7 +51,7 @@ def sender(tmp_path: Path) -> Iterator[Registry]:
 @pytest.fixture
 def receiver(tmp_path: Path, sender: Registry) -> Iterator[Registry]:
     """A site that trusts the sender."""
-    with Registry.at(_site(tmp_path / "receiver", sender.site)) as registry:
+    with open_for_writing(_site(tmp_path / "receiver", sender.site)) as registry:
         yield registry
 
 
@@ -79,7 +81,7 @@ def test_version_arrives_as_it_left_under_its_number_known_pinned_and_read_only(
     assert (arrived.digest, arrived.key_id, arrived.published_by) == (sent.digest, sent.key_id, "grace")
     assert read_pin(receiver.site, MODEL, 2) == sent.digest
     assert all(path.stat().st_mode & 0o222 == 0 for path in list_files(receiver.repo / MODEL / "2").values())
-    assert receiver.mend() == []
+    assert mend(receiver) == []
 
 
 def test_equal_versions_are_packed_into_equal_bytes(tmp_path: Path, sender: Registry, receiver: Registry) -> None:
@@ -150,7 +152,7 @@ def test_unknown_signer_is_refused_by_key_and_told_where_to_put_it(tmp_path: Pat
     archive = pack(sender, MODEL, 1, tmp_path / "one.tar")
     with sender.catalogue.read() as c:
         key = catalogue.version(c, MODEL, 1).key_id
-    with Registry.at(_site(tmp_path / "stranger")) as stranger:
+    with open_for_writing(_site(tmp_path / "stranger")) as stranger:
         with pytest.raises(ParleyError, match=f"signed with key {key}, which this site does not trust") as caught:
             unpack(stranger, archive)
 

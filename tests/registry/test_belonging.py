@@ -14,18 +14,21 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.settings import Settings
 from registry import belonging
+from registry.binding import bind
 from registry.catalogue import versions
+from registry.loading import SiteLoader
+from registry.opening import open_for_reading, open_for_writing
+from registry.recovery import mend
+from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote
-from registry.releasing.releases import create_release
-from registry.site import Registry
 
 
 def own(site: Settings) -> Settings:
     """Give the repository something of the site's own."""
     write_seed(site, dict.fromkeys(FAMILIES, 1))
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_versions(registry)
-        registry.mend()
+        mend(registry)
         create_release(registry, "barista", {}, who="ada")
     return site
 
@@ -36,9 +39,9 @@ def other_state(site: Settings, folder: str = "other") -> Settings:
 
 def test_a_repository_is_nobodys_until_it_has_something_of_a_sites_own(tmp_path: Path, database_url: str) -> None:
     site = make_site(tmp_path, database_url)
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_versions(registry)
-    with Registry.at(other_state(site)):
+    with open_for_writing(other_state(site)):
         pass  # as several sites may try the starter versions of one checkout
     own(site)
     assert (site.repo_dir / belonging.IN_REPOSITORY).is_file() and (site.state_dir / belonging.IN_STATE).is_file()
@@ -64,9 +67,9 @@ def test_a_state_folder_that_has_another_repository_is_refused(tmp_path: Path) -
     ours, theirs = own(make_site(tmp_path / "ours")), own(make_site(tmp_path / "theirs"))
     for wrong in (theirs.repo_dir, make_site(tmp_path / "empty").repo_dir):
         with pytest.raises(ParleyError, match="not the repository of this site, which is at"):
-            Registry.look(ours.model_copy(update={"repo_dir": wrong}))
+            open_for_reading(ours.model_copy(update={"repo_dir": wrong}))
     with pytest.raises(ParleyError, match="the repository of this site is not there"):
-        Registry.at(ours.model_copy(update={"repo_dir": tmp_path / "nowhere"}), new=True)
+        open_for_writing(ours.model_copy(update={"repo_dir": tmp_path / "nowhere"}), new=True)
 
 
 def test_a_repository_changes_hands_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,13 +80,13 @@ def test_a_repository_changes_hands_by_a_command(tmp_path: Path, monkeypatch: py
 
     assert run(["catalogue", "adopt-repository"]) == 0
 
-    with Registry.look(heir) as registry, registry.catalogue.read() as c:
+    with open_for_reading(heir) as registry, registry.catalogue.read() as c:
         assert len(versions(c)) == len(FAMILIES)
     with pytest.raises(ParleyError, match="belongs to another site"):
-        Registry.at(site)
+        open_for_writing(site)
     name(site, monkeypatch)
     assert run(["catalogue", "adopt-repository"]) == 0
-    Registry.at(site).close()
+    open_for_writing(site).close()
 
 
 def test_hosts_that_share_a_database_are_one_site(tmp_path: Path, postgresql: object) -> None:
@@ -91,12 +94,12 @@ def test_hosts_that_share_a_database_are_one_site(tmp_path: Path, postgresql: ob
     site = own(make_site(tmp_path, url))
     second = other_state(site)
 
-    with Registry.at(second) as registry:
+    with open_for_writing(second) as registry:
         create_release(registry, "barista", {}, who="bob")
 
     assert (second.state_dir / belonging.IN_STATE).read_text() == (site.state_dir / belonging.IN_STATE).read_text()
     with pytest.raises(ParleyError, match="belongs to another site"):
-        Registry.at(other_state(site, "third").model_copy(update={"database_url": ""}))
+        open_for_writing(other_state(site, "third").model_copy(update={"database_url": ""}))
 
 
 def test_a_lost_state_folder_finds_its_repository_again(tmp_path: Path) -> None:
@@ -105,39 +108,39 @@ def test_a_lost_state_folder_finds_its_repository_again(tmp_path: Path) -> None:
     shutil.rmtree(site.state_dir)
     site = site.model_copy(update={"trusted_keys_dir": keys})
 
-    with Registry.at(site) as registry:
-        promote(registry, "barista", 2, who="ada", why="again", force=True)
+    with open_for_writing(site) as registry:
+        promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="again", force=True)
 
     assert (site.state_dir / belonging.IN_STATE).is_file()
 
 
 def test_a_site_of_an_older_parley_is_not_bound_to_a_repository_without_its_versions(tmp_path: Path) -> None:
     site = make_site(tmp_path)
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_versions(registry)
     wrong = make_site(tmp_path / "wrong").repo_dir
     with (
-        Registry.at(site.model_copy(update={"repo_dir": wrong})) as registry,
+        open_for_writing(site.model_copy(update={"repo_dir": wrong})) as registry,
         pytest.raises(ParleyError, match="none of this site's 4 versions"),
     ):
-        belonging.bind(registry)
+        bind(registry)
 
 
 def test_a_mistyped_state_folder_does_not_take_an_unbound_repository_from_its_site(tmp_path: Path) -> None:
     """The repository is an older Parley's: neither side knows the other, and the keys are in the other state folder."""
     site = make_site(tmp_path)
     write_seed(site, dict.fromkeys(FAMILIES, 1))
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_versions(registry)
     before = snapshot(site.repo_dir)
 
-    with Registry.at(other_state(site)) as wrong:
-        belonging.bind(wrong)
+    with open_for_writing(other_state(site)) as wrong:
+        bind(wrong)
         with wrong.catalogue.read() as c:
             assert versions(c) == []
 
     assert {path for path in snapshot(site.repo_dir) if ".locks" not in path} == set(before)
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         create_release(registry, "barista", {}, who="ada")
 
 
@@ -145,7 +148,7 @@ def test_a_damaged_identity_is_named(tmp_path: Path) -> None:
     site = own(make_site(tmp_path))
     (site.repo_dir / belonging.IN_REPOSITORY).write_text("{}")
     with pytest.raises(ParleyError, match="which site and repository belong together"):
-        Registry.look(site)
+        open_for_reading(site)
 
 
 @pytest.mark.parametrize("line", ["releases", "gc", "show stt", "experiment list", "experiment ramp x --coverage 1",
@@ -162,5 +165,5 @@ def test_a_wrong_folder_is_said_and_stays_empty(tmp_path: Path, monkeypatch: pyt
 def test_a_release_of_a_version_whose_folder_is_gone_is_refused(tmp_path: Path) -> None:
     site = own(make_site(tmp_path))
     shutil.rmtree(site.repo_dir / "barista_tts" / "1")
-    with Registry.at(site) as registry, pytest.raises(ParleyError, match="the files of the tts are gone"):
+    with open_for_writing(site) as registry, pytest.raises(ParleyError, match="the files of the tts are gone"):
         create_release(registry, "barista", {}, who="ada")

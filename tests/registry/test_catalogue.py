@@ -36,11 +36,16 @@ from registry.catalogue import (
     versions,
 )
 from registry.lineage import learned_from
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.recovery import check, mend, rebuild
 from registry.releasing.aliases import current_aliases, history
-from registry.releasing.documents import POINTERS, RELEASES
+from registry.releasing.creating import create_release
+from registry.releasing.documents import ALIASES_FILE, RELEASES
 from registry.releasing.promotion import promote, rollback
-from registry.releasing.releases import create_release, read_release
-from registry.site import Registry, check, rebuild, resolve_bot, resolve_model
+from registry.releasing.releases import read_release
+from registry.resolve import resolve_bot, resolve_model
+from registry.site import Registry
 
 TENSOR = [TensorSpec(name="x", dtype="FP32", dims=[1])]
 HEARD = of_texts([("train", ["a latte please", "an espresso"]), ("test", ["nothing else"])])
@@ -247,7 +252,7 @@ def test_a_database_that_goes_away_is_said_in_one_line(tmp_path: Path) -> None:
 def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
     site = make_site(tmp_path / "site", database_url)
     write_seed(site, dict.fromkeys(FAMILIES, 1))
-    with Registry.at(site) as opened:
+    with open_for_writing(site) as opened:
         yield opened
 
 
@@ -269,7 +274,7 @@ def test_a_bot_need_not_be_named_where_one_can_answer_calls(registry: Registry) 
     with pytest.raises(ParleyError, match="no bot has"):
         resolve_bot(registry)
     add_versions(registry)
-    registry.mend()
+    mend(registry)
     assert resolve_bot(registry) == resolve_bot(registry, "barista") == "barista"
     with pytest.raises(ParleyError, match="there is: barista"):
         resolve_bot(registry, "bank")
@@ -278,11 +283,11 @@ def test_a_bot_need_not_be_named_where_one_can_answer_calls(registry: Registry) 
 def living_site(registry: Registry) -> None:
     """Two versions of each stage, three releases, promoted and rolled back."""
     add_versions(registry, 2)
-    registry.mend()
+    mend(registry)
     for stages in ({"stt": 2}, {"nlu": 2, "tts": 2}):
         release = create_release(registry, "barista", stages, who="ada", why="more look-ahead")
-        promote(registry, "barista", release.number, who="ada", why="try", force=True)
-    rollback(registry, "barista", who="bob", why="callers hang up")
+        promote(registry, "barista", release.number, loader=SiteLoader(registry), who="ada", why="try", force=True)
+    rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
 
 
 def answers(registry: Registry) -> dict[str, object]:
@@ -317,7 +322,7 @@ def test_a_lost_catalogue_is_rebuilt_and_answers_as_before(registry: Registry, d
     lose(registry, database_url)
     with pytest.raises(CatalogueUnavailable):
         answers(registry)
-    with Registry.at(registry.site, mend=False) as again:
+    with Registry.unmended(registry.site) as again:
         with again.catalogue.read() as c:
             assert versions(c) == []
         report = rebuild(again)
@@ -331,7 +336,7 @@ def test_a_lost_catalogue_is_rebuilt_and_answers_as_before(registry: Registry, d
 def test_the_next_command_after_the_loss_rebuilds_by_itself(registry: Registry, database_url: str) -> None:
     living_site(registry)
     lose(registry, database_url)
-    with Registry.at(registry.site) as again, again.catalogue.read() as c:
+    with open_for_writing(registry.site) as again, again.catalogue.read() as c:
         assert len(versions(c)) == 8
         assert history(c, "barista")[-1].champion == 2
 
@@ -342,7 +347,7 @@ def test_a_rebuild_takes_nothing_in_that_was_altered(registry: Registry, databas
     weights.chmod(0o644)
     weights.write_text("poisoned")
     lose(registry, database_url)
-    with Registry.at(registry.site, mend=False) as again:
+    with Registry.unmended(registry.site) as again:
         report = rebuild(again)
         with again.catalogue.read() as c:
             assert [row.number for row in versions(c, model="barista_stt")] == [1]
@@ -380,8 +385,8 @@ def test_nothing_is_mended_where_nothing_is_wrong(registry: Registry, monkeypatc
 
     monkeypatch.setattr("registry.versions.mending.verify_version", refuse)
     monkeypatch.setattr("registry.catalogue.Catalogue.write", refuse)
-    with Registry.at(registry.site) as again:
-        assert again.mend() == []
+    with open_for_writing(registry.site) as again:
+        assert mend(again) == []
 
 
 def test_a_folder_beside_the_bots_is_no_bot(registry: Registry) -> None:
@@ -390,7 +395,7 @@ def test_a_folder_beside_the_bots_is_no_bot(registry: Registry) -> None:
     bots = registry.site.bots_dir
     for copy in ("barista.bak", "barista2", "Barista copy"):
         shutil.copytree(bots / "barista", bots / copy)
-        with Registry.at(registry.site):
+        with open_for_writing(registry.site):
             pass
         shutil.rmtree(bots / copy)
     assert resolve_bot(registry) == "barista"
@@ -401,7 +406,7 @@ def test_a_folder_beside_the_bots_is_no_bot(registry: Registry) -> None:
 def test_a_bot_whose_folder_went_is_not_in_the_way(registry: Registry) -> None:
     """Such a champion an older Parley may have made."""
     add_versions(registry)
-    registry.mend()
+    mend(registry)
     with registry.catalogue.write() as c:
         for table in (t.releases, t.release_stages, t.alias_changes):
             for row in c.execute(sa.select(table)).mappings().all():
@@ -429,17 +434,17 @@ def test_the_command_checks_rebuilds_and_upgrades(
     assert "8 versions and 3 releases are known" in capsys.readouterr().out
     assert cli.run(["catalogue", "check"]) == 0
     assert cli.run(["catalogue", "upgrade"]) == 0
-    assert (registry.repo / RELEASES / "barista" / POINTERS).is_file()
+    assert (registry.repo / RELEASES / "barista" / ALIASES_FILE).is_file()
 
 
 def test_a_damaged_database_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = make_site(tmp_path / "site")
-    with Registry.at(site):
+    with open_for_writing(site):
         pass
     path = site.state_dir / "parley.db"
     with sqlite3.connect(path) as opened:
         opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     path.write_bytes(path.read_bytes()[:4096] + b"\0" * 40960)
     with pytest.raises(ParleyError) as error:
-        Registry.at(site)
+        open_for_writing(site)
     assert error.value.mend

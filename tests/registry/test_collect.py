@@ -23,10 +23,14 @@ from registry.catalogue import COLLECTED, COLLECTING, PUBLISHED
 from registry.housekeeping import collect as collecting
 from registry.housekeeping.collect import collect, collect_version, finish
 from registry.housekeeping.retention import Decision, Policy, decide
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.recovery import mend
+from registry.releasing.creating import create_release
 from registry.releasing.holds import hold
 from registry.releasing.leases import lease
 from registry.releasing.promotion import promote, rollback
-from registry.releasing.releases import create_release, releases
+from registry.releasing.releases import releases
 from registry.site import Registry
 from registry.versions.signing import read_pin
 from registry.view import ViewFolder
@@ -39,7 +43,7 @@ STT = "barista_stt"
 def site(tmp_path: Path, database_url: str) -> Iterator[Registry]:
     """Three versions of every stage; nothing is released yet."""
     settings = make_site(tmp_path, database_url)
-    with Registry.at(settings) as registry:
+    with open_for_writing(settings) as registry:
         add_versions(registry, 3)
         yield registry
 
@@ -48,7 +52,7 @@ def _release(registry: Registry, version: int) -> int:
     """A release of the same version of every stage, promoted."""
     stages = dict.fromkeys(("stt", "nlu", "nlg", "tts"), version)
     number = create_release(registry, "barista", stages, who="ada").number
-    promote(registry, "barista", number, who="ada", why="test", force=True)
+    promote(registry, "barista", number, loader=SiteLoader(registry), who="ada", why="test", force=True)
     return number
 
 
@@ -218,7 +222,7 @@ def test_retired_release_cannot_be_gone_back_to(site: Registry) -> None:
     collect(site, NOW)
 
     with pytest.raises(ParleyError, match="retired"):
-        rollback(site, "barista", 1, who="ada")
+        rollback(site, "barista", 1, loader=SiteLoader(site), who="ada")
 
 
 def test_need_that_comes_between_decision_and_deletion_keeps_the_version(
@@ -299,14 +303,14 @@ def test_killed_at_any_step_a_version_is_here_or_gone_after_the_next_command(
     died = _killed_child(settings, owner, name, at)
 
     assert died == signal.SIGKILL
-    with Registry.at(settings) as mended:
+    with open_for_writing(settings) as mended:
         here = _state(mended, 1)
         assert here in (PUBLISHED, COLLECTED)
         assert ("1" in _folders(mended)) == (here == PUBLISHED)
         assert (read_pin(settings, STT, 1) is not None) == (here == PUBLISHED)
         assert set(_folders(mended)) <= set(untouched)
         assert not list((mended.repo / STT).glob(".collecting-*"))
-        assert mended.mend() == []
+        assert mend(mended) == []
         assert (step in ("before it is marked", "before its audit")) == (here == PUBLISHED)
         if here == PUBLISHED:
             collect_version(mended, STT, 1)
@@ -326,7 +330,7 @@ def _killed_child(settings: Any, owner: object, name: str, at: int) -> int:
             return original(*arguments, **named)
 
         try:
-            with Registry.at(settings) as registry:
+            with open_for_writing(settings) as registry:
                 setattr(owner, name, kill)
                 collect_version(registry, STT, 1, who="ada")
         finally:

@@ -25,9 +25,12 @@ from registry.gating.gate import Evidence, GoldenResult, Verdict, decide
 from registry.gating.gate_rules import GateRules, SliceRule
 from registry.gating.verdict import record, show, write_report
 from registry.gating.verdict_page import page
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
 from registry.releasing.aliases import current_aliases
+from registry.releasing.creating import create_release
 from registry.releasing.promotion import PromotionRefused, promote, rollback
-from registry.releasing.releases import create_release, releases
+from registry.releasing.releases import releases
 from registry.site import Registry
 
 RULES = GateRules(slices=[SliceRule(field="condition", margin=0.08)])
@@ -54,10 +57,10 @@ def _verdict(accepted: bool, candidate: int = 2, against: int = 1) -> Verdict:
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """Two versions of every stage; release 1 is champion, release 2 has the second NLU."""
-    registry = Registry.at(make_site(tmp_path))
+    registry = open_for_writing(make_site(tmp_path))
     add_versions(registry, 2)
     create_release(registry, "barista", dict.fromkeys(("stt", "nlu", "nlg", "tts"), 1), who="ada", why="first")
-    promote(registry, "barista", 1, who="ada", why="first", force=True)
+    promote(registry, "barista", 1, loader=SiteLoader(registry), who="ada", why="first", force=True)
     create_release(registry, "barista", {"nlu": 2}, who="ada", why="more data")
     return registry
 
@@ -87,7 +90,7 @@ def test_a_refusal_is_kept_and_makes_nobody_the_candidate(registry: Registry) ->
 
 
 def test_a_verdict_against_another_release_than_the_champion_makes_nobody_the_candidate(registry: Registry) -> None:
-    promote(registry, "barista", 2, who="ada", why="by hand", force=True)
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="by hand", force=True)
 
     record(registry, _verdict(True), who="ada")
 
@@ -242,11 +245,11 @@ def test_the_clocks_of_two_hosts_do_not_order_verdicts_and_rollbacks(
 ) -> None:
     monkeypatch.setattr("registry.gating.verdict.datetime", judge)
     record(registry, _verdict(True), who="ada")
-    promote(registry, "barista", who="ada")
-    rollback(registry, "barista", who="bob", why="callers hang up")
+    promote(registry, "barista", loader=SiteLoader(registry), who="ada")
+    rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
 
     with pytest.raises(PromotionRefused, match="rolled back after"):
-        promote(registry, "barista", 2, who="ada")
+        promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada")
 
     record(registry, _verdict(True), who="ada")
-    assert promote(registry, "barista", 2, who="ada").move.moved_to == 2
+    assert promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada").change.moved_to == 2

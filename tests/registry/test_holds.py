@@ -11,19 +11,22 @@ from release_site import add_versions, make_site, write_seed
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from registry import tables as t
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.releasing.creating import create_release
 from registry.releasing.holds import hold, holders, let_go, references, refuse_if_needed
 from registry.releasing.leases import lease
 from registry.releasing.promotion import promote
-from registry.releasing.releases import create_release, seed
+from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 
 
 @pytest.fixture
 def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
-    with Registry.at(make_site(tmp_path, database_url)) as opened:
+    with open_for_writing(make_site(tmp_path, database_url)) as opened:
         add_versions(opened, 2)
         write_seed(opened.site, dict.fromkeys(FAMILIES, 1))
-        seed(opened)
+        mend_releases(opened)
         yield opened
 
 
@@ -41,7 +44,7 @@ def test_a_holder_keeps_versions_until_it_lets_go(registry: Registry) -> None:
 
 def test_every_reason_why_a_version_must_stay_is_named(registry: Registry) -> None:
     create_release(registry, "barista", {"tts": 2}, who="ada")
-    promote(registry, "barista", 2, who="ada", why="try", force=True)
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="try", force=True)
     with registry.catalogue.write() as c:
         hold(c, "experiment stt-2", [("barista_stt", 1)])
         lease(c, "replica x", {("barista_stt", 1): 4})

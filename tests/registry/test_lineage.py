@@ -23,6 +23,7 @@ from parley.errors import ParleyError
 from parley.utterances import Utterance, Utterances, of_texts, write_utterances
 from registry.catalogue import COLLECTED, record_version, set_state
 from registry.lineage import learned_from, origin, uses, utterance_digests, utterances
+from registry.opening import open_for_writing
 from registry.site import Registry
 
 TENSOR = [TensorSpec(name="x", dtype="FP32", dims=[1])]
@@ -33,7 +34,7 @@ LATTE, FOUR = OLD[0].sha256, OLD[3].sha256
 
 @pytest.fixture
 def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
-    with Registry.at(make_site(tmp_path / "site", database_url)) as opened:
+    with open_for_writing(make_site(tmp_path / "site", database_url)) as opened:
         yield opened
 
 

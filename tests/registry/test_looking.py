@@ -20,9 +20,11 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.settings import Settings
 from parley.sqlite_look import open_to_look
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing, release_of
+from registry.recovery import mend
+from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote
-from registry.releasing.releases import create_release, release_of
-from registry.site import Registry
 
 ROOT = Path(__file__).parents[2]
 READING = (
@@ -55,11 +57,11 @@ def living(folder: Path) -> Settings:
     """A site that has published, released and promoted; it belongs to its repository."""
     site = make_site(folder).model_copy(update={"trusted_keys_dir": folder / "keys"})
     write_seed(site, dict.fromkeys(FAMILIES, 1))
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         add_versions(registry, 2)
-        registry.mend()
+        mend(registry)
         promote(registry, "barista", create_release(registry, "barista", {"stt": 2}, who="ada").number,
-                who="ada", why="try", force=True)  # fmt: skip
+                loader=SiteLoader(registry), who="ada", why="try", force=True)  # fmt: skip
     return site
 
 

@@ -12,15 +12,20 @@ from release_site import add_versions, make_site, write_seed
 
 from parley.bundle import FAMILIES
 from parley.settings import Settings
-from registry import belonging
+from registry.binding import bind
+from registry.layout import leftovers
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
 from registry.releasing import documents
+from registry.releasing.aliases import current_aliases, history
+from registry.releasing.creating import create_release
 from registry.releasing.holds import references
 from registry.releasing.leases import STALE_AFTER_S, Heartbeats, sweep
-from registry.releasing.promotion import current_aliases, history, promote, rollback
+from registry.releasing.promotion import promote, rollback
 from registry.releasing.readiness import kept_loaded
-from registry.releasing.releases import create_release, read_release, releases, seed
+from registry.releasing.releases import read_release, releases
+from registry.releasing.seeding import mend_releases
 from registry.site import Registry
-from registry.versions.layout import leftovers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,17 +34,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def site(tmp_path: Path, database_url: str) -> Settings:
     """Release 1 is champion; there is a second version of everything."""
     made = make_site(tmp_path, database_url)
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         add_versions(registry, 2)
         write_seed(made, dict.fromkeys(FAMILIES, 1))
-        seed(registry)
-        belonging.bind(registry)  # once, not in each of the steps that are killed
+        mend_releases(registry)
+        bind(registry)  # once, not in each of the steps that are killed
     return made
 
 
 def whole(site: Settings) -> tuple[int, int, int]:
     """Champion, moves and releases after the next command has mended; fails when anything disagrees."""
-    with Registry.at(site) as registry, registry.catalogue.read() as c:
+    with open_for_writing(site) as registry, registry.catalogue.read() as c:
         moves, found = history(c, "barista"), releases(c, "barista")
         now = current_aliases(c, "barista")
         assert [move.seq for move in moves] == list(range(1, len(moves) + 1))
@@ -47,7 +52,7 @@ def whole(site: Settings) -> tuple[int, int, int]:
         for one in found:
             assert set(one.stages) == set(FAMILIES)
             assert documents.read_document(registry.repo, "barista", one.number).release == one
-        written = documents.read_pointers(registry.repo, "barista")
+        written = documents.read_aliases(registry.repo, "barista")
         assert written is not None
         assert (written.champion, written.previous, written.seq) == (now.champion, now.previous, now.seq)
         assert leftovers(documents.folder_of(registry.repo, "barista")) == []
@@ -56,7 +61,7 @@ def whole(site: Settings) -> tuple[int, int, int]:
 
 def test_making_a_release_killed_at_any_step_leaves_all_of_it_or_nothing(site: Settings) -> None:
     def make() -> None:
-        with Registry.at(site) as registry:
+        with open_for_writing(site) as registry:
             create_release(registry, "barista", {"stt": 2}, who="ada")
 
     steps = count_steps(make)
@@ -74,14 +79,14 @@ def test_making_a_release_killed_at_any_step_leaves_all_of_it_or_nothing(site: S
 
 def test_a_promotion_and_a_rollback_killed_at_any_step_end_in_old_or_new(site: Settings) -> None:
     def forth() -> None:
-        with Registry.at(site) as registry:
-            promote(registry, "barista", 2, who="ada", why="try", force=True)
+        with open_for_writing(site) as registry:
+            promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="try", force=True)
 
     def back() -> None:
-        with Registry.at(site, mend=False) as registry:
-            rollback(registry, "barista", 1, who="bob")
+        with Registry.unmended(site) as registry:
+            rollback(registry, "barista", 1, loader=SiteLoader(registry), who="bob")
 
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         create_release(registry, "barista", {"stt": 2}, who="ada")
     for work, undo, target in ((forth, back, 2), (back, forth, 1)):
         if target == 1:
@@ -101,11 +106,11 @@ def test_a_promotion_and_a_rollback_killed_at_any_step_end_in_old_or_new(site: S
 
 
 def test_what_a_killed_promotion_kept_loaded_is_given_up_by_itself(site: Settings) -> None:
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         create_release(registry, "barista", {"stt": 2}, who="ada")
 
     def half() -> None:
-        with Registry.at(site) as registry, registry.catalogue.read() as c:
+        with open_for_writing(site) as registry, registry.catalogue.read() as c:
             release = read_release(c, "barista", 2)
             with kept_loaded(registry, release.refs):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -114,7 +119,7 @@ def test_what_a_killed_promotion_kept_loaded_is_given_up_by_itself(site: Setting
 
     now = 0.0
     replica = Heartbeats(lambda: now)
-    with Registry.at(site) as registry, registry.catalogue.write() as c:
+    with open_for_writing(site) as registry, registry.catalogue.write() as c:
         assert any("promotion" in reason for reason in references(c, "barista_stt", 2))
         assert replica.stopped(c) == []
         now = STALE_AFTER_S
@@ -124,16 +129,16 @@ def test_what_a_killed_promotion_kept_loaded_is_given_up_by_itself(site: Setting
 
 def test_seeding_killed_at_any_step_is_finished_by_the_next_command(tmp_path: Path, database_url: str) -> None:
     made = make_site(tmp_path, database_url)
-    with Registry.at(made) as registry:
+    with open_for_writing(made) as registry:
         add_versions(registry)
     write_seed(made, dict.fromkeys(FAMILIES, 1))
 
     def start() -> None:
-        Registry.at(made).close()
+        open_for_writing(made).close()
 
     for step in range(200):
         killed_before(step, start)
-        with Registry.at(made, mend=False) as registry, registry.catalogue.read() as c:
+        with Registry.unmended(made) as registry, registry.catalogue.read() as c:
             if current_aliases(c, "barista").champion == 1:
                 break
     assert step > 5

@@ -15,12 +15,12 @@ from parley.bundle import read_manifest, verify_files, write_bundle
 from parley.errors import ParleyError
 from parley.signatures import verify_version
 from registry import catalogue
+from registry.layout import version_numbers
 from registry.site import Registry
 from registry.versions import publish as publishing
 from registry.versions import staging
-from registry.versions.mending import put_back, set_aside
-from registry.versions.model_config import version_numbers
-from registry.versions.publish import mend_model, publish, unsettled_models
+from registry.versions.mending import mend_model, put_back, set_aside, unsettled_models
+from registry.versions.publish import publish
 from registry.versions.signing import read_pin, trusted_keys
 
 MODEL = "barista_nlu"

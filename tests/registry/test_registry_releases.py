@@ -14,9 +14,14 @@ from release_site import add_verdict, add_version, add_versions, make_site, writ
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from registry import tables as t
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
 from registry.releasing import documents, releases
-from registry.releasing.promotion import current_aliases, history, promote
-from registry.releasing.releases import champion, create_release, dialogue_text, read_release, read_seed, seed
+from registry.releasing.aliases import current_aliases, history
+from registry.releasing.creating import create_release
+from registry.releasing.promotion import promote
+from registry.releasing.releases import champion, dialogue_text, read_release, read_seed
+from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 
 ALL = dict.fromkeys(FAMILIES, 1)
@@ -25,7 +30,7 @@ ALL = dict.fromkeys(FAMILIES, 1)
 @pytest.fixture
 def registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
     """Two versions of each of the barista's models, no release."""
-    with Registry.at(make_site(tmp_path, database_url)) as opened:
+    with open_for_writing(make_site(tmp_path, database_url)) as opened:
         add_versions(opened, 2)
         yield opened
 
@@ -58,7 +63,7 @@ def test_a_release_holds_versions_by_digest_and_the_dialogue_as_it_was(registry:
 
 def test_a_release_starts_from_the_champion_and_takes_the_bot_yaml_of_now(registry: Registry) -> None:
     create_release(registry, "barista", ALL, who="ada")
-    promote(registry, "barista", 1, who="ada")
+    promote(registry, "barista", 1, loader=SiteLoader(registry), who="ada")
     path = registry.site.bots_dir / "barista" / "bot.yaml"
     path.write_text(path.read_text() + "\n# new\n")
 
@@ -105,20 +110,20 @@ def test_the_seed_becomes_release_one_and_champion_once(registry: Registry) -> N
     write_seed(registry.site, ALL)
 
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda _: seed(registry), range(4)))
+        done = list(pool.map(lambda _: mend_releases(registry), range(4)))
 
     assert sum(len(words) for words in done) == 1
     with registry.catalogue.read() as c:
         assert champion(c, "barista").refs == [(f"barista_{stage}", 1) for stage in FAMILIES]
         assert [move.what for move in history(c, "barista")] == ["first"]
-    written = documents.read_pointers(registry.repo, "barista")
+    written = documents.read_aliases(registry.repo, "barista")
     assert written is not None and (written.champion, written.seq) == (1, 1)
 
 
 def test_a_seed_whose_versions_are_not_here_stops_nobody_else(registry: Registry) -> None:
     write_seed(registry.site, {"stt": 7})
 
-    assert seed(registry) == []
+    assert mend_releases(registry) == []
 
     with registry.catalogue.read() as c, pytest.raises(ParleyError, match="the bot has no release"):
         champion(c, "barista")
@@ -126,15 +131,15 @@ def test_a_seed_whose_versions_are_not_here_stops_nobody_else(registry: Registry
 
 def test_releases_and_pointers_come_back_from_the_repository_alone(registry: Registry) -> None:
     write_seed(registry.site, ALL)
-    seed(registry)
+    mend_releases(registry)
     second = create_release(registry, "barista", {"stt": 2}, who="ada", why="better")
     add_verdict(registry, 2, 1)
-    promote(registry, "barista", 2, who="ada")
+    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada")
     with registry.catalogue.read() as c:
         before = current_aliases(c, "barista")
     forget_releases(registry)
 
-    said = seed(registry)
+    said = mend_releases(registry)
 
     with registry.catalogue.read() as c:
         after = current_aliases(c, "barista")
@@ -142,7 +147,7 @@ def test_releases_and_pointers_come_back_from_the_repository_alone(registry: Reg
         assert sorted(move.champion or 0 for move in history(c, "barista")) == [1, 2]
     assert (after.champion, after.candidate, after.previous) == (before.champion, before.candidate, before.previous)
     assert len(said) == 3
-    assert seed(registry) == []
+    assert mend_releases(registry) == []
 
 
 def test_a_document_that_was_edited_is_not_taken_up(registry: Registry) -> None:
@@ -153,7 +158,7 @@ def test_a_document_that_was_edited_is_not_taken_up(registry: Registry) -> None:
     edited["release"]["stages"]["stt"]["digest"] = "0" * 64
     path.write_text(json.dumps(edited))
 
-    assert seed(registry) == []
+    assert mend_releases(registry) == []
 
     with registry.catalogue.read() as c:
         assert releases.releases(c, "barista") == []

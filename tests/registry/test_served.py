@@ -15,6 +15,7 @@ from serving_site import MODEL, add_version, keep, open_site
 from parley.errors import ParleyError
 from registry import served
 from registry import tables as t
+from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.releasing.leases import FORGOTTEN_AFTER, lease
 from registry.served import ServedView, wanted
@@ -263,7 +264,7 @@ def test_a_repository_that_moved_is_linked_anew(registry: Registry, view: Served
     os.rename(registry.repo, moved)
     site = registry.site.model_copy(update={"repo_dir": moved})
 
-    with Registry.at(site) as again:
+    with open_for_writing(site) as again:
         assert ServedView(again).prepare() == []
 
     served = view.folder.directory / MODEL / "3"

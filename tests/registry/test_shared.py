@@ -28,8 +28,11 @@ from registry.housekeeping import shared_store
 from registry.housekeeping.envelope import seal
 from registry.housekeeping.shared import Exchange, pull, push
 from registry.housekeeping.shared_store import SharedStore
+from registry.opening import open_for_writing
+from registry.recovery import mend
 from registry.releasing.aliases import bots_with_aliases
-from registry.releasing.releases import releases, seed
+from registry.releasing.releases import releases
+from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 from registry.versions.signing import public_key
 
@@ -72,17 +75,17 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 def ours(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     """A site with a version of every stage, released."""
     _accept_any_content(monkeypatch)
-    with Registry.at(_site(tmp_path / "ours", address)) as registry:
+    with open_for_writing(_site(tmp_path / "ours", address)) as registry:
         add_versions(registry, 1)
         write_seed(registry.site, dict.fromkeys(("stt", "nlu", "nlg", "tts"), 1))
-        seed(registry)
+        mend_releases(registry)
         yield registry
 
 
 @pytest.fixture
 def theirs(tmp_path: Path, address: str, ours: Registry) -> Iterator[Registry]:
     """Another site with the same bot, which trusts ours."""
-    with Registry.at(_site(tmp_path / "theirs", address, ours.site)) as registry:
+    with open_for_writing(_site(tmp_path / "theirs", address, ours.site)) as registry:
         yield registry
 
 
@@ -132,7 +135,7 @@ def test_what_one_site_pushes_another_pulls_with_its_release_and_nothing_points_
     with theirs.catalogue.read() as c:
         assert [release.number for release in releases(c, "barista")] == [1]
         assert bots_with_aliases(c) == set()
-    assert theirs.mend() == []
+    assert mend(theirs) == []
 
 
 def test_second_time_nothing_is_written_or_read(
@@ -263,7 +266,7 @@ def test_archive_under_another_versions_name_is_refused(ours: Registry, theirs: 
 
 def test_version_of_an_untrusted_site_is_refused_by_its_key(ours: Registry, tmp_path: Path, address: str) -> None:
     push(ours, _store(ours), [(STT, 1)])
-    with Registry.at(_site(tmp_path / "stranger", address)) as stranger:
+    with open_for_writing(_site(tmp_path / "stranger", address)) as stranger:
         assert "which this site does not trust" in _problem(pull(stranger, _store(stranger), STT, 1))
 
 

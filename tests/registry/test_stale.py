@@ -12,9 +12,12 @@ from models.nlg.client import read_bot
 from parley.bot import Bot, load_bot
 from parley.bot.load import parse_bot
 from parley.bundle import FAMILIES, Lineage, read_manifest
+from registry.loading import SiteLoader
+from registry.opening import open_for_writing
+from registry.releasing.aliases import history
+from registry.releasing.creating import create_release
 from registry.releasing.documents import release_numbers
-from registry.releasing.promotion import history, promote
-from registry.releasing.releases import create_release
+from registry.releasing.promotion import promote
 from registry.releasing.stale import StaleRefused, edits, stale_version
 from registry.site import Registry
 
@@ -82,7 +85,7 @@ def test_the_starters_are_not_stale() -> None:
 def registry(tmp_path: Path) -> Iterator[Registry]:
     """A site whose versions keep what those of the barista, as it is, keep."""
     keeps = {"stt": ("3", "grammar.json"), "nlu": ("1", "labels.json"), "nlg": ("1", "bot.json")}
-    with Registry.at(make_site(tmp_path)) as opened:
+    with open_for_writing(make_site(tmp_path)) as opened:
         for stage in FAMILIES:
             number, name = keeps.get(stage, ("1", "lexicon.json"))
             files = {name: (ROOT / "triton_repo" / f"barista_{stage}" / number / name).read_text()}
@@ -114,8 +117,8 @@ def test_a_stale_release_is_made_and_promoted_for_a_reason_that_the_audit_keeps(
 
     made = create_release(registry, "barista", ALL, who="ada", why="the prompt alone", stale_ok=True)
     with pytest.raises(StaleRefused, match="barista_nlg 1"):
-        promote(registry, "barista", made.number, who="ada", why="now")
-    moved = promote(registry, "barista", made.number, who="ada", why="now", stale_ok=True)
+        promote(registry, "barista", made.number, loader=SiteLoader(registry), who="ada", why="now")
+    moved = promote(registry, "barista", made.number, loader=SiteLoader(registry), who="ada", why="now", stale_ok=True)
 
     assert made.why == "stale accepted (barista_nlg 1): the prompt alone"
     with registry.catalogue.read() as c:
@@ -130,13 +133,16 @@ def test_what_was_trained_on_the_edited_file_is_released(registry: Registry) -> 
 
     made = create_release(registry, "barista", {**ALL, "nlg": version.number}, who="ada")
 
-    assert made.why == "" and promote(registry, "barista", made.number, who="ada").warnings == ()
+    assert (
+        made.why == ""
+        and promote(registry, "barista", made.number, loader=SiteLoader(registry), who="ada").warnings == ()
+    )
 
 
 def test_a_promotion_says_that_the_file_was_edited_since(registry: Registry) -> None:
     made = create_release(registry, "barista", ALL, who="ada")
     edit(registry, *REPLY)
 
-    (warning,) = promote(registry, "barista", made.number, who="ada").warnings
+    (warning,) = promote(registry, "barista", made.number, loader=SiteLoader(registry), who="ada").warnings
 
     assert "was edited since release 1 of barista took it in (replies.ask_task)" in warning

@@ -17,7 +17,7 @@ from parley.bundle import read_manifest
 from parley.files import sha256_file
 from parley.runs import TRACKING, log_version, tracking
 from parley.settings import Settings
-from registry.site import Registry
+from registry.opening import open_for_writing
 from registry.versions.publish import publish
 
 wandb = pytest.importorskip("wandb")
@@ -89,7 +89,7 @@ def test_publishing_a_mirrored_run_links_both_ways(tmp_path: Path, offline: None
     (tmp_path / "repo").mkdir()
     site = Settings(bots_dir=tmp_path / "bots", repo_dir=tmp_path / "repo", state_dir=tmp_path / "var")
 
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         number = publish(run / "bundle", registry, who="ada")
 
     version = tmp_path / "repo" / "barista_nlu" / str(number)
@@ -109,7 +109,7 @@ def test_publish_goes_through_when_wandb_fails(
     (tmp_path / "repo").mkdir()
     site = Settings(bots_dir=tmp_path / "bots", repo_dir=tmp_path / "repo", state_dir=tmp_path / "var")
 
-    with Registry.at(site) as registry:
+    with open_for_writing(site) as registry:
         number = publish(tmp_path / "nlu" / "bundle", registry, who="ada")
 
     lineage = read_manifest(tmp_path / "repo" / "barista_nlu" / str(number)).lineage

@@ -19,8 +19,8 @@ from orchestrator.app import RunningApp
 from orchestrator.running import running_site
 from parley.bundle import read_manifest, write_bundle
 from parley.settings import Settings
-from registry.releasing.releases import create_release
-from registry.site import Registry
+from registry.opening import open_for_writing
+from registry.releasing.creating import create_release
 from registry.versions.publish import publish
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def drill_site(folder: Path) -> Iterator[DrillSite]:
         port=0, max_calls=8,
         answer_within_ms=60_000,  # on a machine that runs other tests too nobody is to be refused here
     )  # fmt: skip
-    with Registry.at(settings) as registry:
+    with open_for_writing(settings) as registry:
         publish(_contrary(starters["nlu"], folder / "bundle"), registry)
         create_release(registry, "barista", {"nlu": 2}, who="tester", why="drill")
     with running_site("barista", settings, Console(stderr=True)) as app:

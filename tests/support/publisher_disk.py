@@ -20,7 +20,7 @@ from publisher_kills import MODEL, faults, rows_of, unsettled
 from serving_models import publish_all, registry_at, scaler_bundle
 
 from parley.errors import ParleyError
-from registry.versions.model_config import version_numbers
+from registry.layout import version_numbers
 from registry.versions.publish import publish
 
 PAGE = 4096

@@ -25,10 +25,10 @@ from serving_models import publish_all, registry_at, scaler_bundle
 from parley.errors import ParleyError
 from parley.signatures import verify_version
 from registry import catalogue
+from registry.layout import leftovers, model_lock, version_numbers
 from registry.site import Registry
-from registry.versions.layout import leftovers, model_lock
-from registry.versions.model_config import version_numbers
-from registry.versions.publish import publish, unsettled_models
+from registry.versions.mending import unsettled_models
+from registry.versions.publish import publish
 from registry.versions.signing import pins, read_pin, trusted_keys
 
 MODEL = "barista_nlu"

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from parley.bundle import Lineage, Manifest, TensorSpec, read_manifest, write_bundle
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
+from registry.opening import open_for_writing
 from registry.site import Registry
 from registry.versions.publish import publish
 
@@ -21,7 +22,7 @@ def registry_at(folder: Path, *, mend: bool = True) -> Registry:
         bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", trusted_keys_dir=folder / "keys"
     )
     site.repo_dir.mkdir(parents=True, exist_ok=True)
-    return Registry.at(site, mend=mend)
+    return open_for_writing(site, mend=mend)
 
 
 def publish_all(folder: Path, *bundles: Path) -> Settings:

@@ -12,6 +12,7 @@ from serving_models import scaler_bundle
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
+from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.served import ServedView
 from registry.site import Registry
@@ -32,7 +33,7 @@ def open_site(folder: Path, versions: int = 0) -> Registry:
         repo_dir=folder / "repo", state_dir=folder / "var", bots_dir=folder / "bots", trusted_keys_dir=folder / "keys"
     )
     site.repo_dir.mkdir(parents=True)
-    registry = Registry.at(site)
+    registry = open_for_writing(site)
     for number in range(1, versions + 1):
         add_version(registry, folder / f"bundle{number}", number)
     keep(registry, *range(1, versions + 1))

@@ -1,4 +1,4 @@
-"""Names in the model repository that are no versions, and the lock that publishers, menders and collectors share."""
+"""What lies in a model repository, by names alone, and the locks that its writers share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from parley.typed import is_number
 
 STAGING = ".staging-"
 """A version in the making; under the model's lock it is a killed publisher's remnant."""
@@ -37,6 +39,28 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def model_folders(repo: Path) -> list[Path]:
+    """The folders of models, also of those that have no version (any more), sorted by name."""
+    if not repo.is_dir():
+        return []
+    return sorted(path for path in repo.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def model_directories(repo: Path) -> list[Path]:
+    """The models of a repository that have at least one version, sorted by name."""
+    if not repo.is_dir():
+        return []
+    return sorted(path for path in repo.iterdir() if path.is_dir() and version_numbers(path))
+
+
+def version_numbers(model_directory: Path) -> list[int]:
+    """Numbers of a model's version directories, ascending. Every other name is no version."""
+    if not model_directory.is_dir():
+        return []
+    with os.scandir(model_directory) as entries:  # knows what a folder is without asking for each
+        return sorted(int(entry.name) for entry in entries if is_number(entry.name) and entry.is_dir())
 
 
 def refused(directory: Path) -> list[Path]:

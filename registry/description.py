@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from parley.bundle import Manifest
 from parley.errors import ParleyError
-from parley.settings import Settings
-from parley.signatures import key_id, load_public_key, pass_over, verify_version
+from parley.signatures import verify_version
 from registry import catalogue
 from registry import tables as t
 from registry.catalogue import COLLECTED, VersionRow
 from registry.releasing.holds import references
-from registry.versions.signing import public_key, read_pin, trusted_keys
-
-if TYPE_CHECKING:
-    from registry.site import Registry
+from registry.site import Registry
+from registry.versions.keys import key_names
+from registry.versions.signing import read_pin, trusted_keys
 
 
 @dataclass(frozen=True)
@@ -76,32 +73,6 @@ def newest(c: sa.Connection, model: str) -> int:
     if not known:
         raise ParleyError("no version is here", where=model, mend="publish one")
     return known[-1].number
-
-
-def key_names(site: Settings) -> dict[str, str]:
-    """Id of every key this site trusts, and where it lies; its own is called so."""
-    own = public_key(site).absolute()
-    found = {}
-    for path in trusted_keys(site):
-        try:
-            key = trusted_id(path)
-        except (ParleyError, OSError) as error:
-            pass_over(path, error)
-            continue
-        found[key] = "this site's own key" if path.absolute() == own else path.name
-    return found
-
-
-def trusted_id(path: Path) -> str:
-    """The id of a public key in a file.
-
-    Raises:
-        ParleyError: it is no such key.
-    """
-    from cryptography.hazmat.primitives import serialization
-
-    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    return key_id(load_public_key(path).public_bytes(encoding, form))
 
 
 def _said(c: sa.Connection, row: VersionRow) -> str:
