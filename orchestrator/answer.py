@@ -66,7 +66,8 @@ class Answering:
             # A bug in one answer: the caller is put through, other calls never notice.
             _log.exception("answer failed", extra={"turn": turn.number})
             end = await self._apologise(turn)
-        turn.answered, turn.played_ms = True, samples_to_ms(self._speaker.playout.sent - turn.since)
+        turn.answered, turn.played_ms = True, samples_to_ms(self._speaker.sent - turn.since)
+        turn.waited_until(self._speaker.sent_after(turn.since))
         await self._speaker.trace("turn", **figures(turn))
         if end:
             await self._speaker.heard_out()
@@ -106,7 +107,8 @@ class Answering:
     def _end(self, how: TurnEnd) -> Turn | None:
         turn, self._turn = self._turn, None
         if turn is not None:
-            turn.end(how, samples_to_ms(max(0, self._speaker.playout.sent - self._speaker.unheard - turn.since)))
+            turn.waited_until(self._speaker.sent_after(turn.since))
+            turn.end(how, samples_to_ms(max(0, self._speaker.sent - self._speaker.unheard - turn.since)))
         return turn
 
     def _write_down(self, turn: Turn) -> None:
@@ -132,7 +134,7 @@ class Answering:
             self.turns,
             self._assignment.stages,
             heard,
-            self._speaker.playout.sent,
+            self._speaker.sent,
         )
         return self._turn
 
@@ -187,31 +189,23 @@ class Answering:
             turn.served("nlg", worded.fallback)
             await self._speaker.trace("reply", act=act.name, slots=dict(act.slots), text=worded.value)
             turn.reach("tts")
-            begin = self._speaker.playout.sent
+            begin = self._speaker.sent
             # An interruption cancels in here; the voice's requests must end then too, not when the garbage is
             # collected.
             async with aclosing(self._stages.speak(worded.value)) as pieces:
                 async for piece in pieces:
-                    await self._speaker.send(piece.value, begin)
                     turn.served("tts", piece.fallback)
                     if turn.tts_first_ms is None:
                         turn.tts_first_ms = _ms_since(phrased)
-                    _first_audio(turn)
+                    await self._speaker.send(piece.value, begin)
 
     async def _apologise(self, turn: Turn) -> str:
         """Say the apology that needs no stage, and hand over."""
         self.ending = True
         await self._speaker.send(self._script.prompts.apology())
-        _first_audio(turn)
         text = self._script.prompts.texts["apology"]
         await self._speaker.trace("reply", act="apology", slots={}, text=text, prompt=True)
         return "handover"
-
-
-def _first_audio(turn: Turn) -> None:
-    """Audio was sent: what a caller who had spoken has waited for."""
-    if turn.voice_to_voice_ms is None and turn.heard is not None and turn.heard.received is not None:
-        turn.voice_to_voice_ms = _ms_since(turn.heard.received)
 
 
 def _ms_since(began: float) -> float:

@@ -146,11 +146,13 @@ class CallSession:
             reason = await self._to_the_end()
         finally:
             services.record(call_rows.ended(self.call_id, reason, self._answering.state.done))
-        self._log_end(reason, time.monotonic() - began)
+        duration_s = time.monotonic() - began
+        await self._hang_up(reason)
+        self._log_end(reason, duration_s)
         return reason
 
     async def _to_the_end(self) -> str:
-        """The call, last words, and the hang-up; why it ended."""
+        """The call and its last words; why it ended."""
         reason = "internal_error"
         try:
             async with asyncio.timeout(self._services.params.max_call_s):
@@ -161,12 +163,14 @@ class CallSession:
         except Exception:
             _log.exception("call failed")
             await self._say_last(self._script.prompts.apology())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._services.params.close_within_s):
-                await self._speaker.trace("end", reason=reason)
-        ending = _ENDINGS.get(reason, Ending.NORMAL)
-        await hang_up(self._call, ending, reason, close_within_s=self._services.params.close_within_s)
         return reason
+
+    async def _hang_up(self, reason: str) -> None:
+        within_s = self._services.params.close_within_s
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._speaker.trace("end", reason=reason)
+        await hang_up(self._call, _ENDINGS.get(reason, Ending.NORMAL), reason, close_within_s=within_s)
 
     def _log_end(self, reason: str, duration_s: float) -> None:
         figures = self._call.figures()

@@ -8,6 +8,8 @@ left to be said when the caller interrupts.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 
 from models.contracts import Piece
 from orchestrator.echo import SentAudio
@@ -21,6 +23,8 @@ STEP_S, AHEAD_S = 0.02, 0.1
 """The same, and audio that waits at the gateway at most, where it must be sent in step with time."""
 HANGUP_SLACK_S = 1.0
 """How much longer than the audio's length to wait for its last mark before hanging up."""
+_KEPT_PIECES = 1024
+"""More than any answer has."""
 
 
 class Speaker:
@@ -52,6 +56,8 @@ class Speaker:
         self._clock = elapsed.samples
         self._audio = audio or SentAudio()
         self._marks = 0
+        self._sent_at: deque[tuple[int, float]] = deque(maxlen=_KEPT_PIECES)
+        """Samples sent with a piece's beginning, and when (monotonic)."""
         self._changed = asyncio.Event()
         self._sending = asyncio.Lock()
 
@@ -64,6 +70,10 @@ class Speaker:
     def sent(self) -> int:
         """Samples sent since the call began and not taken back."""
         return self.playout.sent
+
+    def sent_after(self, since: int) -> float | None:
+        """Monotonic time at which the first audio after sample ``since`` of all sent was given to the gateway."""
+        return next((at for sent, at in self._sent_at if sent > since), None)
 
     @property
     def unheard(self) -> int:
@@ -84,6 +94,8 @@ class Speaker:
             async with self._sending:
                 self.playout.send(len(part) * CALL_RATE // rate, words, mark, self._clock())
                 self._audio.play(await self._call.play(part, rate, mark=mark, last=ends and piece.last))
+            if not at:
+                self._sent_at.append((self.playout.sent, time.monotonic()))
             words = []
 
     async def _until_little_waits(self) -> None:
@@ -100,6 +112,7 @@ class Speaker:
         if self._can.clear:
             dropped = self.playout.clear(self._clock())
             self._audio.clear()
+            self._sent_at = deque((each for each in self._sent_at if each[0] <= self.playout.sent), _KEPT_PIECES)
         else:
             dropped = self.playout.stop()
         await self._call.clear()

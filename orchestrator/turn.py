@@ -75,6 +75,12 @@ class Turn:
         """How a stage answered. Of several answers in one turn the first fallback counts."""
         self.fallbacks[stage] = self.fallbacks.get(stage, "") or fallback
 
+    def waited_until(self, sent: float | None) -> None:
+        """When the first audio of its answer was sent (monotonic time), for who had spoken."""
+        received = self.heard.received if self.heard else None
+        if received is not None and sent is not None:
+            self.voice_to_voice_ms = (sent - received) * 1000
+
     def end(self, how: TurnEnd, played_ms: float) -> None:
         """It is over; nothing changes any more."""
         assert self.ended is None, "a turn is over once"
