@@ -30,9 +30,10 @@ from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
+from parley.recordings import read_recordings
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
-from parley.text_files import json_objects, parse_json, read_lines
+from parley.text_files import parse_json, read_lines
 
 
 def span_f1(wanted: Sequence[Sequence[str]], got: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -126,15 +127,12 @@ def recorded_rows(manifest: Path) -> tuple[list[Example], int]:
     The texts are aligned by machine, the slots labelled by people: where they disagree the text is at fault.
     """
     rows, left_out = [], 0
-    for where, record in json_objects(manifest):
-        text, slots = record.get("text"), record.get("slots")
-        if not isinstance(slots, dict) or not isinstance(record.get("intent"), str):
-            raise ParleyError("expected intent and slots", where=where, mend="see docs/data.md")
-        if not text or not all(f" {value} " in f" {text} " for value in slots.values()):
+    for one in read_recordings(manifest, needs=("intent", "slots")):
+        if not one.text or not all(f" {value} " in f" {one.text} " for value in one.slots.values()):
             left_out += 1
             continue
-        words = tuple(text.split())
-        rows.append(Example(words, ("O",) * len(words), record["intent"], tuple(sorted(slots.items())), "recorded"))
+        words = tuple(one.text.split())
+        rows.append(Example(words, ("O",) * len(words), one.intent or "", tuple(sorted(one.slots.items())), "recorded"))
     return rows, left_out
 
 

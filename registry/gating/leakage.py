@@ -6,13 +6,14 @@ was only tested on before does not count: it learned nothing from that.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from parley.text_files import split_lines
+from models.dataset import load_dataset
+from parley.errors import ParleyError
 from registry import tables as t
 from registry.catalogue import manifest_of, version
 from registry.gating.gate import Leak
@@ -62,19 +63,20 @@ def leaked_speakers(
     The catalogue keeps no names of speakers; a dataset that is gone, or is another by now, says nothing.
     """
     wanted, found = set(speakers), []
-    folders = [path.parent for path in sorted(datasets.glob("*/dataset.json"))]
+    learned = _learned_by_dataset(datasets)
     for model, number in versions:
         digest = manifest_of(c, model, number).lineage.dataset_digest
-        rows = [row for folder in folders for row in _dataset_rows(folder, digest)]
-        learned = {r["speaker"] for r in rows if r.get("source") == "recording" and r.get("split") != TEST}
-        found += [Leak(f"speaker {speaker}", f"{model} {number}") for speaker in sorted(wanted & learned)]
+        known = wanted & learned.get(digest, set())
+        found += [Leak(f"speaker {speaker}", f"{model} {number}") for speaker in sorted(known)]
     return found
 
 
-def _dataset_rows(folder: Path, digest: str) -> list[dict[str, str]]:
-    try:
-        if json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["digest"] != digest:
-            return []
-        return [json.loads(line) for line in split_lines((folder / "dataset.jsonl").read_text(encoding="utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def _learned_by_dataset(folder: Path) -> dict[str, set[str]]:
+    """Digest of each whole dataset in a folder to the recorded speakers that may be learned from."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*/dataset.json")):
+        with suppress(ParleyError):
+            dataset = load_dataset(path.parent)
+            rows = [row for row in dataset.rows if row.source == "recording" and row.split != TEST]
+            found.setdefault(dataset.digest, set()).update(row.speaker for row in rows)
+    return found

@@ -22,6 +22,7 @@ from parley.settings import Settings
 from parley.utterances import Utterance, Utterances, write_utterances
 from registry.catalogue import Catalogue, record_version
 from registry.gating.gate import Leak
+from registry.gating.leakage import leaked_speakers
 
 TENSOR = [TensorSpec(name="x", dtype="FP32", dims=[1])]
 PEOPLE = {who: sha256(who.encode()).hexdigest() for who in ("ann", "ben", "cy")}
@@ -119,6 +120,11 @@ def test_a_person_who_was_learned_from_is_a_leak_under_any_name(
             assert leaked_people(c, [stt], {"caller 7": pseudonym}) == learned
         assert leaked_people(c, [stt], {"ann": "", "dora": "0" * 64}) == set()
         assert leaked_people(c, [("barista_stt", 2)], {"ann": PEOPLE["ann"]}) == set()
+        # By the names of speakers, while the dataset lies there.
+        named = {leak.what for leak in leaked_speakers(c, [stt], [*PEOPLE, "dora"], tmp_path)}
+        assert named == {f"speaker {who}" for who, pseudonym in PEOPLE.items() if split[pseudonym] != "test"}
+        (made.path / "dataset.jsonl").write_text("damaged")
+        assert leaked_speakers(c, [stt], PEOPLE, tmp_path) == []
     assert "train" in split.values()
 
 

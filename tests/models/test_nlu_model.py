@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from manifests import row, write_manifest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
@@ -83,8 +84,8 @@ def test_noise_keeps_every_slot_value(name: str) -> None:
     grammar, rng = Grammar(bot), random.Random(3)
     for _ in range(300):
         utterance = grammar.sample(rng)
-        for row in (example(utterance, "clean"), noise(bot, utterance, rng)):
-            assert fill(row.words, row.tags, bot.slots, bot.speech) == (utterance.slots, True)
+        for drawn in (example(utterance, "clean"), noise(bot, utterance, rng)):
+            assert fill(drawn.words, drawn.tags, bot.slots, bot.speech) == (utterance.slots, True)
 
 
 def test_out_of_scope_sentences_are_never_phrases_of_the_bot() -> None:
@@ -210,13 +211,9 @@ def test_the_client_answers_from_the_bundle_alone(run: Path) -> None:
 
 
 def test_evaluation_lands_in_the_manifest_with_its_counts(run: Path, tmp_path: Path) -> None:
-    recordings = tmp_path / "manifest.jsonl"
-    rows = [
-        {"text": "a latte", "intent": "inform", "slots": {"coffeeDrink": "latte"}},
-        {"text": "a mocha", "intent": "inform", "slots": {"coffeeDrink": "latte"}},
-        {"text": None, "intent": "inform", "slots": {}},
-    ]
-    recordings.write_text("\n".join(map(json.dumps, rows)))
+    texts = {"a latte": {"coffeeDrink": "latte"}, "a mocha": {"coffeeDrink": "latte"}, None: {}}
+    rows = [row(f"{n}.wav", text=text, intent="inform", slots=slots) for n, (text, slots) in enumerate(texts.items())]
+    recordings = write_manifest(tmp_path / "manifest.jsonl", rows)
     figures = evaluation.evaluate(Run.open(run), recordings=recordings)
     assert verify_files(run / "bundle").evaluation == json.loads(json.dumps(figures))
     assert figures["recordings"]["rows"] == 1
