@@ -33,9 +33,10 @@ def main(argv: list[str]) -> int:
     from models.splits import SPLITS
     from parley.bot import load_bot
 
+    bot = load_bot(args.bot)
     dataset = make_dataset(
-        load_bot(args.bot), args.out, recordings=args.recordings, synthetic=args.synthetic, seed=args.seed,
-        licence=args.licence, jobs=args.jobs, others=read_sentences(args.others) if args.others else (),
+        bot, args.out, recordings=args.recordings, synthetic=args.synthetic, seed=args.seed,
+        licence=args.licence, jobs=args.jobs, others=read_sentences(args.others, bot.speech) if args.others else (),
         alone=args.alone, foreign=args.foreign,
     )  # fmt: skip
     _link_people(dataset)

@@ -36,21 +36,27 @@ def utterance_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> 
     learn the grammar, which is the decoder's part, and needs speech that is no request at all. ``others`` are
     cut into pieces of up to eight words: phones in every order, so that other speech is heard as what it is."""
     words = _Words(bot, others)
-    voices = speakers()
+    voices = speakers(bot.speech)
     flite = [v for v in voices if v.engine == "flite"]
     rng = random.Random(f"synthetic|{seed}")
     for _ in range(n):
         said = words.draw(rng)
         # flite's recorded voices sound nearer to people than espeak-ng's formants: one utterance in three.
-        voice = rng.choice(flite) if rng.random() < 0.33 else rng.choice(voices)
+        voice = rng.choice(flite) if flite and rng.random() < 0.33 else rng.choice(voices)
         if voice.name in SAME_SPEAKER:
             continue
         yield Plan(SYNTHETIC, *said, vary(voice, rng))
 
 
 def foreign_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> Iterator[Plan]:
-    """As :func:`utterance_plans`, every voice with a foreign accent."""
-    words, voices = _Words(bot, others), foreigners()
+    """As :func:`utterance_plans`, every voice with a foreign accent.
+
+    Raises:
+        ParleyError: some are asked for, and nothing is known of foreigners who speak the bot's language.
+    """
+    words, voices = _Words(bot, others), foreigners(bot.speech)
+    if n and not voices:
+        raise ParleyError("no foreign accents of this language", where=bot.language, mend="leave out --foreign")
     rng = random.Random(f"foreign|{seed}")
     for _ in range(n):
         yield Plan(FOREIGN, *words.draw(rng), vary(rng.choice(voices), rng))
@@ -59,9 +65,10 @@ def foreign_plans(bot: Bot, n: int, seed: int, others: Sequence[str] = ()) -> It
 def alone_plans(language: Language, seed: int) -> Iterator[Plan]:
     """Every voice says every word of a number, each in a mood of its own; flite's few, nearer to people, more often."""
     rng, digits = random.Random(f"alone|{seed}"), language.digits
-    said = [(v, word) for v in speakers() if v.name not in SAME_SPEAKER for word in (*digits.single, *digits.repeats)
+    words = (*digits.single, *digits.repeats)
+    said = [(v, word) for v in speakers(language) if v.name not in SAME_SPEAKER for word in words
             for _ in range(_FLITE_TAKES if v.engine == "flite" else 1)]  # fmt: skip
-    said += [(v, word) for v in foreigners() for word in digits.single]
+    said += [(v, word) for v in foreigners(language) for word in digits.single]
     for voice, word in said:
         yield Plan(ALONE, word, "", {}, vary(voice, rng))
 
@@ -88,15 +95,15 @@ def _piece(words: list[str], rng: random.Random) -> str:
     return " ".join(words[start : start + length])
 
 
-def read_sentences(path: Path) -> list[str]:
-    """Sentences of a text file, one a line: letters and apostrophes, lower case; others are left out.
+def read_sentences(path: Path, language: Language) -> list[str]:
+    """Sentences of a text file, one a line: words of the language in lower case; others are left out.
 
     Raises:
         ParleyError: there is no such file, or no sentence in it.
     """
     if not path.is_file():
         raise ParleyError("no such file", where=str(path), mend="give a text file, a sentence a line")
-    allowed = set("abcdefghijklmnopqrstuvwxyz' ")
+    allowed = {*language.letters.small, *language.letters.inner, " "}
     found = [line for line in map(str.strip, read_lines(path)) if line and set(line) <= allowed]
     if not found:
         raise ParleyError("no sentence in it", where=str(path), mend="a sentence a line, lower case, no digits")

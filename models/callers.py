@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
+from parley.language import Language
+from parley.language.english.sounds import CORRECTIONS
 from parley.programs import require
 
 _FLITE_MEAN_F0 = {"awb": 120, "kal": 105, "kal16": 105, "rms": 95, "slt": 170}
 SAME_SPEAKER = {"kal": "kal16"}
 """A voice that is another voice's speaker (here at half the sample rate). Datasets leave it out: two splits must never
 share a person."""
-_ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-us-nyc", "en-gb-x-rp", "en-029", "en-gb-x-gbclan")
 ESPEAK_VARIANTS = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "klatt", "klatt2", "klatt3",
     "klatt4", "Andy", "Annie", "Michael", "linda", "steph", "grandma", "grandpa", "adam", "david", "Lee", "Mario",
@@ -46,10 +47,10 @@ class Voice:
         return f"{self.engine}:{self.name}"
 
 
-def speakers() -> list[Voice]:
+def speakers(language: Language) -> list[Voice]:
     """Every voice at its own rate and pitch: the flite voices and each espeak-ng accent with each variant."""
-    flite = [Voice("flite", name) for name in _FLITE_MEAN_F0]
-    espeak = [Voice("espeak", f"{a}+{v}") for a in _ESPEAK_ACCENTS for v in ESPEAK_VARIANTS]
+    flite = [Voice("flite", name) for name in language.voices.flite]
+    espeak = [Voice("espeak", f"{a}+{v}") for a in language.voices.espeak for v in ESPEAK_VARIANTS]
     return flite + espeak
 
 
@@ -84,8 +85,9 @@ def to_telephone_rate(audio: NDArray[np.float32], rate: int) -> Pcm:
     return np.clip(np.round(audio * (16384.0 / peak)), -32768, 32767).astype(np.int16)
 
 
-_FLITE_ADDENDA = {"latte": "l aa1 t ey0", "lattes": "l aa1 t ey0 z"}
-"""Words that flite's letter-to-sound rules get wrong (it says "lat"), in its phones with stress."""
+_FLITE_ADDENDA = {word: CORRECTIONS[word] for word in ("latte", "lattes")}
+"""Those of the words that flite gets wrong which callers were always given: what a dataset's seed makes stays as it
+was."""
 
 
 def _flite(text: str, voice: Voice, wav: Path) -> list[str]:

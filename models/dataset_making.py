@@ -30,6 +30,7 @@ from parley.audio import SAMPLE_RATE, Pcm, read_audio
 from parley.bot import Bot
 from parley.errors import ParleyError
 from parley.files import canonical_json, sha256_file, sha256_json, write_atomic, write_json
+from parley.language import Language
 from parley.progress import progress
 from parley.recordings import Recording, read_recordings
 
@@ -71,7 +72,7 @@ def make_dataset(
     plans = [*utterance_plans(bot, synthetic, seed, others), *foreign_plans(bot, foreign, seed, others)]
     plans += alone_plans(bot.speech, seed) if alone else ()
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:
-        for row in pool.map(lambda plan: _synthetic_row(plan, out, seed), plans):
+        for row in pool.map(lambda plan: _synthetic_row(plan, bot.speech, out, seed), plans):
             rows.append(row)
             bar.advance()
     made = _write(bot, out, rows, seed, licence)
@@ -121,12 +122,12 @@ def _remove_others(dataset: Dataset) -> None:
 # --- synthetic callers ------------------------------------------------------------------------------------------
 
 
-def _synthetic_row(plan: Plan, out: Path, seed: int) -> Row:
+def _synthetic_row(plan: Plan, language: Language, out: Path, seed: int) -> Row:
     # What is said and how makes the audio, so it is not made again where a file of that name is.
     name = plan.kind + sha256_json([plan.text, asdict(plan.voice)])[:_NAME_CHARS]
     file = out / "audio" / f"{name}.flac"
     if not file.is_file():
-        write_flac(file, synthesise(accented(plan.text, plan.voice), plan.voice), SAMPLE_RATE)
+        write_flac(file, synthesise(accented(plan.text, plan.voice, language), plan.voice), SAMPLE_RATE)
     pcm = read_audio(file)
     start, end = speech_bounds(pcm, SAMPLE_RATE)
     return Row(

@@ -45,8 +45,10 @@ def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, st
 
 def other_sentences(path: Path, count: int, seed: int) -> Iterator[tuple[str, str, Pcm]]:
     """``count`` drawn sentences by synthetic voices that no training with this seed hears."""
-    sentences, rng = read_sentences(path), random.Random(f"others|{seed}")
-    voices = [v for v in speakers() if v.name not in SAME_SPEAKER and split_of(v.speaker, seed, 0.05, 0.05) == "test"]
+    english, rng = language_of("en"), random.Random(f"others|{seed}")
+    sentences = read_sentences(path, english)
+    people = [voice for voice in speakers(english) if voice.name not in SAME_SPEAKER]
+    voices = [voice for voice in people if split_of(voice.speaker, seed, 0.05, 0.05) == "test"]
     for _ in range(count):
         voice, text = vary(rng.choice(voices), rng), rng.choice(sentences)
         silence = np.zeros(SAMPLE_RATE, np.int16)

@@ -144,6 +144,31 @@ class CallersSpeech:
     """Sentences that ask for nothing of any bot, one a line; ``#`` begins a remark."""
 
 
+@dataclass(frozen=True)
+class Accents:
+    """How foreigners say the language's phones, in espeak-ng's notation."""
+
+    phonemes: Mapping[str, str]
+    """Every phone of :attr:`Sounds.heard` as a language with five vowels and all the consonants has it."""
+    vowels: frozenset[str]
+    """The phones that may be stressed."""
+    reduced: Mapping[str, str]
+    """Those that sound otherwise without stress."""
+    foreign: Mapping[str, Mapping[str, str]]
+    """espeak-ng's name of another language: the phones that its speakers say in another way than ``phonemes``."""
+
+
+@dataclass(frozen=True)
+class CallersVoices:
+    """Synthetic callers: who says the training utterances."""
+
+    espeak: tuple[str, ...]
+    """espeak-ng's voices of the language."""
+    flite: tuple[str, ...]
+    """flite's; none where it does not speak the language."""
+    accents: Accents
+
+
 class VoiceScript(Protocol):
     """What a synthesiser's voice reads to us beside the bot's replies, so that it can say words nobody foresaw."""
 
@@ -178,5 +203,6 @@ class Language:
     """espeak-ng's name of the voice that says the apology when a bot's own cannot."""
 
     callers: CallersSpeech
+    voices: CallersVoices
     script: Callable[[], VoiceScript]
     """Loads what a voice of the language reads to us."""

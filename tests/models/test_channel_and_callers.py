@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.accents import ACCENTS, PHONEMES, accented, foreigners
+from models.accents import accented, foreigners
 from models.callers import Voice, speakers, synthesise, vary
 from models.channel import NOISES, Channel, active_rms, apply, draw_channel, mix_at_snr
 from parley.errors import ParleyError
+from parley.language.english import ENGLISH
 from parley.language.english.sounds import HEARD
+from parley.language.english.voices import ACCENTS, PHONEMES
 
 
 def _speechlike(n: int = 16000) -> np.ndarray:
@@ -65,7 +67,7 @@ def test_the_line_takes_away_what_lies_outside_its_band() -> None:
 
 @pytest.mark.parametrize("engine", ["flite", "espeak"])
 def test_a_caller_speaks_at_telephone_rate_and_faster_when_told(engine: str) -> None:
-    voice = next(v for v in speakers() if v.engine == engine)
+    voice = next(v for v in speakers(ENGLISH) if v.engine == engine)
     normal = synthesise("a large latte with skim milk", voice)
     fast = synthesise("a large latte with skim milk", Voice(voice.engine, voice.name, rate=1.3))
 
@@ -75,7 +77,7 @@ def test_a_caller_speaks_at_telephone_rate_and_faster_when_told(engine: str) -> 
 
 def test_moods_stay_in_bounds_and_keep_the_speaker() -> None:
     rng = random.Random(1)
-    for voice in speakers()[:50]:
+    for voice in speakers(ENGLISH)[:50]:
         mood = vary(voice, rng)
         assert mood.speaker == voice.speaker and 0.8 <= mood.rate <= 1.25 and 0.85 <= mood.pitch <= 1.2
 
@@ -88,7 +90,7 @@ def test_a_missing_synthesiser_names_its_package(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_foreign_voice_says_english_words_in_its_own_sounds() -> None:
-    spoken = [accented("three seven", Voice("espeak", f"{language}+m3")) for language in ("en-gb", "de", "el")]
+    spoken = [accented("three seven", Voice("espeak", f"{language}+m3"), ENGLISH) for language in ("en-gb", "de", "el")]
 
     assert spoken == ["three seven", "[[sR'i: s'Ev@n]]", "[[Tr'i s'Ev@n]]"]
 
@@ -108,6 +110,6 @@ def test_every_language_has_every_phoneme_it_is_given(language: str) -> None:
 
 
 def test_foreign_voices_are_nobody_elses() -> None:
-    names = [voice.speaker for voice in foreigners()]
+    names = [voice.speaker for voice in foreigners(ENGLISH)]
 
-    assert len(set(names)) == len(names) and not set(names) & {voice.speaker for voice in speakers()}
+    assert len(set(names)) == len(names) and not set(names) & {voice.speaker for voice in speakers(ENGLISH)}

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from models import caller_plans, exporting
-from models.accents import ACCENTS
 from models.caller_plans import ALONE
 from models.callers import Voice
 from models.dataset import Dataset, check_bot, load_dataset
@@ -34,6 +33,7 @@ from models.stt.train import Recipe, TrainConfig, train
 from parley.bot import load_bot
 from parley.bundle import read_manifest, verify_files
 from parley.errors import ParleyError
+from parley.language.english.voices import ACCENTS
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
 from parley.utterances import read_utterances
@@ -250,8 +250,8 @@ def test_every_voice_says_the_words_of_a_number_alone_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voices = [Voice("flite", "slt"), Voice("espeak", "en-us+m3")]
-    monkeypatch.setattr(caller_plans, "speakers", lambda: voices)
-    monkeypatch.setattr(caller_plans, "foreigners", lambda: [Voice("espeak", "el+m3")])
+    monkeypatch.setattr(caller_plans, "speakers", lambda _: voices)
+    monkeypatch.setattr(caller_plans, "foreigners", lambda _: [Voice("espeak", "el+m3")])
 
     made = make_dataset(load_bot("digits"), tmp_path, recordings=None, synthetic=3, seed=3, alone=True)
 

@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 from toy_language import BOT, GREEK
 
+from models.caller_plans import foreign_plans, read_sentences, utterance_plans
 from models.nlg.data import encode as encode_reply
 from models.nlg.data import make_data as make_replies
 from models.nlg.data import make_tokenizer as make_reply_tokenizer
@@ -27,6 +28,7 @@ from models.tts.text import Lexicon
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.bot.load import parse_bot
+from parley.errors import ParleyError
 from parley.language import with_language
 
 
@@ -99,3 +101,15 @@ def test_a_voice_is_trained_on_its_bots_and_its_languages_sentences(bot: Bot) ->
     texts = sentences(bot, 60, random.Random(5))
 
     assert "Καλημέρα σας." in texts and not any(c.isascii() and c.isalpha() for text in texts for c in text)
+
+
+def test_its_callers_are_voices_of_its_own(bot: Bot, tmp_path: Path) -> None:
+    plans = list(utterance_plans(bot, 20, 7))
+
+    assert {plan.voice.speaker.partition("+")[0] for plan in plans} == {"espeak:el"}
+    assert list(foreign_plans(bot, 0, 7)) == []
+    with pytest.raises(ParleyError, match="no foreign accents"):
+        list(foreign_plans(bot, 1, 7))
+    file = tmp_path / "others.txt"
+    file.write_text("what time is it\nτι ώρα είναι\nΤι ώρα\n", encoding="utf-8")
+    assert read_sentences(file, bot.speech) == ["τι ώρα είναι"]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from parley.language import Language, Token
-from parley.language.contract import CallersSpeech, Disclosure, Sounds
+from parley.language.contract import Accents, CallersSpeech, CallersVoices, Disclosure, Sounds
 from parley.language.digits import DigitWords
 from parley.language.letters import Letters
 
@@ -107,6 +107,7 @@ GREEK = Language(
         before=("εε",), after=("ευχαριστώ",), alike={}, droppable=frozenset(["ένα"]), onsets=("β", "κ", "στρ"),
         nuclei="αεο", codas=("", "ς"), elsewhere=Path(__file__).with_name("toy_elsewhere.txt"),
     ),
+    voices=CallersVoices(espeak=("el",), flite=(), accents=Accents({p: p for p in PHONES}, frozenset("aeio"), {}, {})),
     script=Script,
 )  # fmt: skip
 

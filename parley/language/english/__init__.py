@@ -9,6 +9,7 @@ from parley.language.contract import CallersSpeech, Disclosure, Language, Token,
 from parley.language.digits import DigitWords
 from parley.language.english.article import article
 from parley.language.english.sounds import SOUNDS
+from parley.language.english.voices import VOICES
 from parley.language.letters import Letters
 
 
@@ -71,5 +72,6 @@ ENGLISH = Language(
     probe="yes",
     system_voice="en",
     callers=_CALLERS,
+    voices=VOICES,
     script=_script,
 )  # fmt: skip
