@@ -66,9 +66,11 @@ class Answering:
             # A bug in one answer: the caller is put through, other calls never notice.
             _log.exception("answer failed", extra={"turn": turn.number})
             end = await self._apologise(turn)
-        turn.answered, turn.played_ms = True, samples_to_ms(self._speaker.sent - turn.since)
+        turn.answered = True
         turn.waited_until(self._speaker.sent_after(turn.since))
-        await self._speaker.trace("turn", **figures(turn))
+        # How much of it is heard is not known yet; so much was sent.
+        sent_ms = round(samples_to_ms(self._speaker.sent - turn.since), 1)
+        await self._speaker.trace("turn", **figures(turn) | {"played_ms": sent_ms})
         if end:
             await self._speaker.heard_out()
             await self.over("heard")

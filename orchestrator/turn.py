@@ -52,7 +52,7 @@ class Turn:
     voice_to_voice_ms: float | None = None
     """From the caller's last speech sample received to the bot's first audio sent."""
     played_ms: float = 0.0
-    """Until it is over: how much of the bot's audio was sent. Then: how much the caller heard."""
+    """How much of the bot's audio the caller heard; known when it is over."""
     answered: bool = False
     """Whether the whole answer was made and sent."""
     ended: TurnEnd | None = None

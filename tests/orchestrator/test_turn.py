@@ -8,19 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from call_fakes import Caller, FakeGateway, fake_services, run
-from fake_models import FakeModels, FakeNlu, FakeStream
+from call_fakes import FakeGateway, run
+from fake_models import FakeNlu, FakeStream
+from written_calls import sent_ms, served, turns, written_services
 
-from calls.records import CallBegan, CallEnded, TurnRow
-from calls.subjects import Subject
-from experiments.exposures import Exposure
+from calls.records import TurnRow
 from models.contracts import Understanding
 from orchestrator import stages as stages_module
 from orchestrator.hearing import Ear
-from orchestrator.services import Services
 from orchestrator.wires.twilio.messages import Dtmf
 from parley.audio import SAMPLE_RATE, Pcm
-from parley.row_log import Row
 from parley.serving.engine import EngineRejected
 
 
@@ -28,27 +25,6 @@ from parley.serving.engine import EngineRejected
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages_module, "RETRY_AFTER_S", 0.001)
     monkeypatch.setattr(stages_module, "HEARING_RETRIES_S", (0.001, 0.001))
-
-
-def written_services(**params: Any) -> tuple[Services, FakeModels, list[Row]]:
-    """Services, their models, and every row that their calls write."""
-    services, models = fake_services(**params)
-    rows: list[Row] = []
-    services.record = rows.extend
-    return services, models, rows
-
-
-def turns(rows: list[Row]) -> list[TurnRow]:
-    return [row for row in rows if isinstance(row, TurnRow)]
-
-
-def served(rows: list[Row], turn: int) -> dict[str, str]:
-    """Stage to why what answered in a turn answered."""
-    return {row.stage: row.reason for row in rows if isinstance(row, Exposure) and row.turn == turn}
-
-
-def sent_ms(gateway: FakeGateway) -> float:
-    return len(gateway.media()) * 1000 / SAMPLE_RATE
 
 
 async def greeting_sent(gateway: FakeGateway) -> None:
@@ -338,75 +314,3 @@ def test_the_first_turn_of_a_caller_is_the_first_whether_or_not_he_is_greeted(gr
     run(services, caller, parameters=parameters)
 
     assert [turn.turn for turn in turns(rows)] == numbers
-
-
-# What is written of a call
-
-
-def rows_of(caller: Caller, **params: Any) -> tuple[list[Row], str]:
-    services, _, rows = written_services(**params)
-    _, reason = run(services, caller, parameters={"parley_trace": "1", "caller": "+4930987123654"})
-    return rows, reason
-
-
-async def orders(gateway: FakeGateway) -> None:
-    await gateway.hear_reply(1)
-    await gateway.turn(800, 2)
-    await gateway.turn(500, 3)
-    await gateway.turn(600, 4)
-
-
-def test_a_call_is_a_row_that_begins_ends_and_says_what_was_done() -> None:
-    rows, reason = rows_of(orders)
-
-    began, subject, *between, ended = rows
-    assert isinstance(began, CallBegan) and isinstance(subject, Subject) and isinstance(ended, CallEnded)
-    assert (began.bot, began.release, began.wire, began.unit, began.gateway_id) == (
-        "barista",
-        7,
-        "twilio",
-        "unit",
-        "CA1",
-    )
-    assert (subject.pseudonym, subject.kind, subject.reference) == ("unit", "call", began.call_id)
-    assert (ended.call_id, ended.why, ended.tasks) == (began.call_id, reason, ("orderDrink",))
-    assert reason == "goodbye" and began.began <= ended.ended
-    assert {row.call_id for row in between if isinstance(row, TurnRow | Exposure)} == {began.call_id}
-    assert [turn.intent for turn in turns(rows)] == [None, "orderDrink", "affirm", "deny"]
-
-
-def test_what_was_said_is_in_no_row_unless_the_site_asked_for_it() -> None:
-    silent, _ = rows_of(orders)
-    asked, _ = rows_of(orders, log_transcripts=True)
-
-    assert {turn.text for turn in turns(silent)} == {None} and "mocha" not in str(silent)
-    assert [turn.text for turn in turns(asked)] == [None, "i'd like a small mocha", "yes", "no thanks"]
-
-
-@pytest.mark.parametrize(("end", "why"), [("bug", "internal_error"), ("cancelled", "aborted")])
-def test_a_call_that_dies_has_an_end_all_the_same(end: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    services, _, rows = written_services()
-
-    async def dies(gateway: FakeGateway) -> None:
-        await gateway.hear_reply(1)
-        raise RuntimeError("the test ends the call")
-
-    if end == "bug":
-        monkeypatch.setattr("orchestrator.session.CallSession._think", _bug)
-        run(services, _hangs_up)
-    else:
-        with pytest.raises(ExceptionGroup):
-            run(services, dies)
-
-    (ended,) = [row for row in rows if isinstance(row, CallEnded)]
-    assert ended.why == why
-
-
-async def _bug(self: object, group: object) -> None:
-    raise ZeroDivisionError("a bug")
-
-
-async def _hangs_up(gateway: FakeGateway) -> None:
-    while not gateway.media():
-        await gateway.line.changed()
-    gateway.hang_up()
