@@ -23,6 +23,9 @@ PRECISIONS = ("fp32", "fp16", "fp16-weights", "int8", "int8-weights")
 """What each means, and what it costs and gains: `benchmarks.speed.variants`, docs/quality.md."""
 
 Feeds = dict[str, NDArray[Any]]
+"""Inputs of a graph by name."""
+Reference = Callable[[Feeds], Sequence[NDArray[Any]]]
+"""What torch gives for a graph's inputs: its outputs, in the graph's order."""
 
 
 @contextmanager
@@ -117,9 +120,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def check_parity(
-    run_torch: Callable[[Feeds], Sequence[NDArray[Any]]], path: Path, feeds: Sequence[Feeds], tolerance: float
-) -> dict[str, Any]:
+def check_parity(run_torch: Reference, path: Path, feeds: Sequence[Feeds], tolerance: float) -> dict[str, Any]:
     """Compare torch with the exported graph on real inputs, element by element.
 
     Args:

@@ -290,7 +290,7 @@ class _Loop(Generic[Network, Batch]):
             self.averaged.load_state_dict(network.state_dict())
         loss = self.recipe.loss(self.recipe.batch(step))
         self.optimizer.zero_grad()
-        loss.total.backward()
+        torch.autograd.backward(loss.total)
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.plan.clip)
         if torch.isfinite(norm):
             self.optimizer.step()

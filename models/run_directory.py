@@ -171,7 +171,8 @@ def check_data(run: Run, digest: str, where: str) -> None:
     Raises:
         ParleyError: it has changed since the training.
     """
-    trained = str(run.params.get("dataset_digest") or run.figures().get("dataset_digest", ""))
+    said = (run.params.get("dataset_digest"), run.figures().get("dataset_digest"), run.params.get("corpus_digest"))
+    trained = next((str(found) for found in said if found), "")
     if digest != trained:
         raise ParleyError(
             f"the dataset is {digest[:12]} now, the training saw {trained[:12] or 'another'}",

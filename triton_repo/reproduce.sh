@@ -12,18 +12,14 @@ parley=.venv/bin/parley
 recordings=()
 [ $# -ge 1 ] && recordings=(--recordings "$1" --licence "Apache-2.0 (Picovoice speech-to-intent-benchmark); synthetic speech")
 
-resume() { # run: nothing but STT's training takes --resume where there is nothing to go on with
-    [ ! -d "runs/$1/checkpoint" ] || echo --resume
-}
-
 $parley dataset --bot barista --out datasets/barista --synthetic 4500 --seed 7 "${recordings[@]}"
 $parley train stt --bot barista --data datasets/barista --out runs/stt-barista --seed 7 --steps 10000 --resume
 for bot in barista bank; do
-    $parley train nlu --bot "$bot" --out "runs/nlu-$bot" --seed 7 $(resume "nlu-$bot")
-    $parley train nlg --bot "$bot" --out "runs/nlg-$bot" --seed 7 $(resume "nlg-$bot")
+    $parley train nlu --bot "$bot" --out "runs/nlu-$bot" --seed 7 --resume
+    $parley train nlg --bot "$bot" --out "runs/nlg-$bot" --seed 7 --resume
 done
 # The starter's voice trained for 27 minutes of one core, which were 5,913 steps.
-$parley train tts --bot barista --out runs/tts-barista --seed 7 --steps 5900 $(resume tts-barista)
+$parley train tts --bot barista --out runs/tts-barista --seed 7 --steps 5900 --resume
 for run in stt-barista nlu-barista nlg-barista tts-barista nlu-bank nlg-bank; do
     $parley export "${run%%-*}" "runs/$run"
     $parley evaluate "${run%%-*}" "runs/$run"

@@ -28,7 +28,7 @@ from models.nlu.corpus_export import bundle_of, export_corpus
 from models.nlu.judge import Answer, figures, out_of_scope_figures
 from models.nlu.out_of_scope import PLAIN, Threshold, choose_thresholds
 from models.nlu.pretrained_export import PretrainedClient, export_tuned
-from models.run_directory import environment, git_lineage
+from models.run_directory import check_data, environment, git_lineage
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -148,7 +148,7 @@ def measure(data: Path, runs: Path, precisions: Sequence[str]) -> dict[str, Any]
     """Everything there is a run for.
 
     Raises:
-        ParleyError: there is no finished run at all.
+        ParleyError: there is no finished run at all, or a corpus has changed since its training.
     """
     report: dict[str, Any] = {}
     work = [(name, path) for name in CORPORA for path in runs_of(runs, name)]
@@ -159,6 +159,7 @@ def measure(data: Path, runs: Path, precisions: Sequence[str]) -> dict[str, Any]
             corpus = read_corpus(data / name)
             measured = []
             for path in (path for of, path in work if of == name):
+                check_data(Run.open(path), corpus.digest, str(data / name))
                 measured.append(measure_run(path, corpus, precisions))
                 bar.advance()
             parts = [p for p in measured[0]["fp32"] if p.startswith(("test", "valid"))]

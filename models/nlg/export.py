@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from models import exporting
 from models.checkpoints import load_checkpoint
-from models.exporting import Feeds, check_parity, convert, session, staged, to_onnx
+from models.exporting import Feeds, Reference, check_parity, convert, session, staged, to_onnx
 from models.nlg.client import IMPLEMENTATION, TOKENIZER
 from models.nlg.data import NlgData, encode, make_data
 from models.nlg.greedy_graph import END, PAD, STEP_INPUTS, STEP_OUTPUTS, greedy_loop
@@ -112,7 +113,7 @@ def _export_into(bundle: Path, run: Run, bot: Bot, network: NlgNetwork, precisio
 
 
 def write_graph(
-    network: NlgNetwork, model: Path, ids: np.ndarray, feeds: Sequence[Feeds], precision: str
+    network: NlgNetwork, model: Path, ids: NDArray[np.int64], feeds: Sequence[Feeds], precision: str
 ) -> dict[str, Any]:
     """Write the reply graph of a network to ``model`` and return how near it is to torch.
 
@@ -147,8 +148,8 @@ def _licence(bot: Bot) -> str:
     return f"Apache-2.0: generated from bots/{bot.name}/bot.yaml"
 
 
-def _torch_step(network: NlgNetwork) -> Any:
-    def run_torch(feed: Feeds) -> list[Any]:
+def _torch_step(network: NlgNetwork) -> Reference:
+    def run_torch(feed: Feeds) -> list[NDArray[Any]]:
         with torch.no_grad():
             return [
                 out.numpy() for out in network.step(*(torch.from_numpy(np.asarray(feed[name])) for name in STEP_INPUTS))
@@ -169,13 +170,13 @@ def step_feeds(network: NlgNetwork, rows: Sequence[tuple[list[int], list[int]]])
     return feeds
 
 
-def prompts(tokenizer: Tokenizer, data: NlgData, width: int) -> np.ndarray:
+def prompts(tokenizer: Tokenizer, data: NlgData, width: int) -> NDArray[np.int64]:
     """All prompts of the data, int64 [rows, width], padded at their end."""
     ids = [encode(tokenizer, row)[0] for row in data.rows]
     return np.array([row + [PAD] * (width - len(row)) for row in ids], dtype=np.int64)
 
 
-def check_replies(network: NlgNetwork, model: Path, ids: np.ndarray, tolerance: float) -> dict[str, Any]:
+def check_replies(network: NlgNetwork, model: Path, ids: NDArray[np.int64], tolerance: float) -> dict[str, Any]:
     """Whole replies: the graph's tokens must be torch's, alone and in a batch of unlike prompts.
 
     Raises:

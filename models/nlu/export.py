@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models import exporting
 from models.checkpoints import load_checkpoint
-from models.exporting import Feeds, check_parity, convert, staged, to_onnx
+from models.exporting import Feeds, Reference, check_parity, convert, staged, to_onnx
 from models.nlu.client import IMPLEMENTATION, LABELS, TOKENIZER, encode, feeds, read_labels
 from models.nlu.data import SPLITS, NluData, Sizes, make_data
 from models.nlu.network import NluConfig, NluNetwork
@@ -121,7 +122,7 @@ def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: st
     }
     checked = [*single, batch]
 
-    def run_torch(feed: Feeds) -> list[Any]:
+    def run_torch(feed: Feeds) -> list[NDArray[Any]]:
         with torch.no_grad():
             return [out.numpy() for out in network(*(torch.from_numpy(feed[name]) for name in INPUTS))]
 
@@ -129,7 +130,7 @@ def _parity(network: NluNetwork, bot: Bot, run: Run, bundle: Path, precision: st
     return {**figures, "precision": precision, "sentences": len(rows), **_same_decisions(run_torch, bundle, checked)}
 
 
-def _same_decisions(run_torch: Any, bundle: Path, checked: list[Feeds]) -> dict[str, Any]:
+def _same_decisions(run_torch: Reference, bundle: Path, checked: list[Feeds]) -> dict[str, Any]:
     graph = exporting.session(bundle / "model.onnx")
     for feed in checked:
         mine, theirs = run_torch(feed), graph.run(list(OUTPUTS), feed)

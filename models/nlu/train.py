@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
@@ -200,7 +201,7 @@ def _calibrate(run: Run, network: NluNetwork, encoder: Encoder, data: NluData, b
                 out_of_scope_threshold=threshold)  # fmt: skip
 
 
-def choose_threshold(probabilities: np.ndarray, wanted: np.ndarray, data: NluData) -> float:
+def choose_threshold(probabilities: NDArray[np.float32], wanted: NDArray[np.int64], data: NluData) -> float:
     """The highest threshold that still keeps 99.5 % of the in-scope validation rows that were right, 0.5 at most.
 
     Args:

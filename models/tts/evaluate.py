@@ -61,7 +61,8 @@ def log_mel(pcm: Pcm) -> NDArray[np.float64]:
     padded = np.pad(pcm.astype(np.float64) / 32768.0, (88, 168))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 256)[::80][: max(1, len(pcm) // 80)]
     power = np.abs(np.fft.rfft(windows * np.hanning(256), 512)) ** 2
-    return 10 * np.log10(power @ mel_bands(40, 512).T + 1e-4)
+    decibels: NDArray[np.float64] = 10 * np.log10(power @ mel_bands(40, 512).T + 1e-4)
+    return decibels
 
 
 def mel_distance_db(mine: Pcm, theirs: Pcm) -> float:

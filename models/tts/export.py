@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models import exporting
 from models.checkpoints import beginning, load_checkpoint
-from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
+from models.exporting import PRECISIONS, Feeds, Reference, check_parity, convert, staged, to_onnx
 from models.run_directory import check_data, finished_run, lineage_of
 from models.tts.client import IMPLEMENTATION
 from models.tts.data import Corpus, load
@@ -93,9 +94,9 @@ def real_inputs(corpus: Corpus, count: int) -> list[Feeds]:
     return feeds
 
 
-def _torch_reference(model: TtsNetwork) -> Any:
+def _torch_reference(model: TtsNetwork) -> Reference:
     @torch.no_grad()
-    def run_torch(feed: Feeds) -> list[np.ndarray]:
+    def run_torch(feed: Feeds) -> list[NDArray[Any]]:
         return [out.numpy() for out in model(*(torch.from_numpy(feed[name]) for name in _INPUTS))]
 
     return run_torch

@@ -85,7 +85,7 @@ def speech_frames(dry: Pcm) -> NDArray[np.bool_]:
     """Which 20 ms frames of noiseless audio hold speech."""
     frames = dry[: len(dry) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).astype(np.float32)
     level = 10 * np.log10(np.mean(frames**2, axis=1) + 1)
-    speech = level > max(15.0, float(level.max(initial=0)) - _BELOW_PEAK_DB)
+    speech: NDArray[np.bool_] = level > max(15.0, float(level.max(initial=0)) - _BELOW_PEAK_DB)
     at = np.flatnonzero(speech)
     for left, right in zip(at, at[1:], strict=False):
         if right - left <= _BRIDGED:
@@ -118,7 +118,8 @@ def _fragment(said: Pcm, rng: random.Random) -> Pcm:
     start = rng.randint(0, max(0, len(said) - length))
     piece = said[start : start + length].astype(np.float32)
     ramp = np.minimum(1, np.arange(len(piece)) / 80)
-    return (piece * ramp * ramp[::-1]).astype(np.int16)
+    faded: Pcm = (piece * ramp * ramp[::-1]).astype(np.int16)
+    return faded
 
 
 def draw_examples(config: TrainConfig, dataset: Dataset) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
 from benchmarks.quality import nlu, nlu_train  # noqa: E402
@@ -18,7 +19,7 @@ from benchmarks.quality.nlu_errors import span_errors  # noqa: E402
 from models.nlu.corpora import read_corpus  # noqa: E402
 from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
 from models.nlu.pretrained import SentenceEncoder, pooled, read_sentence_encoder  # noqa: E402
-from models.nlu.pretrained_fit import TuneParams, tune  # noqa: E402
+from models.nlu.pretrained_fit import Recipe, TuneParams, tune  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "where", "is", "my", "card", "money", "lost", "stolen"]
@@ -77,8 +78,6 @@ def test_the_encoder_is_bert(encoder_folder: Path) -> None:
     mine = SentenceEncoder(config)
     mine.load_state_dict(weights)
     theirs = transformers.BertModel(transformers.BertConfig(**content)).eval()
-    from safetensors.torch import load_file
-
     theirs.load_state_dict(load_file(encoder_folder / "model.safetensors"))
     ids, mask = torch.tensor([[2, 4, 5, 3], [2, 7, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     with torch.no_grad():
@@ -94,8 +93,6 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tuned", [0, 1, 2])
 def test_frozen_layers_keep_their_weights(tuned: int, encoder_folder: Path, data: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     run = tune(data / "banking77", tmp_path / "run", 1, TuneParams(tuned, epochs=1), encoder_folder)
     _, before, _ = read_sentence_encoder(encoder_folder)
     after = load_file(run.path / "best" / "model.safetensors")
@@ -103,6 +100,39 @@ def test_frozen_layers_keep_their_weights(tuned: int, encoder_folder: Path, data
         before[f"blocks.{layer}.query.weight"], after[f"encoder.blocks.{layer}.query.weight"])}  # fmt: skip
     assert changed == set(range(2 - tuned, 2))
     assert not (run.path / "frozen.safetensors").exists()
+
+
+@pytest.mark.parametrize("tuned", [0, 1])
+def test_a_stopped_tuning_continues_to_the_same_weights(
+    tuned: int, encoder_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = TuneParams(tuned, epochs=3, batch=16)
+    straight = tune(data / "banking77", tmp_path / "straight", 1, params, encoder_folder)
+    original = Recipe.batch
+
+    def dying(recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if step == recipe.epochs.steps + 1:
+            raise KeyboardInterrupt
+        return original(recipe, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recipe, "batch", dying)
+        tune(data / "banking77", tmp_path / "cut", 1, params, encoder_folder)
+    resumed = tune(data / "banking77", tmp_path / "cut", 1, params, encoder_folder)
+
+    mine, theirs = (load_file(run.path / "best" / "model.safetensors") for run in (straight, resumed))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    with pytest.raises(ParleyError, match="batch = 16, not 8"):
+        tune(data / "banking77", tmp_path / "cut", 1, replace(params, batch=8), encoder_folder)
+
+
+def test_a_corpus_that_changed_since_the_training_is_not_measured(data: Path, tmp_path: Path) -> None:
+    fit(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TINY)
+    with (data / "banking77" / "test.jsonl").open("a") as file:
+        file.write('\n{"text": "where is my card", "intent": "card"}')
+
+    with pytest.raises(ParleyError, match="the training saw"):
+        nlu.measure(data, tmp_path / "runs", ["fp32"])
 
 
 def test_the_report_holds_every_run_and_says_what_is_published(
