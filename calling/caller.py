@@ -27,9 +27,9 @@ from calling.timeline import draw_timeline
 from calling.wires.contract import BotAudio, BotClears, BotDoes, BotMark, BotTells, Message
 from calling.wires.registered import CALLER_WIRES
 from orchestrator.wires.contract import WireError
-from orchestrator.wires.resampling import Resampler
 from parley.audio import TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
+from parley.resampling import Resampler
 
 FRAME_S = 0.02
 QUIET_FRAMES = 15

@@ -38,11 +38,13 @@ from models.contracts import (
 )
 from orchestrator.dialogue import Act
 from orchestrator.prompts import Prompts
+from orchestrator.wall_clock import CALL_RATE
 from parley.audio import Pcm
 from parley.bot import Bot
 from parley.bot.replies import realise
 from parley.bundle import FAMILIES, Family
 from parley.errors import ParleyError
+from parley.resampling import Resampler
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
 
 _log = logging.getLogger(__name__)
@@ -277,5 +279,33 @@ class Hearing:
     async def _opened(self) -> SttStream:
         if self._stream is None:
             async with asyncio.timeout(self._stages.timeout_s):
-                self._stream = (await self._stages.stt()).new_stream()
+                client = await self._stages.stt()
+            stream = client.new_stream()
+            self._stream = stream if client.sample_rate == CALL_RATE else ResampledStream(stream, client.sample_rate)
         return self._stream
+
+
+class ResampledStream:
+    """A stream whose model listens at another rate than calls do: audio is resampled at the model's door.
+
+    Args:
+        stream: the model's.
+        sample_rate: of its audio, in Hz.
+    """
+
+    def __init__(self, stream: SttStream, sample_rate: int) -> None:
+        self._stream = stream
+        self._resampler = Resampler(CALL_RATE, sample_rate)
+
+    async def accept(self, pcm: Pcm) -> None:
+        """See `models.contracts.SttStream`; int16 ``[n]`` at the call's rate."""
+        await self._stream.accept(self._resampler.push(pcm))
+
+    def partial(self) -> str:
+        """See `SttStream`."""
+        return self._stream.partial()
+
+    async def finish(self) -> Transcript:
+        """See `SttStream`."""
+        await self._stream.accept(self._resampler.push(np.zeros(0, dtype=np.int16), last=True))
+        return await self._stream.finish()

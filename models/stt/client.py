@@ -81,6 +81,7 @@ class PhoneCtcStream:
         self._pending: list[Pcm] = []
         self._pending_samples = 0
         self._state = np.zeros((1, client.state_size), dtype=np.float32)
+        self._partial: str | None = ""
         self.samples = 0
         """Samples accepted."""
 
@@ -115,10 +116,13 @@ class PhoneCtcStream:
             )
         self._state = out["new_state"]
         self._decoder.accept(scores)
+        self._partial = None
 
     def partial(self) -> str:
-        """The best guess so far, traced back when it is asked for and not before."""
-        return self._decoder.partial().text
+        """The best guess so far, traced back when it is asked for and not before, once for the same scores."""
+        if self._partial is None:
+            self._partial = self._decoder.partial().text
+        return self._partial
 
     async def finish(self) -> GrammarTranscript:
         """Send the rest and enough silence for every score to come out, and decide."""

@@ -2,7 +2,7 @@
 
 A wire of this kind is a :class:`Dialect`: messages to what they mean and back, no more. Here are the connection, the
 budget, the order and the rate of the audio, its slices, and what a call's end is called on a websocket. A wire that is
-no messages (RTP) implements the contract by itself, on :mod:`.budget`, :mod:`.inbound`, :mod:`.resampling` and
+no messages (RTP) implements the contract by itself, on :mod:`.budget`, :mod:`.inbound`, :mod:`parley.resampling` and
 :mod:`.slices`.
 """
 
@@ -30,9 +30,9 @@ from orchestrator.wires.contract import (
 from orchestrator.wires.inbound import InboundAudio
 from orchestrator.wires.line import Line
 from orchestrator.wires.order import Packet
-from orchestrator.wires.resampling import Resampler
 from orchestrator.wires.slices import Slices
 from parley.audio import Pcm
+from parley.resampling import Resampler
 
 _log = logging.getLogger(__name__)
 

@@ -25,7 +25,11 @@ every_wire = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 
 
 def run(wire: Wire, caller: Any, **params: Any) -> tuple[LegGateway, str]:
-    return asyncio.run(call_on(wire, CALLER_WIRES[wire.name], fake_services(**params)[0], caller))
+    return asyncio.run(call_on(wire, lambda: far_end_of(wire), fake_services(**params)[0], caller))
+
+
+def far_end_of(wire: Wire) -> LegGateway:
+    return LegGateway(CALLER_WIRES[wire.name])
 
 
 def test_every_wire_has_a_side_for_the_test_caller_and_paths_of_its_own() -> None:
@@ -94,7 +98,7 @@ def test_talking_over_the_bot_takes_back_what_is_not_heard(wire: Wire) -> None:
 @every_wire
 def test_the_callers_audio_comes_in_whole_frames_at_the_calls_rate_gapless(wire: Wire) -> None:
     async def listen() -> list[Audio]:
-        gateway = LegGateway(CALLER_WIRES[wire.name])
+        gateway = far_end_of(wire)
         call = wire.open(gateway, LineClock())
         gateway.begin()
         started, heard = await anext(call), []
@@ -136,7 +140,7 @@ def test_half_a_character_in_what_a_gateway_writes_ends_no_call(wire: Wire, half
         await gateway.hear_turn(1)
         gateway.hang_up()
 
-    gateway, reason = asyncio.run(call_on(wire, CALLER_WIRES[wire.name], services, caller))
+    gateway, reason = asyncio.run(call_on(wire, lambda: far_end_of(wire), services, caller))
 
     assert reason == "caller_hung_up"
     assert len(callers) == 1 and callers[0].encode() and "\ufffd" in callers[0]
@@ -147,7 +151,7 @@ def test_half_a_character_in_what_a_gateway_writes_ends_no_call(wire: Wire, half
 @pytest.mark.parametrize("first", ["not json", "[]", '{"event":"hang_up"}', '{"event":"stop"}', b"\x00\x01", b"\x00"])
 def test_what_is_no_beginning_is_closed_with_a_reason(wire: Wire, first: str | bytes) -> None:
     async def begin() -> tuple[str, tuple[int, str] | None]:
-        gateway = LegGateway(CALLER_WIRES[wire.name])
+        gateway = far_end_of(wire)
         for _ in range(30):  # what a wire does not know is borne for a while
             gateway.inbound.put_nowait(first)
         services, _ = fake_services()
@@ -185,7 +189,7 @@ def test_nothing_that_is_sent_ends_a_call_but_a_hang_up_and_too_much_rubbish(wir
 @every_wire
 def test_what_a_wire_cannot_do_it_refuses_and_the_rest_reaches_the_gateway(wire: Wire) -> None:
     async def act() -> list[str]:
-        gateway = LegGateway(CALLER_WIRES[wire.name])
+        gateway = far_end_of(wire)
         call = wire.open(gateway, LineClock())
         gateway.begin()
         await anext(call)
@@ -208,7 +212,7 @@ def test_what_a_wire_cannot_do_it_refuses_and_the_rest_reaches_the_gateway(wire:
 @every_wire
 def test_speech_of_another_rate_is_played_at_the_wires(wire: Wire) -> None:
     async def play() -> tuple[LegGateway, list[int]]:
-        gateway = LegGateway(CALLER_WIRES[wire.name])
+        gateway = far_end_of(wire)
         call = wire.open(gateway, LineClock())
         gateway.begin()
         await anext(call)

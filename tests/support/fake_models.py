@@ -31,9 +31,9 @@ SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
 """Pitch in Hz to what it means. 900 Hz is never understood."""
 
 
-def tone(hertz: int, seconds: float, amplitude: float = 8000) -> Pcm:
+def tone(hertz: int, seconds: float, amplitude: float = 8000, rate: int = SAMPLE_RATE) -> Pcm:
     """A word of the fakes' language, int16 ``[n]``."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time_s = np.arange(round(seconds * rate)) / rate
     return (amplitude * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
 
 
@@ -71,6 +71,15 @@ class FakeModels:
     voice: Pcm | None = None
     """What the bot sounds like, over and over; None is a tone."""
 
+    rate: int = SAMPLE_RATE
+    """Of the audio that the STT hears and the TTS makes."""
+
+    fed: list[int] = field(default_factory=list)
+    """Samples that the STT was given, each time."""
+
+    guesses: int = 0
+    """How often the STT was asked for its best guess so far."""
+
     def check(self, stage: str) -> None:
         if stage in self.broken:
             raise ZeroDivisionError("a bug")
@@ -78,7 +87,7 @@ class FakeModels:
             raise EngineUnavailable("no server", where=stage)
 
     async def stt(self, ref: VersionRef) -> FakeStt:
-        return FakeStt(self)
+        return FakeStt(self, self.rate)
 
     async def nlu(self, ref: VersionRef) -> FakeNlu:
         return FakeNlu(self)
@@ -87,7 +96,7 @@ class FakeModels:
         return FakeNlg(self)
 
     async def tts(self, ref: VersionRef) -> FakeTts:
-        return FakeTts(self)
+        return FakeTts(self, self.rate)
 
     def read(self, family: Family, ref: VersionRef) -> None:
         """Nothing has to be read."""
@@ -109,9 +118,11 @@ class FakeStream:
 
     async def accept(self, pcm: Pcm) -> None:
         self._models.check("stt")
+        self._models.fed.append(len(pcm))
         self._audio.append(pcm)
 
     def partial(self) -> str:
+        self._models.guesses += 1
         return f"{sum(map(len, self._audio)) // 1600} words"
 
     async def finish(self) -> Transcript:
@@ -119,7 +130,7 @@ class FakeStream:
         if "stt" in self._models.hanging:
             await asyncio.Event().wait()
         pcm = np.concatenate(self._audio).astype(np.float64)
-        spectrum = np.abs(np.fft.rfft(pcm, SAMPLE_RATE))
+        spectrum = np.abs(np.fft.rfft(pcm, self._models.rate))
         text = SENTENCES.get(round(float(spectrum.argmax()) / 100) * 100, ("",))[0]
         return Transcript(text, 0.9 if text else 0.1, bool(text))
 
@@ -154,7 +165,7 @@ class FakeTts:
         for index, word in enumerate(words):
             self.models.check("tts")
             end = TimedWord(word, index * per_word, (index + 1) * per_word)
-            sound = tone(1200, per_word)
+            sound = tone(1200, per_word, rate=self.sample_rate)
             if (voice := self.models.voice) is not None:
                 sound = np.resize(np.roll(voice, -index * len(sound)), len(sound))
-            yield Piece(sound, SAMPLE_RATE, (end,), index == len(words) - 1)
+            yield Piece(sound, self.sample_rate, (end,), index == len(words) - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from call_fakes import FakeClock, use_clock
@@ -14,8 +14,10 @@ from calling.wires.contract import BotAudio, BotEvent, BotMark, BotTells, Caller
 from orchestrator.services import Services
 from orchestrator.session import answer_call
 from orchestrator.wires.contract import Wire
-from orchestrator.wires.resampling import Resampler
 from parley.audio import TELEPHONE_RATE, Pcm
+from parley.resampling import Resampler
+
+FarEnd = TypeVar("FarEnd", bound="LegGateway")
 
 
 class LegGateway:
@@ -105,10 +107,10 @@ class LegGateway:
 
 
 async def call_on(
-    wire: Wire, leg: CallerWire, services: Services, caller: Callable[[LegGateway], Awaitable[None]]
-) -> tuple[LegGateway, str]:
+    wire: Wire, far_end: Callable[[], FarEnd], services: Services, caller: Callable[[FarEnd], Awaitable[None]]
+) -> tuple[FarEnd, str]:
     """A call over a wire with ``caller`` on its other end; the gateway as it was left, and why the call ended."""
-    gateway = LegGateway(leg)
+    gateway = far_end()
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         session = group.create_task(answer_call(wire.open(gateway, services.clock), services))
         await caller(gateway)
