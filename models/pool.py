@@ -27,9 +27,6 @@ from parley.serving.engine import Engine
 from parley.serving.trust import Trust
 from parley.signatures import copy_verified
 
-_KEPT_CLIENTS = 64
-"""Of each family, those used last: a process may see any number of releases, and each client holds a lexicon."""
-
 
 class ClientPool:
     """The clients of all versions that this process uses; calls share them, for they hold no call's state.
@@ -39,17 +36,19 @@ class ClientPool:
         engine: runs the graphs.
         trust: what a version is checked against before its tokenizer, labels and lexicon are read here; the engine
             checks it for itself. None checks nothing.
+        kept: of each family so many clients stay, those used last: a process may see any number of releases, and each
+            client holds a lexicon.
     """
 
-    def __init__(self, repo: Path, engine: Engine, trust: Trust | None = None) -> None:
+    def __init__(self, repo: Path, engine: Engine, trust: Trust | None = None, *, kept: int = 64) -> None:
         self.engine = engine
         # One thread for all: what one release reads must not take the processor from those that talk.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="client-pool")
         source = _Source(repo, engine, trust)
-        self._stt = _Kept(STT, source, self._reader)
-        self._nlu = _Kept(NLU, source, self._reader)
-        self._nlg = _Kept(NLG, source, self._reader)
-        self._tts = _Kept(TTS, source, self._reader)
+        self._stt = _Kept(STT, source, self._reader, kept)
+        self._nlu = _Kept(NLU, source, self._reader, kept)
+        self._nlg = _Kept(NLG, source, self._reader, kept)
+        self._tts = _Kept(TTS, source, self._reader, kept)
         self._families: dict[Family, _Kept[Client]] = {
             "stt": self._stt, "nlu": self._nlu, "nlg": self._nlg, "tts": self._tts,
         }  # fmt: skip
@@ -108,8 +107,8 @@ class _Source:
 class _Kept(Generic[ClientT]):
     """One family's clients, the ones used last. Any thread may ask."""
 
-    def __init__(self, known: Implementations[ClientT], source: _Source, reader: ThreadPoolExecutor) -> None:
-        self._known, self._source, self._reader = known, source, reader
+    def __init__(self, known: Implementations[ClientT], source: _Source, reader: ThreadPoolExecutor, most: int) -> None:
+        self._known, self._source, self._reader, self._most = known, source, reader, most
         self._clients: OrderedDict[tuple[str, int], ClientT] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -138,6 +137,6 @@ class _Kept(Generic[ClientT]):
         with self._lock:
             self._clients[key] = made
             # A call that uses one of those that go meanwhile has it read again.
-            while len(self._clients) > _KEPT_CLIENTS:
+            while len(self._clients) > self._most:
                 self._clients.popitem(last=False)
         return made

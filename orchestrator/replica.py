@@ -16,11 +16,12 @@ from experiments.assignment import StageAssignment, assign_call
 from models.contracts import Clients
 from models.pool import ClientPool
 from orchestrator.admission import Admission, MeteredEngine, first_limit, request_budget_s, usable_cores
-from orchestrator.rehearsal import Proof, synthetic_turn
+from orchestrator.rehearsal import Proof
 from orchestrator.routing import Routing, RoutingReader
 from orchestrator.services import CallAssignment, CallParams, Services
 from orchestrator.turn_taking import TurnParams
 from orchestrator.waiting import Place, WaitingRoom
+from orchestrator.warming import Warming
 from parley.background import BackgroundLoop
 from parley.following import Follower
 from parley.ports import is_loopback
@@ -40,8 +41,7 @@ FOLLOW_S = 0.1
 """Between two looks at the pointer. A rollback has a second from command to last replica; most of it goes into starting
 the command. A look is two indexed reads, about a millisecond."""
 WARM_UP_WITHIN_S = 20.0
-"""How long a replica's start waits for its first synthetic turn; what fails is tried again behind its back."""
-WARM_UP_AGAIN_S = 2.0
+"""How long a replica's start waits for release and arms to be tried once; what fails is tried again behind its back."""
 WAKE_EVERY_S = 0.05
 """How often the event loop's lag is measured."""
 
@@ -73,8 +73,6 @@ class Replica:
         self.settings = settings
         self.calls = 0
         """Calls in progress."""
-        self.warm = False
-        """Whether a synthetic turn has run through all four stages, of any release."""
         self.waiting = WaitingRoom()
         """Connections whose call has not started."""
         self.engine = engine or _engine_of(settings)
@@ -94,10 +92,10 @@ class Replica:
             reader.version, reader.read, reader.read(), f"routing of {bot_name}", FOLLOW_S, on_change=self._moved
         )
         self._proof = Proof(pool)
+        self._warming = Warming(pool, lambda: self.routing)
         name = f"replica {uuid.uuid4().hex[:12]}"
         self.leases = CallLeases(self._catalogue, name)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         params = CallParams(
             turn=TurnParams(end_of_turn_ms=settings.end_of_turn_ms, no_input_s=settings.no_input_s),
@@ -115,20 +113,22 @@ class Replica:
         )
 
     @property
+    def warm(self) -> bool:
+        """Whether a synthetic turn has run through all four stages, of any release."""
+        return self._warming.warm
+
+    @property
     def routing(self) -> Routing:
         """What answers a call that starts now; the last known where the catalogue does not answer."""
         return self._follower.value
 
     async def open(self) -> None:
-        """Follow releases and experiments, and warm up: one synthetic turn, so that the first caller is not the slow
-        one."""
+        """Follow releases and experiments, and warm up, so that the first caller is not the slow one."""
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._follower.start)
-        await asyncio.to_thread(self.routing.script.prompts.last_resort)
-        tried = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._keep_warm(tried)), asyncio.create_task(self._watch_loop())]
+        self._tasks = [asyncio.create_task(self._warming.run()), asyncio.create_task(self._watch_loop())]
         with suppress(TimeoutError):
-            await asyncio.wait_for(tried.wait(), WARM_UP_WITHIN_S)
+            await asyncio.wait_for(self._warming.tried(), WARM_UP_WITHIN_S)
 
     async def close(self) -> None:
         """Let go of everything. Calls in progress must be over."""
@@ -187,7 +187,7 @@ class Replica:
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
         routing = self.routing
         unit = unit_of_call(caller, call_id, self._key, self.settings.region)
-        stages = assign_call(routing.experiments, routing.release, unit, routing.arm_available)
+        stages = assign_call(routing.experiments, routing.release, unit, self._warming.arm_available)
         self.leases.take(_refs(stages.values()))
         return CallAssignment(unit, routing.release.number, stages, routing.script)
 
@@ -203,7 +203,7 @@ class Replica:
         )
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop ends: nobody is left to warm anything for
-                self._loop.call_soon_threadsafe(self._news.set)
+                self._loop.call_soon_threadsafe(self._warming.look)
 
     async def _watch_loop(self) -> None:
         """Measure how late the event loop wakes up, and let the door learn."""
@@ -215,29 +215,6 @@ class Replica:
             self.admission.note("loop", now - due, now)
             self.admission.look(self.calls, now)
             due = max(due, now - WAKE_EVERY_S)
-
-    async def _keep_warm(self, tried: asyncio.Event) -> None:
-        """For each release, until it works once: render its prompts, and run one turn. A failure is said once."""
-        warm = said = 0
-        while True:
-            routing = self.routing
-            if routing.release.number == warm:
-                await self._news.wait()
-                self._news.clear()
-                continue
-            began = time.monotonic()
-            try:
-                await synthetic_turn(routing, self.services.pool)
-            except Exception as error:
-                if said != routing.release.number:
-                    said = routing.release.number
-                    _log.warning("cannot warm up yet", extra={"reason": f"{type(error).__name__}: {error}"[:300]})
-                tried.set()
-                await asyncio.sleep(WARM_UP_AGAIN_S)
-                continue
-            self.warm, warm = True, routing.release.number
-            tried.set()
-            _log.info("warm", extra={"release": warm, "took_ms": round((time.monotonic() - began) * 1000)})
 
 
 def _engine_of(settings: Settings) -> Engine:

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from parley.background import BackgroundLoop, Pace
 from parley.errors import ParleyError
+from parley.implementation import model_of
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.triton_control import Control, open_control, refused_versions
 from parley.serving.trust import Trust
@@ -32,7 +33,7 @@ from registry.catalogue import PUBLISHED, VersionRow, version
 from registry.releasing import aliases, leases
 from registry.site import Registry
 from registry.versions.signing import write_pin
-from registry.view import Ref, ViewFolder
+from registry.view import Ref, ViewControl, ViewFolder
 
 LOG = logging.getLogger(__name__)
 LINGER_S = 5.0
@@ -122,7 +123,12 @@ class ServedView:
         return problems
 
     def leave_out(self, model: str, number: int, reason: str) -> None:
-        """Take out what a starting server refused, so that it can go on with the rest."""
+        """Take out what a starting server refused, so that it can go on with the rest.
+
+        Args:
+            model: as the server calls it.
+        """
+        model = model_of(model)
         LOG.error("left out: %s version %d: %s", model, number, reason)
         self.folder.unlink(model, number)
         self.folder.configure(model)
@@ -139,7 +145,7 @@ class ServedView:
             EngineError: the server refuses a version, or is not there before the deadline.
         """
         asked = sorted(set(refs))
-        control = control or self._site_control()
+        control = self._control(control)
         until = time.monotonic() + DEADLINE_S
         with self.folder.lock():
             scope, linked = self.folder.read_scope(), self.folder.linked()
@@ -161,7 +167,7 @@ class ServedView:
             EngineUnavailable: the server does not answer.
         """
         changes, now = Changes(), time.monotonic()
-        control = control or self._site_control()
+        control = self._control(control)
         with self.folder.lock(wait=False) as mine:
             if not mine:
                 return changes
@@ -185,9 +191,12 @@ class ServedView:
             changes.problems |= {ref: error for ref, (_, error) in self._refused.items()}
         return changes
 
-    def _site_control(self) -> Control | None:
+    def _control(self, server: Control | None) -> Control | None:
+        """Of the server that the caller has at hand, else of the site's own."""
         site = self._registry.site
-        return open_control(site) if site.engine == "triton" else None
+        if server is None and site.engine == "triton":
+            server = open_control(site)
+        return None if server is None else ViewControl(server, self.folder)
 
     def _check(self, row: VersionRow) -> None:
         """Verify a version against what the catalogue accepted under its number."""

@@ -1,7 +1,9 @@
 """The folder a site's Triton server is started on: a folder of links per version that is served, a configuration per
-model.
+model of the server's.
 
-It knows no catalogue and no server: `registry.served` decides what belongs into it.
+The server has one set of tensors for each of its models. A site's model whose versions are read by several
+implementations is therefore several models there (`Manifest.served_as`), and here is where that is known: everybody
+else names a model and a version. The folder knows no catalogue: `registry.served` decides what belongs into it.
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from parley.bundle import read_manifest
 from parley.files import write_json
 from parley.folder import MANIFEST
+from parley.implementation import model_of
+from parley.serving.triton_control import LOAD_TIMEOUT_S, Control
 from parley.serving.triton_install import view_of
 from parley.typed import is_number
 from registry.layout import version_numbers
@@ -57,13 +62,20 @@ class ViewFolder:
 
     def linked(self) -> dict[str, set[int]]:
         """The versions in the folder, by model."""
-        if not self.directory.is_dir():
-            return {}
-        return {path.name: set(found) for path in self.directory.iterdir() if (found := version_numbers(path))}
+        found: dict[str, set[int]] = {}
+        for path in self._folders():
+            if numbers := version_numbers(path):
+                found.setdefault(model_of(path.name), set()).update(numbers)
+        return found
+
+    def served_names(self, model: str) -> dict[str, set[int]]:
+        """The names that the server knows a model by, each with its versions in the folder."""
+        return {path.name: set(version_numbers(path)) for path in self._folders(model)}
 
     def link(self, model: str, number: int) -> None:
         """Put a version in. The caller has verified it."""
-        path, version = self.directory / model / str(number), self._repo / model / str(number)
+        version = self._repo / model / str(number)
+        path = self.directory / read_manifest(version).served_as / str(number)
         wanted = {name: version / name for name in SERVED if (version / name).exists()}
         if path.is_symlink():  # of a view as it was made before
             path.unlink()
@@ -77,29 +89,36 @@ class ViewFolder:
 
     def unlink(self, model: str, number: int) -> None:
         """Take a version out; its files in the repository stay."""
-        _remove(self.directory / model / str(number))
+        for directory in self._folders(model):
+            _remove(directory / str(number))
 
     def configure(self, model: str) -> None:
-        """Write the model's configuration from its newest version here, where the text differs; a model without
-        versions goes."""
-        directory = self.directory / model
-        if numbers := version_numbers(directory):
-            write_model_config(read_manifest(directory / str(numbers[-1])), directory)
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
+        """Write the model's configuration, or configurations, from the newest version that each is for, where the text
+        differs; one without versions goes."""
+        for directory in self._folders(model):
+            if numbers := version_numbers(directory):
+                write_model_config(read_manifest(directory / str(numbers[-1])), directory)
+            else:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def _folders(self, model: str | None = None) -> list[Path]:
+        """The folders of the server's models; those of one model of the site."""
+        if not self.directory.is_dir():
+            return []
+        return [path for path in self.directory.iterdir() if path.is_dir() and model in (None, model_of(path.name))]
 
     def reset(self, refs: Iterable[Ref]) -> None:
         """Make the folder hold exactly these versions, whatever it holds now."""
         wanted = set(refs)
-        for directory in [path for path in self.directory.iterdir() if path.is_dir()]:
+        for directory in self._folders():
             for entry in directory.iterdir():
-                is_wanted = is_number(entry.name) and (directory.name, int(entry.name)) in wanted
+                is_wanted = is_number(entry.name) and (model_of(directory.name), int(entry.name)) in wanted
                 if entry.is_symlink() or (entry.is_dir() and entry.name != "configs" and not is_wanted):
                     _remove(entry)
         for model, number in sorted(wanted):
             self.link(model, number)
-        for directory in [path for path in self.directory.iterdir() if path.is_dir()]:
-            self.configure(directory.name)
+        for model in {model_of(directory.name) for directory in self._folders()}:
+            self.configure(model)
 
     def write_scope(self, bots: Iterable[str] | None) -> None:
         """Remember which bots the server serves; None is all of them."""
@@ -112,6 +131,51 @@ class ViewFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return None if bots is None else frozenset(bots)
+
+
+class ViewControl:
+    """`Control` of a server by the site's names: a model is all that the view holds of it.
+
+    Args:
+        server: by its own names.
+        folder: that the server is started on.
+    """
+
+    def __init__(self, server: Control, folder: ViewFolder) -> None:
+        self._server, self._folder = server, folder
+
+    def live(self, *, timeout_s: float) -> bool:
+        """See `Control`."""
+        return self._server.live(timeout_s=timeout_s)
+
+    def load(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+        """See `Control`."""
+        until = time.monotonic() + timeout_s
+        for name in (names := self._folder.served_names(model)):
+            self._server.load(name, timeout_s=max(1.0, until - time.monotonic()))
+        self._unload(model, names)
+
+    def unload(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+        """See `Control`."""
+        self._unload(model, ())
+
+    def ready(self, model: str, version: int, *, timeout_s: float = 2.0) -> bool:
+        """See `Control`."""
+        names = [name for name, numbers in self._folder.served_names(model).items() if version in numbers]
+        return any(self._server.ready(name, version, timeout_s=timeout_s) for name in names)
+
+    def serving(self, *, timeout_s: float = 2.0) -> dict[str, set[int]]:
+        """See `Control`."""
+        found: dict[str, set[int]] = {}
+        for name, numbers in self._server.serving(timeout_s=timeout_s).items():
+            found.setdefault(model_of(name), set()).update(numbers)
+        return found
+
+    def _unload(self, model: str, kept: Collection[str]) -> None:
+        """Unload a model under all names but these."""
+        for name in self._server.serving():
+            if model_of(name) == model and name not in kept:
+                self._server.unload(name)
 
 
 def _remove(entry: Path) -> None:

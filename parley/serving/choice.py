@@ -27,7 +27,7 @@ def open_engine(settings: Settings, *, channels: int = 1) -> OnnxEngine | Triton
         return OnnxEngine(settings.repo_dir, Trust.of(settings))
     if settings.triton_grpc:
         key = settings.read_secrets().triton_control_key
-        return TritonEngine(settings.triton_grpc, control_key=key, channels=channels)
+        return TritonEngine(settings.triton_grpc, control_key=key, channels=channels, repo=settings.repo_dir)
     record = read_record(settings.state_dir)
     if record is None:
         raise ParleyError(
@@ -35,4 +35,4 @@ def open_engine(settings: Settings, *, channels: int = 1) -> OnnxEngine | Triton
             where=str(settings.state_dir),
             mend="`parley serve` starts one; or set PARLEY_TRITON_GRPC, or PARLEY_ENGINE=onnx",
         )
-    return TritonEngine(record.grpc, channels=channels)
+    return TritonEngine(record.grpc, channels=channels, repo=settings.repo_dir)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
+from parley.implementation import implementation_of, model_of, served_name
 from parley.serving.trust import Trust
 from parley.signatures import read_verified
 
@@ -29,6 +30,7 @@ def handover(directory: Path, model: str, number: int, trust: Trust) -> bytes:
 
     Args:
         directory: the version as Triton sees it, where links lead into the repository.
+        model: as Triton calls it (`parley.implementation.served_name`).
 
     Raises:
         ParleyError: the version is not what this site published or imported; names the file.
@@ -36,7 +38,14 @@ def handover(directory: Path, model: str, number: int, trust: Trust) -> bytes:
     """
     seen = directory / MANIFEST
     directory = seen.readlink().parent if seen.is_symlink() else directory
-    manifest = trust.verify(directory, model, number, pinned=True)
+    manifest = trust.verify(directory, model_of(model), number, pinned=True)
+    family = manifest["family"]
+    reader = implementation_of(family, manifest.get("implementation", ""), manifest["files"])
+    if served_name(manifest["model"], family, reader) != model:
+        raise ParleyError(
+            f"is read by {reader}, and is served under the name of another implementation",
+            where=str(directory), mend="serve the view of the site: parley triton start",
+        )  # fmt: skip
     lines = [f"input {spec['dtype']} {spec['name']}" for spec in manifest["inputs"]]
     lines += [f"output {spec['dtype']} {spec['name']}" for spec in manifest["outputs"]]
     if any(len(line.splitlines()) > 1 for line in lines):

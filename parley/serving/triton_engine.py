@@ -10,6 +10,7 @@ import asyncio
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from parley.bundle import read_manifest
+from parley.errors import ParleyError
 from parley.serving.engine import (
     DEFAULT_TIMEOUT_S,
     EngineError,
@@ -42,9 +45,11 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 
 @dataclass(frozen=True)
 class _Contract:
-    """A version's tensors by name, each with whether it is one number per item: [batch] in the graph, [batch, 1] on
-    Triton's wire."""
+    """What the server knows of a version: tensors by name, each with whether it is one number per item: [batch] in the
+    graph, [batch, 1] on Triton's wire."""
 
+    name: str
+    """Of its model there."""
     inputs: dict[str, bool]
     outputs: dict[str, bool]
 
@@ -56,10 +61,13 @@ class TritonEngine:
         address: `host:port` of Triton's gRPC service, or `unix:` and the path of its socket.
         control_key: where the server was started with one; only `load` and `unload` need it.
         channels: connections used in turn. One carries some hundred calls.
+        repo: the model repository, whose manifests say which implementation reads a version and so under which name
+            the server knows it; left out, every version is known by its model's own name.
     """
 
-    def __init__(self, address: str, *, control_key: str = "", channels: int = 1) -> None:
+    def __init__(self, address: str, *, control_key: str = "", channels: int = 1, repo: Path | None = None) -> None:
         self.address = address
+        self._repo = repo
         self.control_key = control_key
         self._count = max(1, channels)
         self._clients: list[triton.InferenceServerClient] = []
@@ -89,7 +97,7 @@ class TritonEngine:
                     _tensor(where, name, array, contract.inputs.get(name, False)) for name, array in inputs.items()
                 ]
                 result = await self._client().infer(
-                    model, tensors, model_version=str(version), client_timeout=timeout_s
+                    contract.name, tensors, model_version=str(version), client_timeout=timeout_s
                 )
         except InferenceServerException as error:
             raise self._translate(error, where, timeout_s) from None
@@ -106,7 +114,8 @@ class TritonEngine:
     async def ready(self, model: str, version: int) -> bool:
         """Whether the server has this version ready; False when there is no server."""
         try:
-            return bool(await self._client().is_model_ready(model, str(version), client_timeout=DEFAULT_TIMEOUT_S))
+            name = await self._served_name(model, version)
+            return bool(await self._client().is_model_ready(name, str(version), client_timeout=DEFAULT_TIMEOUT_S))
         except InferenceServerException:
             return False
 
@@ -157,13 +166,24 @@ class TritonEngine:
     async def _contract(self, model: str, version: int, timeout_s: float) -> _Contract:
         known = self._contracts.get((model, version))
         if known is None:
-            config = (await self._client().get_model_config(model, str(version), client_timeout=timeout_s)).config
+            name = await self._served_name(model, version)
+            config = (await self._client().get_model_config(name, str(version), client_timeout=timeout_s)).config
             known = _Contract(
+                name,
                 {tensor.name: tensor.HasField("reshape") for tensor in config.input},
                 {tensor.name: tensor.HasField("reshape") for tensor in config.output},
             )
             self._contracts[model, version] = known
         return known
+
+    async def _served_name(self, model: str, version: int) -> str:
+        known = self._contracts.get((model, version))
+        if known is not None or self._repo is None:
+            return known.name if known is not None else model
+        try:
+            return (await asyncio.to_thread(read_manifest, self._repo / model / str(version))).served_as
+        except ParleyError:  # not published here: the server says what it thinks of it
+            return model
 
     def _translate(self, error: InferenceServerException, where: str, timeout_s: float) -> EngineError:
         status, text = str(error.status()), " ".join(str(error.message()).split())[:500]

@@ -202,16 +202,19 @@ def _adopt(registry: Registry, directory: Path, number: int) -> str:
 
 
 def check_contract(c: sa.Connection, manifest: Manifest) -> None:
-    """Check that a version takes and gives the tensors of those that were published before it.
+    """Check that a version takes and gives the tensors of those that its implementation reads and that were published
+    before it.
 
     They share theirs, so the newest one that is known speaks for all.
 
     Raises:
         ParleyError: names the tensor that differs.
     """
-    others = [row.number for row in catalogue.versions(c, model=manifest.model, state=PUBLISHED)]
-    if others:
-        check_same_contract([catalogue.manifest_of(c, manifest.model, others[-1]), manifest])
+    for row in reversed(catalogue.versions(c, model=manifest.model, state=PUBLISHED)):
+        other = catalogue.manifest_of(c, manifest.model, row.number)
+        if other.read_by == manifest.read_by:
+            check_same_contract([other, manifest])
+            return
 
 
 def _set_aside(registry: Registry, version: Path, error: ParleyError) -> str:

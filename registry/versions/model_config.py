@@ -6,6 +6,8 @@ carries its own, bound by its signature; the files beside the versions are copie
 
 The text names no version and the policy is always `all`: what lies in the model's folder is served. Triton reloads
 every version of a model when the text changes, so it changes only with the model's tensors, batching or warm-up.
+Versions of several implementations have other tensors each, and are models of their own to Triton, each with its text
+and under its own name (`Manifest.served_as`).
 """
 
 from __future__ import annotations
@@ -34,27 +36,27 @@ _BACKENDS: dict[Target, str] = {
 
 
 def check_same_contract(manifests: Iterable[Manifest]) -> None:
-    """Check that all versions of one model take and give the same tensors.
+    """Check that all versions of one model that are read by one implementation take and give the same tensors.
 
-    Triton keeps one configuration per model, so a version with other names, types or shapes cannot stand beside the
-    rest.
+    An implementation is a contract with its graph; and Triton keeps one configuration for all of its versions.
 
     Raises:
         ParleyError: names the versions and the tensor that differ.
     """
-    known = list(manifests)
-    for manifest in known[1:]:
+    first: dict[str, Manifest] = {}
+    for manifest in manifests:
+        known = first.setdefault(manifest.read_by, manifest)
         for side in ("inputs", "outputs"):
-            ours = {spec.name: spec for spec in getattr(known[0], side)}
+            ours = {spec.name: spec for spec in getattr(known, side)}
             theirs = {spec.name: spec for spec in getattr(manifest, side)}
             for name in sorted(ours.keys() | theirs.keys()):
                 old, new = ours.get(name), theirs.get(name)
                 if old != new:
                     raise ParleyError(
                         f"version {manifest.version or 'to publish'} has {side[:-1]} {name!r} as {_show(new)}, "
-                        f"version {known[0].version} as {_show(old)}",
+                        f"version {known.version} as {_show(old)}",
                         where=manifest.model,
-                        mend="versions of one model share their tensors: export it under another model name",
+                        mend=f"versions that {manifest.read_by} reads share their tensors: name another implementation",
                     )
 
 
@@ -74,7 +76,7 @@ def render(manifest: Manifest, target: Target = "cpu") -> str:
         )
     parts = [
         _HEADER,
-        f"name: {_quote(manifest.model)}\n",
+        f"name: {_quote(manifest.served_as)}\n",
         _BACKENDS[target],
         f"max_batch_size: {manifest.max_batch_size}\n",
         *(_tensor("input", spec) for spec in manifest.inputs),
@@ -95,12 +97,17 @@ def config_files(manifest: Manifest) -> dict[str, str]:
 
 
 def write_model_config(manifest: Manifest, directory: Path) -> bool:
-    """Write a version's configurations into a model's folder, each in one rename and only where the text differs.
+    """Write a version's configurations into its model's folder, each in one rename and only where the text differs.
+
+    In the repository, where all implementations share a model's folder, the first one's configurations lie beside the
+    versions: Triton wants a model called as its folder.
 
     Returns:
         Whether anything was written, so that a running server has to be told.
     """
     changed = False
+    if manifest.served_as != directory.name:
+        return changed
     for name, text in config_files(manifest).items():
         path = directory / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -16,6 +16,7 @@ from judging.footprint import memory_mb
 from judging.paired import Measured, Sentence, Side, Sides, conditions, on_recordings, on_sentences
 from judging.replies import on_acts, reply_texts, things_to_say
 from judging.slu import Heard, Listener, Turn
+from models.contracts import Reply
 from orchestrator.stages import Served
 from parley.audio import Pcm, write_wav
 from parley.bot import load_bot
@@ -192,8 +193,8 @@ def test_a_template_in_the_networks_place_does_not_count() -> None:
     champion, candidate = _side(1, ""), _side(2, "", nlg=2)
 
     def writer(fallback: bool, text: str) -> SimpleNamespace:
-        async def generate(act: str, slots: dict[str, str]) -> SimpleNamespace:
-            return SimpleNamespace(text=text, fallback=fallback)
+        async def generate(act: str, slots: dict[str, str]) -> Reply:
+            return Reply(text, fallback)
 
         async def nlg() -> SimpleNamespace:
             return SimpleNamespace(generate=generate)

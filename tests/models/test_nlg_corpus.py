@@ -159,6 +159,16 @@ def test_the_exported_bundle_answers_without_slot_errors(run: Path) -> None:
     assert Patterns.of_e2e(LOW).errors(asyncio.run(ask()), LOW).errors == 0
 
 
+def test_the_corpus_is_worded_as_any_act_with_slots(run: Path) -> None:
+    client = CorpusClient(run / "bundle", Scripted(run, [GOOD]), "e2e_nlg", 1)
+    slots = {"customer rating": "low", "food": "Italian", "eatType": "pub", "name": "Cotto"}
+
+    assert asyncio.run(client.generate("inform", slots)).text.startswith("Cotto is a pub that serves Italian food.")
+    for act, slots in (("inform", {"size": "large"}), ("inform", {}), ("greet", {"name": "Cotto"})):
+        with pytest.raises(ParleyError, match="is not of this corpus"):
+            asyncio.run(client.generate(act, slots))
+
+
 def test_sampling_one_network_coldly_is_its_greedy_reply() -> None:
     torch.manual_seed(3)
     network = NlgNetwork(NlgConfig(vocabulary=30, buffer=24, width=32, layers=2, heads=4)).eval()

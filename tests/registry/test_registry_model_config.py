@@ -67,11 +67,11 @@ def test_every_target_is_a_configuration_triton_can_parse(
 
 def test_writing_again_touches_nothing(tmp_path: Path) -> None:
     manifest = read_manifest(scaler_bundle(tmp_path / "bundle", 2))
-    assert write_model_config(manifest, tmp_path / "model")
-    files = sorted((tmp_path / "model").rglob("*.pbtxt"))
+    assert write_model_config(manifest, tmp_path / manifest.model)
+    files = sorted((tmp_path / manifest.model).rglob("*.pbtxt"))
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
 
-    assert not write_model_config(manifest, tmp_path / "model")
+    assert not write_model_config(manifest, tmp_path / manifest.model)
 
     assert [path.name for path in files] == ["config.pbtxt", "gpu_onnxruntime.pbtxt", "gpu_tensorrt.pbtxt"]
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files] == before
