@@ -115,7 +115,8 @@ class Warming:
             where = {"version": f"{ref[0]} {ref[1]}"}
             try:
                 async with asyncio.timeout(ARM_WITHIN_S):
-                    await prove(arms[ref], StageVersion(model=ref[0], version=ref[1]), self._clients)
+                    version, probe = StageVersion(model=ref[0], version=ref[1]), routing.script.bot.speech.probe
+                    await prove(arms[ref], version, self._clients, probe)
             except Exception as error:
                 if ref not in self._said_arms:
                     self._said_arms.add(ref)

@@ -184,10 +184,13 @@ class ServedView:
             for ref, row in rows.items():
                 if ref not in self._refused or now - self._refused[ref][0] >= RETRY_S:
                     self._add(ref, row, changes)
-            for model in {model for model, _ in changes.added + changes.removed}:
-                self.folder.configure(model)
+            gone = [
+                name
+                for model in {m for m, _ in changes.added + changes.removed}
+                for name in self.folder.configure(model)
+            ]
             if control is not None:
-                self._align(control, changes)
+                self._align(control, changes, gone)
             changes.problems |= {ref: error for ref, (_, error) in self._refused.items()}
         return changes
 
@@ -277,11 +280,15 @@ class ServedView:
                 if not self.folder.linked().get(model):
                     return refused
 
-    def _align(self, control: Control, changes: Changes) -> None:
-        """Bring the server to what the view holds, as far as it differs."""
+    def _align(self, control: Control, changes: Changes, gone: Iterable[str]) -> None:
+        """Bring the server to what the view holds, as far as it differs.
+
+        Args:
+            gone: models of the server's that the view holds no more: its index names them no more either.
+        """
+        for name in gone:
+            control.unload(name)
         serving, linked = control.serving(), self.folder.linked()
-        for model in {model for model, _ in changes.removed} - linked.keys():
-            control.unload(model)
         for model, numbers in linked.items():
             if serving.get(model, set()) == numbers or not self._due(model, numbers):
                 continue

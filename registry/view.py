@@ -13,7 +13,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from parley.bundle import read_manifest
@@ -92,14 +92,21 @@ class ViewFolder:
         for directory in self._folders(model):
             _remove(directory / str(number))
 
-    def configure(self, model: str) -> None:
+    def configure(self, model: str) -> list[str]:
         """Write the model's configuration, or configurations, from the newest version that each is for, where the text
-        differs; one without versions goes."""
+        differs; one without versions goes.
+
+        Returns:
+            The names that went, as the server calls its models: it does not find out by itself.
+        """
+        gone = []
         for directory in self._folders(model):
             if numbers := version_numbers(directory):
                 write_model_config(read_manifest(directory / str(numbers[-1])), directory)
             else:
                 shutil.rmtree(directory, ignore_errors=True)
+                gone.append(directory.name)
+        return gone
 
     def _folders(self, model: str | None = None) -> list[Path]:
         """The folders of the server's models; those of one model of the site."""
@@ -151,13 +158,12 @@ class ViewControl:
     def load(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         """See `Control`."""
         until = time.monotonic() + timeout_s
-        for name in (names := self._folder.served_names(model)):
+        for name in self._folder.served_names(model):
             self._server.load(name, timeout_s=max(1.0, until - time.monotonic()))
-        self._unload(model, names)
 
     def unload(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
-        """See `Control`."""
-        self._unload(model, ())
+        """See `Control`; by the server's own name, for the view holds nothing of it any more."""
+        self._server.unload(model, timeout_s=timeout_s)
 
     def ready(self, model: str, version: int, *, timeout_s: float = 2.0) -> bool:
         """See `Control`."""
@@ -170,12 +176,6 @@ class ViewControl:
         for name, numbers in self._server.serving(timeout_s=timeout_s).items():
             found.setdefault(model_of(name), set()).update(numbers)
         return found
-
-    def _unload(self, model: str, kept: Collection[str]) -> None:
-        """Unload a model under all names but these."""
-        for name in self._server.serving():
-            if model_of(name) == model and name not in kept:
-                self._server.unload(name)
 
 
 def _remove(entry: Path) -> None:

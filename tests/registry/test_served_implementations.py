@@ -1,0 +1,89 @@
+"""Versions of one model whose implementations have tensors of their own, side by side on the real tritonserver."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving_models import scaler_bundle
+from serving_site import GOOD, MODEL, X, keep, open_site, serving
+from toy_nlu import keyword_bundle
+
+from parley.bundle import read_manifest, write_bundle
+from parley.errors import ParleyError
+from parley.serving.choice import open_engine
+from parley.serving.engine import Engine
+from parley.serving.onnx_engine import OnnxEngine
+from parley.serving.trust import Trust
+from registry import served
+from registry.served import ServedView
+from registry.versions.publish import publish
+
+pytestmark = pytest.mark.anyio
+COUNTS = {"counts": np.array([[3]], np.float32)}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def both_answer(engine: Engine) -> None:
+    """The scaler, version 1, and the keywords, version 2, each with tensors of its own."""
+    np.testing.assert_array_equal((await engine.infer(MODEL, 1, GOOD))["y"], X * 2)
+    np.testing.assert_array_equal((await engine.infer(MODEL, 2, COUNTS))["scores"], COUNTS["counts"])
+
+
+@pytest.mark.triton
+async def test_both_are_served_under_one_model_and_go_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "LINGER_S", 0.0)
+    with open_site(tmp_path, versions=1) as registry, serving(registry) as server:
+        assert publish(keyword_bundle(tmp_path / "keywords"), registry) == 2
+        view = ServedView(registry)
+        view.ensure([(MODEL, 2)])
+        assert view.folder.linked() == {MODEL: {1, 2}}
+        assert view.folder.served_names(MODEL) == {MODEL: {1}, f"{MODEL}.keyword-1": {2}}
+        engine = open_engine(registry.site)
+        async with engine:
+            await both_answer(engine)
+            assert await engine.ready(MODEL, 1) and await engine.ready(MODEL, 2)
+
+            server.restart()
+            assert server.refused == {}
+            await both_answer(engine)
+
+            publish(scaler_bundle(tmp_path / "next", 4), registry)  # now 2 is not the newest, and nobody holds it
+            keep(registry, 1)
+            changes = view.reconcile()
+            assert (changes.added, changes.removed, changes.problems) == ([(MODEL, 3)], [(MODEL, 2)], {})
+            np.testing.assert_array_equal((await engine.infer(MODEL, 3, GOOD))["y"], X * 4)
+            async with asyncio.timeout(30):
+                while await engine.ready(MODEL, 2):  # Triton says that it unloads before it has
+                    await asyncio.sleep(0.01)
+            assert view.folder.served_names(MODEL) == {MODEL: {1, 3}}
+
+
+async def test_both_are_served_in_this_process(tmp_path: Path) -> None:
+    with open_site(tmp_path, versions=1) as registry:
+        publish(keyword_bundle(tmp_path / "keywords"), registry)
+
+        async with OnnxEngine(registry.repo, Trust.of(registry.site)) as engine:
+            await both_answer(engine)
+
+
+def test_tensors_differ_only_where_implementations_do(tmp_path: Path) -> None:
+    with open_site(tmp_path, versions=1) as registry:
+        other = keyword_bundle(tmp_path / "same")
+        write_bundle(other, read_manifest(other).model_copy(update={"implementation": ""}))
+        with pytest.raises(ParleyError, match="input 'counts'") as refused:
+            publish(other, registry)
+        assert "another implementation" in refused.value.mend
+
+        assert publish(keyword_bundle(tmp_path / "own"), registry) == 2
+        assert publish(scaler_bundle(tmp_path / "third", 9), registry) == 3, "the first implementation's own go on"
+        text = (registry.repo / MODEL / "config.pbtxt").read_text()
+        assert f'name: "{MODEL}"' in text, "the copies beside the versions are the first implementation's"
