@@ -112,13 +112,15 @@ class Listening:
 
 
 async def listening(sides: Sides, texts: Sequence[str], repo: Path) -> Listening:
-    """PocketSphinx on the bot's replies where it is installed: it has heard neither voice. Else the champion's own STT.
+    """PocketSphinx on the bot's replies where it is installed and hears their language: it knows neither voice. Else
+    the champion's own STT.
 
     That one knows what callers say and nothing else, so it is given callers' sentences.
     """
     model, version = sides.champion.version("tts") or ("", 0)
     try:
-        recogniser = Recogniser(texts, Lexicon.load(repo / model / str(version) / "lexicon.json"))
+        lexicon = Lexicon.load(repo / model / str(version) / "lexicon.json", sides.champion.bot.speech)
+        recogniser = Recogniser(texts, lexicon)
     except ParleyError:
         client, grammar = await sides.champion.stages.stt(), Grammar(sides.champion.bot)
         rng = random.Random("gate|voice")
@@ -141,7 +143,7 @@ async def on_texts(sides: Sides, listener: Listening) -> Measured:
     with progress("both releases speak", len(listener.texts)) as bar:
         for text in listener.texts:
             (mine, _), (theirs, _) = await sides.both(lambda side, text=text: _spoken(side, text))  # type: ignore[misc]
-            words = words_of(text)
+            words = words_of(text, sides.champion.bot.speech)
             heard = [await listener.ear(pcm) for pcm, _ in (mine, theirs)]
             right = [max(0, len(words) - word_errors(words, h)) for h in heard]
             name = text_name(text)

@@ -83,7 +83,7 @@ def mean(values: Sequence[float]) -> dict[str, Any]:
 def recognised(subject: Subject, voices: Voices) -> dict[str, Any]:
     """Word error of PocketSphinx on each voice through mu-law, the paired difference, and its parts by kind."""
     ear = Recogniser(subject.texts, subject.lexicon)
-    said = [words_of(text) for text in subject.texts]
+    said = [words_of(text, subject.lexicon.language) for text in subject.texts]
     heard: dict[str, list[list[str]]] = {}
     with progress("recognising", len(voices) * len(said)) as bar:
         for name, renderings in voices.items():

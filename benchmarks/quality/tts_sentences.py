@@ -17,6 +17,7 @@ from models.tts.script import drawn_reply
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.errors import ParleyError
+from parley.language.english import ENGLISH
 from parley.language.english.abbreviations import DAYS
 from parley.language.english.script import EnglishScript
 from parley.language.english.spoken_numbers import MONTHS
@@ -40,7 +41,7 @@ def spoken_key(text: str) -> str:
     >>> spoken_key("It's $5!") == spoken_key("it's five dollars")
     True
     """
-    return " ".join(words_of(text))
+    return " ".join(words_of(text, ENGLISH))
 
 
 def trained_texts(corpora: Iterable[Path], digest: str) -> set[str]:

@@ -164,11 +164,11 @@ async def judge_tts(bundle: Path, engine: RecordingEngine, material: Material, b
     client = HarmonicNoiseClient(bundle, engine, "", 1)
     texts = reply_texts(material.bot, things_to_say(material.bot))
     texts = texts[:: max(1, len(texts) // material.replies)][: material.replies]
-    ear = Recogniser(texts, Lexicon.load(bundle / "lexicon.json"))
+    ear = Recogniser(texts, Lexicon.load(bundle / "lexicon.json", material.bot.speech))
     scored = []
     for number, text in enumerate(texts):
         pcm: Pcm = (await speak(client, text)).pcm
-        words = words_of(text)
+        words = words_of(text, material.bot.speech)
         counts = {"wer": (float(word_errors(words, ear.hear(pcm))), float(len(words)))}
         if base:
             counts["mel_distance_db"] = (mel_distance_db(pcm, base[number].answer), 1.0)

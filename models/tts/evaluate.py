@@ -104,7 +104,7 @@ def _intelligibility(corpus: Corpus, chosen: list[Utterance], spoken: list[Spoke
     mine = theirs = total = 0
     with progress("recognising", len(chosen)) as bar:
         for utterance, said in zip(chosen, spoken, strict=True):
-            words = words_of(utterance.text)
+            words = words_of(utterance.text, corpus.lexicon.language)
             total += len(words)
             mine += word_errors(words, ear.hear(said.pcm))
             theirs += word_errors(words, ear.hear(utterance.pcm))

@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from models.tts.text import Lexicon
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.errors import ParleyError
-from parley.language.english.tokenise import tokenise
+from parley.language import Language
+from parley.language.english import ENGLISH
 
 _RATE = 16000
 _DISCOUNT = 0.5
 _FOLD = 0.3
 
 
-def words_of(text: str) -> list[str]:
+def words_of(text: str, language: Language) -> list[str]:
     """Words as they are spoken, lower case."""
-    return [word.lower() for token in tokenise(text) for word in token.words]
+    return [word.lower() for token in language.reader.tokenise(text) for word in token.words]
 
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
@@ -75,7 +76,7 @@ def dictionary(sentences: Iterable[str], lexicon: Lexicon) -> str:
 
     known = _cmudict(Path(get_model_path("en-us/cmudict-en-us.dict")))
     lines = []
-    for word in sorted({word for sentence in sentences for word in words_of(sentence)}):
+    for word in sorted({word for sentence in sentences for word in words_of(sentence, lexicon.language)}):
         spellings = known.get(word) or [_arpabet(lexicon.phones(word))]
         lines += [f"{word}{f'({n})' if n > 1 else ''} {p}" for n, p in enumerate(spellings, 1)]
     return "\n".join(lines) + "\n"
@@ -88,13 +89,16 @@ class Recogniser:
         """Make its dictionary and bigram.
 
         Raises:
-            ParleyError: PocketSphinx is not installed; names the package.
+            ParleyError: PocketSphinx is not installed (names the package), or the voice speaks what it does not.
         """
+        if lexicon.language != ENGLISH:
+            tag = lexicon.language.tag
+            raise ParleyError(f"PocketSphinx's model hears English, the voice speaks {tag}", where="pocketsphinx")
         try:
             from pocketsphinx import Decoder, get_model_path
         except ImportError:
             raise ParleyError("PocketSphinx is not installed", mend="pip install pocketsphinx") from None
-        spoken = [words_of(s) for s in sentences]
+        spoken = [words_of(s, ENGLISH) for s in sentences]
         with tempfile.TemporaryDirectory() as folder:
             words, arpa = Path(folder) / "words.dict", Path(folder) / "bigram.arpa"
             words.write_text(dictionary(sentences, lexicon), encoding="utf-8")

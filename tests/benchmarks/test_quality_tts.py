@@ -132,8 +132,8 @@ def test_the_voice_s_own_corpus_must_be_given(tmp_path) -> None:
 
 
 def test_too_many_sentences_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_figures", "drawn_figures"):
-        monkeypatch.setattr(f"benchmarks.quality.tts_sentences.{name}", lambda _: "It is $5.")
+    for name in ("_figures", "EnglishScript.figures"):
+        monkeypatch.setattr(f"benchmarks.quality.tts_sentences.{name}", lambda *_: "It is $5.")
     with pytest.raises(ParleyError, match="new sentences"):
         unseen([load_bot("barista")], 12, 1, set())
 

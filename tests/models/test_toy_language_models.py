@@ -23,6 +23,7 @@ from models.pronunciation import pronunciations
 from models.stt.client import load_graph, save_graph
 from models.stt.decoder import GrammarDecoder
 from models.stt.network import SttConfig
+from models.tts.recogniser import Recogniser, words_of
 from models.tts.script import sentences
 from models.tts.text import Lexicon
 from parley.bot import Bot
@@ -113,3 +114,9 @@ def test_its_callers_are_voices_of_its_own(bot: Bot, tmp_path: Path) -> None:
     file = tmp_path / "others.txt"
     file.write_text("what time is it\nτι ώρα είναι\nΤι ώρα\n", encoding="utf-8")
     assert read_sentences(file, bot.speech) == ["τι ώρα είναι"]
+
+
+def test_an_english_ear_does_not_judge_its_voice(bot: Bot) -> None:
+    with pytest.raises(ParleyError, match="hears English, the voice speaks el"):
+        Recogniser(["Τραπέζι 21."], Lexicon({}, language=bot.speech))
+    assert words_of("Τραπέζι 21.", bot.speech) == ["τραπέζι", "είκοσι", "ένα"]
