@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +50,10 @@ def main(argv: list[str]) -> int:
         show(verdict, console)
         folder = args.report or site.state_dir / "gate" / f"{candidate.bot}-{candidate.number}-{against.number}"
         html, _ = write_report(folder, verdict, gathered.rows)
-        number = record(registry, verdict, who=who())
-        console.print(f"\nverdict {number}: {html}")
+        recorded = record(registry, verdict, who=who())
+        console.print(f"\nverdict {recorded.number}: {html}")
+    for note in filter(None, (recorded.note, *(recorded.candidate.warnings if recorded.candidate else ()))):
+        print(f"note: {note}", file=sys.stderr)
     return 0 if verdict.accepted else 1
 
 

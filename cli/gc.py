@@ -1,15 +1,17 @@
 """``parley gc``: retire releases and remove versions that nothing needs, saying why each stays or goes.
 
-A release stays while a name points to it, while it is among the bot's last ones or young; a version while a release
+A release stays while an alias points to it, while it is among the bot's last ones or young; a version while a release
 that stays, an experiment or a call needs it, while it is its model's newest, loaded or young. The record of a version
 stays for ever.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from parley.arguments import ArgumentParser
+from parley.errors import ParleyError
 from parley.progress import progress
 from parley.settings import settings
 from parley.table import aligned
@@ -40,14 +42,23 @@ def main(argv: list[str]) -> int:
         if args.version:
             name, number = args.version
             return _one(registry, name, number, args.bot, args.dry_run)
-        with progress("collecting") as bar:
-            decisions = collect(
-                registry,
-                Policy(args.keep, args.older_than),
-                dry_run=args.dry_run,
-                on_done=lambda decision: bar.advance(),
-            )
+        done: list[Decision] = []
+        try:
+            with progress("collecting") as bar:
+
+                def on_done(decision: Decision) -> None:
+                    done.append(decision)
+                    bar.advance()
+
+                policy = Policy(args.keep, args.older_than)
+                decisions = collect(registry, policy, dry_run=args.dry_run, on_done=on_done)
+        except ParleyError:
+            if done:  # what went is gone, whatever stopped the rest
+                print(_text(done, dry_run=False))
+            raise
     print(_text(decisions, args.dry_run))
+    for decision in decisions:
+        _say(decision.note)
     return 0
 
 
@@ -61,9 +72,16 @@ def _one(registry: Registry, name: str, number: str, bot: str | None, dry_run: b
         reasons = why_needed(registry, model, wanted)
         print(f"{model} {number}: {'stays, ' + '; '.join(reasons) if reasons else 'would go'}")
         return 0
-    collect_version(registry, model, wanted)
+    note = collect_version(registry, model, wanted)
     print(f"{model} {number}: collected; its record stays (parley show {model} {number})")
+    _say(note)
     return 0
+
+
+def _say(note: str) -> None:
+    """What could not be tidied up, on standard error."""
+    if note:
+        print(f"note: {note}; the next command finishes it", file=sys.stderr)
 
 
 def _text(decisions: list[Decision], dry_run: bool) -> str:

@@ -109,7 +109,7 @@ def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
     @api.get("/readyz")
     async def readyz() -> JSONResponse:
         """Whether the four versions of the release answer: each is asked. ``standing_in_for``: those that this process
-        answers in Triton's place."""
+        answers in Triton's place; ``following``: whether the release is the one that the aliases name now."""
         stages = await replica.readiness()
         ready = replica.warm and all(stages.values())
         now = replica.routing
@@ -117,6 +117,7 @@ def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
             "ready": ready,
             "release": now.release.number,
             "pointer": now.seq,
+            "following": replica.following,
             "stages": stages,
             "warm": replica.warm,
             "standing_in_for": replica.standing_in_for,

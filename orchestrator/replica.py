@@ -180,6 +180,12 @@ class Replica:
         return self.engine.away if isinstance(self.engine, StandIn) else []
 
     @property
+    def following(self) -> bool:
+        """Whether new calls get what the aliases and experiments say now. While the catalogue does not answer, or
+        names a release whose dialogue this Parley refuses, they get what was read last."""
+        return not self._follower.stale
+
+    @property
     def loops(self) -> list[BackgroundLoop]:
         """What runs here beside the calls."""
         return [self._follower.loop, self.leases.loop, self.row_log.loop]

@@ -1,8 +1,8 @@
 """What answers a new call now: release, its dialogue, and experiments, in one consistent state that a replica follows.
 
-Releases move by a pointer in the catalogue and experiments by their epochs, in one database. A replica asks for both
-ten times a second and reads the whole anew when either moved. While the catalogue does not answer, what was read last
-goes on answering.
+Releases answer by their aliases in the catalogue and experiments by their epochs, in one database. A replica asks for
+both ten times a second and reads the whole anew when either changed. While the catalogue does not answer, or names a
+release whose dialogue cannot be used, what was read last goes on answering.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Routing:
 
     release: Release
     seq: int
-    """The bot's count of pointer moves that led here."""
+    """The bot's count of alias changes that led here."""
     script: Script
     experiments: Snapshot = field(default_factory=Snapshot)
     arms: frozenset[tuple[str, int]] = frozenset()
@@ -55,6 +55,8 @@ class RoutingReader:
     def __init__(self, bot: str, catalogue: Catalogue, repo: Path, clients: Clients) -> None:
         self._bot, self._catalogue, self._repo, self._clients = bot, catalogue, repo, clients
         self._scripts: dict[str, Script] = {}
+        self._refused: dict[str, ParleyError] = {}
+        """Dialogues that cannot be used, by digest: a text never changes, so none is parsed twice."""
 
     def version(self) -> int:
         """Another number means another routing; two indexed reads.
@@ -84,18 +86,27 @@ class RoutingReader:
             try:
                 self._clients.read(stage, ref)
             except Exception as error:
-                # A damaged version must not keep the replica on a release that somebody moved away from.
+                # A damaged version must not keep the replica on a release that somebody turned away from.
                 _log.warning("a version of the release cannot be used", extra={"stage": stage, "reason": str(error)})
         return Routing(release, seq, script, experiments, arms)
 
     def _script(self, release: Release, text: str) -> Script:
         digest = release.dialogue_digest
+        if digest in self._refused:
+            raise self._refused[digest].with_traceback(None)
         # Taken out and put in again: what was used last stays longest.
-        script = self._scripts.pop(digest, None) or Script.of(parse_bot(text, f"{release}, bot.yaml", taken_in=True))
+        script = self._scripts.pop(digest, None) or self._parsed(release, text)
         self._scripts[digest] = script
         while len(self._scripts) > _KEPT_SCRIPTS:
             del self._scripts[next(iter(self._scripts))]
         return script
+
+    def _parsed(self, release: Release, text: str) -> Script:
+        try:
+            return Script.of(parse_bot(text, f"{release}, bot.yaml", taken_in=True))
+        except ParleyError as error:
+            self._refused[release.dialogue_digest] = error
+            raise
 
     def _arms(self, c: sa.Connection, release: Release, experiments: Snapshot) -> Iterator[tuple[str, int]]:
         """The arms that may be served beside this release."""

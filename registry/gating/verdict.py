@@ -1,6 +1,6 @@
 """What the gate writes down: a row that is never changed, a page anyone can read, JSON for machines, a terminal's text.
 
-    verdict_id = record(registry, verdict, who=who())
+    number = record(registry, verdict, who=who()).number
     write_report(folder, verdict, rows)          # verdict.html, verdict.json
 
 An accepted verdict against the champion makes its release the candidate; nothing else does so by itself.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,38 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 
+from parley.errors import ParleyError
 from parley.files import write_atomic, write_json
 from registry import tables as t
 from registry.gating.gate import Verdict
 from registry.gating.verdict_page import page
 from registry.releasing.aliases import CHANGES_SEEN, current_aliases
+from registry.releasing.promotion import AliasChanged, set_candidate
 from registry.site import Registry
 
 _MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "not judged": "[yellow]not judged[/]"}
 
 
-def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a verdict."""
+
+    number: int
+    """The verdict's, by which the catalogue knows it."""
+    candidate: AliasChanged | None = None
+    """The change that made its release the candidate."""
+    note: str = ""
+    """Why an accepted release did not become the candidate (it was retired meanwhile, say)."""
+
+
+def record(registry: Registry, verdict: Verdict, *, who: str) -> Recorded:
     """Write the verdict into the catalogue, and make an accepted release the candidate.
 
-    A release that is compared with another than the champion keeps its verdict and becomes no candidate.
-
-    Returns:
-        The verdict's number.
+    A release that is compared with another than the champion keeps its verdict and becomes no candidate. Once the
+    verdict is written it stands: what goes wrong afterwards is in the note.
 
     Raises:
-        ParleyError: the release cannot be the candidate (it was retired meanwhile, say); the verdict stands.
+        CatalogueUnavailable: the database refuses; nothing is written.
     """
     # As JSON and back, so that a figure that JSON has no word for is found here and not by a reader.
     report = json.loads(json.dumps(verdict.report(), allow_nan=False))
@@ -51,11 +64,13 @@ def record(registry: Registry, verdict: Verdict, *, who: str) -> int:
         )  # fmt: skip
         assert row.inserted_primary_key is not None
         number = int(row.inserted_primary_key[0])
-    if verdict.accepted and now.champion == verdict.against:
-        from registry.releasing.promotion import set_candidate
-
-        set_candidate(registry, verdict.bot, verdict.candidate, number, who=who, why=verdict.headline[:1000])
-    return number
+    if not verdict.accepted or now.champion != verdict.against:
+        return Recorded(number)
+    try:
+        made = set_candidate(registry, verdict.bot, verdict.candidate, number, who=who, why=verdict.headline[:1000])
+    except ParleyError as error:
+        return Recorded(number, note=f"it did not become the candidate: {error}")
+    return Recorded(number, made)
 
 
 def write_report(folder: Path, verdict: Verdict, rows: Sequence[Mapping[str, Any]] = ()) -> tuple[Path, Path]:

@@ -84,8 +84,11 @@ def collect(
     return final
 
 
-def collect_version(registry: Registry, model: str, number: int, *, who: str = "") -> None:
+def collect_version(registry: Registry, model: str, number: int, *, who: str = "") -> str:
     """Collect one version, whatever its age.
+
+    Returns:
+        What could not be tidied up after it went; the next command does. Empty where all is done.
 
     Raises:
         ParleyError: something needs it, all reasons are given; or it is not here.
@@ -96,12 +99,14 @@ def collect_version(registry: Registry, model: str, number: int, *, who: str = "
     if row.state != PUBLISHED:
         raise ParleyError(f"it is {row.state} already", where=where)
     bind(registry)
-    if reasons := _collect_row(registry, row, ("asked for by hand",), who):
+    reasons, note = _collect_row(registry, row, ("asked for by hand",), who)
+    if reasons:
         raise ParleyError(
             f"it is needed: {'; '.join(reasons)}",
             where=where,
             mend="promote another release and retire this one (parley gc), stop the experiment, or wait for the calls",
         )
+    return note
 
 
 def why_needed(registry: Registry, model: str, number: int) -> list[str]:
@@ -166,34 +171,46 @@ def _collect(registry: Registry, decision: Decision, who: str) -> Decision:
     """Collect a version, if it may still go."""
     with registry.catalogue.read() as c:
         row = catalogue.version(c, decision.owner, decision.number)
-    if kept_by := _collect_row(registry, row, decision.reasons, who):
+    kept_by, note = _collect_row(registry, row, decision.reasons, who)
+    if kept_by:
         return replace(decision, kept=True, reasons=tuple(kept_by))
-    return decision
+    return replace(decision, note=note)
 
 
-def _collect_row(registry: Registry, row: VersionRow, why: tuple[str, ...], who: str) -> list[str]:
-    """Mark a version and remove its files; returns what keeps it, where something does by now.
+def _collect_row(registry: Registry, row: VersionRow, why: tuple[str, ...], who: str) -> tuple[list[str], str]:
+    """Mark a version and remove its files. Its age is not asked again: it only grows.
 
-    Its age is not asked again: it only grows.
+    Returns:
+        What keeps it, where something does by now; and, where it went, what could not be removed yet: it is marked, so
+        nothing may refer to it any more, and whatever goes wrong after that must not look as if it were still there.
+
+    Raises:
+        ParleyError: the disk or the database refuses; it stays.
     """
     try:
         with model_lock(registry.repo, row.model):
             with registry.catalogue.write() as c:
                 if reasons := _needed(registry, c, row):
-                    return reasons
+                    return reasons, ""
                 if catalogue.version(c, row.model, row.number).state != PUBLISHED:
-                    return []  # another collector was faster
+                    return [], ""  # another collector was faster
                 catalogue.set_state(c, row.model, row.number, COLLECTING)
                 subject = f"{row.model} {row.number}"
                 catalogue.audit(c, who or user(), "collect", subject, "; ".join(why), {"digest": row.digest})
-            _remove(registry, row)
+            try:
+                _remove(registry, row)
+            except OSError as error:
+                where = error.filename or registry.repo / row.model / str(row.number)
+                return [], f"its files are not removed yet: {error.strerror or error} ({where})"
+            except ParleyError as error:
+                return [], f"that it is removed is not written down yet: {error}"
     except OSError as error:
         raise ParleyError(
-            f"cannot be removed: {error.strerror or error}",
+            f"cannot be collected: {error.strerror or error}",
             where=str(error.filename or registry.repo / row.model / str(row.number)),
-            mend="check permissions; the next command finishes it",
+            mend="check permissions",
         ) from error
-    return []
+    return [], ""
 
 
 def _remove(registry: Registry, row: VersionRow) -> None:

@@ -58,6 +58,8 @@ class Decision:
     kept: bool
     reasons: tuple[str, ...]
     size_bytes: int = 0
+    note: str = ""
+    """What could not be tidied up after it went; the next command does."""
 
     @property
     def subject(self) -> str:

@@ -11,6 +11,7 @@ Both are written once and never replaced. What is pulled is verified: the store 
 from __future__ import annotations
 
 import filecmp
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ from registry.versions.signing import trusted_keys
 
 _LARGEST_DOCUMENT = 16 << 20
 _EXCHANGED = ("push", "pull")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -200,9 +202,13 @@ def _exchanged_before(registry: Registry, store: SharedStore, row: VersionRow) -
 
 
 def _note(registry: Registry, store: SharedStore, row: VersionRow, who: str, what: str) -> None:
-    with registry.catalogue.write() as c:
-        detail = {"digest": row.digest, "store": store.where}
-        catalogue.audit(c, who or user(), what, f"{row.model} {row.number}", "", detail)
+    """Write down what was exchanged. It was, also where the database is busy: then it is read once more next time."""
+    try:
+        with registry.catalogue.write() as c:
+            detail = {"digest": row.digest, "store": store.where}
+            catalogue.audit(c, who or user(), what, f"{row.model} {row.number}", "", detail)
+    except ParleyError as error:
+        _log.warning("%s %d: the %s is not in the audit: %s", row.model, row.number, what, error)
 
 
 @contextmanager

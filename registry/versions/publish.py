@@ -178,7 +178,10 @@ def put_in_place(
         staged.directory.rename(version)
         fsync_dir(version.parent)
         _record(registry, version, staged, witness, who=who, why=why, what=what)
-        pin()
+        try:
+            pin()
+        except OSError as error:  # it is published: who loads it, and the next command, write the pin
+            LOG.warning("%s version %d has no pin yet: %s", model, number, error)
     newest = version.parent / str(version_numbers(version.parent)[-1])
     try:
         write_model_config(read_manifest(newest), version.parent)

@@ -16,8 +16,10 @@ from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands
 from orchestrator.replica import Replica
+from orchestrator.routing import RoutingReader
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
+from parley.errors import ParleyError
 from registry import tables as t
 from registry.loading import SiteLoader
 from registry.opening import open_for_writing
@@ -239,9 +241,29 @@ async def test_a_release_whose_dialogue_cannot_be_used_leaves_the_last_one(regis
     async with open_replica(registry) as replica:
         with registry.catalogue.write() as c:
             c.execute(seen)
-        await until(lambda: replica._follower.stale)
+        await until(lambda: not replica.following)
         async with calling(replica) as gateway:
             assert told(gateway)[0] == 1
+        assert replica.loops[0].health.figures()["ok"] is False
+        promote(registry, "barista", 1, loader=SiteLoader(registry), who="ada", why="the other is broken", force=True)
+        await until(lambda: replica.following)
+
+
+def test_a_dialogue_that_cannot_be_used_is_parsed_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+
+    def refuse(text: str, where: str, **_: object) -> None:
+        parsed.append(where)
+        raise ParleyError("not a bot", where=where)
+
+    monkeypatch.setattr("orchestrator.routing.parse_bot", refuse)
+    reader = RoutingReader("barista", registry.catalogue, registry.repo, FakeModels(load_bot("barista")))
+
+    for _ in range(3):
+        with pytest.raises(ParleyError, match="not a bot"):
+            reader.read()
+
+    assert parsed == ["release 1 of barista, bot.yaml"]
 
 
 async def test_a_replica_does_not_start_without_a_release(tmp_path: Path, database_url: str) -> None:

@@ -338,7 +338,7 @@ def _killed_child(settings: Any, owner: object, name: str, at: int) -> int:
     return os.WTERMSIG(os.waitpid(child, 0)[1])
 
 
-def test_disk_that_refuses_is_one_clear_error_and_the_next_command_finishes(
+def test_disk_that_refuses_after_the_mark_is_a_note_and_the_next_command_finishes(
     site: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -346,8 +346,7 @@ def test_disk_that_refuses_is_one_clear_error_and_the_next_command_finishes(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", refuse)
-        with pytest.raises(ParleyError, match="cannot be removed: Permission denied"):
-            collect_version(site, STT, 1)
+        assert "not removed yet: Permission denied (/repo/barista_stt/1)" in collect_version(site, STT, 1)
         assert finish(site) == []
 
     assert finish(site) == [f"collected {STT} version 1"]

@@ -71,7 +71,7 @@ def _candidate(registry: Registry) -> int | None:
 
 
 def test_an_accepted_verdict_makes_its_release_the_candidate(registry: Registry) -> None:
-    number = record(registry, _verdict(True), who="ada")
+    number = record(registry, _verdict(True), who="ada").number
 
     assert _candidate(registry) == 2
     with registry.catalogue.read() as c:
