@@ -39,8 +39,6 @@ _REFUSALS = {
     401: ("the site wants to know who calls", "set PARLEY_SITE_TOKEN as the site has it"),
 }
 
-BUSY_WAIT_S, BUSY_TRIES = 1.0, 60
-
 
 class LinesBusy(ParleyError):
     """The site takes no more calls now."""
@@ -69,6 +67,9 @@ class CallOptions:
     connect_timeout_s: float = 10.0
     wire: str = "twilio"
     """Name of the wire that is spoken at ``url`` (`calling.wires`)."""
+    busy_wait_s: float = 1.0
+    """Where all lines are busy, a call of many is tried again after this."""
+    busy_tries: int = 60
     token: str = field(default="", repr=False)
     """The site's token, where it has one."""
 
@@ -134,10 +135,10 @@ async def place_calls(
 
 
 async def _until_taken(recordings: Sequence[Speech], options: CallOptions) -> CallReport:
-    for _ in range(BUSY_TRIES - 1):
+    for _ in range(options.busy_tries - 1):
         with suppress(LinesBusy):
             return await place_call(recordings, options)
-        await asyncio.sleep(BUSY_WAIT_S)
+        await asyncio.sleep(options.busy_wait_s)
     return await place_call(recordings, options)
 
 

@@ -30,9 +30,8 @@ def pseudonym(caller: str, key: str | bytes) -> str:
     """HMAC-SHA256 of the caller's NFC form in UTF-8, as 64 hex digits.
 
     Raises:
-        ParleyError: there is no key or no caller (a shared pseudonym would put all withheld numbers into one arm),
-        or the
-            caller is not valid Unicode.
+        ParleyError: there is no key or no caller (a shared pseudonym would put all withheld numbers into one arm), or
+            the caller is not valid Unicode.
     """
     secret = key.encode() if isinstance(key, str) else key
     if not secret:

@@ -6,8 +6,7 @@
 
 An experiment is frozen at its start: name, model, algorithm, salt, arms, their versions, digests and weights. Only its
 coverage moves (a ramp) until it is stopped. Whether a unit is in is one draw and which arm it gets is another, so a
-ramp
-changes who is in and never anybody's arm.
+ramp changes who is in and never anybody's arm.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from calls.pseudonyms import pseudonym as pseudonym
 from experiments.hashing import cumulative64, draw64, gb_bucket_ranges, gb_choose, gb_hash, share64
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
@@ -193,8 +191,10 @@ def _assign_stage(
 
 
 def check_weights(weights: Sequence[float]) -> None:
-    """Raises:
-    ExperimentRefused: fewer than two, not above 0, or the sum is not 1. They are never mended silently.
+    """See that these are the weights of arms; they are never mended silently.
+
+    Raises:
+        ExperimentRefused: fewer than two, not above 0, or the sum is not 1.
     """
     text = ", ".join(f"{w:g}" for w in weights)
     if len(weights) < 2:
@@ -206,8 +206,10 @@ def check_weights(weights: Sequence[float]) -> None:
 
 
 def check_coverage(coverage: float) -> None:
-    """Raises:
-    ExperimentRefused: it is not a share of 0 to 1.
+    """See that this is a coverage.
+
+    Raises:
+        ExperimentRefused: it is not a share of 0 to 1.
     """
     if not 0 <= coverage <= 1:  # also refuses NaN
         raise _invalid("coverage", f"coverage must be a share from 0 to 1, got {coverage:g}", "10 percent is 0.1")
@@ -308,8 +310,10 @@ def refuse_frozen(name: str, fields: Iterable[str]) -> None:
 
 
 def find(name: str, known: Iterable[Experiment]) -> Experiment:
-    """Raises:
-    ExperimentRefused: there is none of that name.
+    """The experiment of that name.
+
+    Raises:
+        ExperimentRefused: there is none.
     """
     for experiment in known:
         if experiment.name == name:

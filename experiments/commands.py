@@ -119,9 +119,8 @@ def assign(
     not in.
 
     Args:
-        ids_file: one id per line, UTF-8. An id is taken as a caller, exactly as a call from it would be; 64 hex
-        digits are
-            taken as the pseudonym they are.
+        ids_file: one id per line, UTF-8. An id is taken as a caller, exactly as a call from it would be; 64 hex digits
+            are taken as the pseudonym they are.
         csv_out: left out, standard output.
         raw: hash the ids as they are.
 

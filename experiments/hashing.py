@@ -1,12 +1,10 @@
 """The two hash algorithms of experiments: ours over SHA-256, and GrowthBook's v2 for sites that come from there.
 
-Ours takes the first 64 bits of SHA-256 over length-prefixed fields, so that no two lists of fields share an
-encoding, and
-two roles of one experiment (``alloc``: in or out, ``arm``: which arm) are independent draws.
+Ours takes the first 64 bits of SHA-256 over length-prefixed fields, so that no two lists of fields share an encoding,
+and two roles of one experiment (``alloc``: in or out, ``arm``: which arm) are independent draws.
 
-GrowthBook's (`sdk-js/src/util.ts`, vectors in ``tests/vectors/growthbook_v2.json``) is FNV-1a over UTF-16 code
-units, one
-draw for both questions: each arm owns the range that starts at its cumulative weight and grows with coverage.
+GrowthBook's (`sdk-js/src/util.ts`, vectors in ``tests/vectors/growthbook_v2.json``) is FNV-1a over UTF-16 code units,
+one draw for both questions: each arm owns the range that starts at its cumulative weight and grows with coverage.
 """
 
 from __future__ import annotations
@@ -104,8 +102,7 @@ def gb_bucket_ranges(
     """GrowthBook's range ``[start, end)`` of each arm.
 
     As published: coverage is clamped to [0, 1], and weights of the wrong length or sum silently become equal. Parley
-    refuses
-    such weights before they come here (``experiments.assignment.start``).
+    refuses such weights before they come here (``experiments.assignment.start``).
     """
     coverage = min(1.0, max(0.0, coverage))
     if weights is None or len(weights) != arms or not 0.99 <= sum(weights) <= 1.01:

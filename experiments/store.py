@@ -23,7 +23,6 @@ import sqlalchemy as sa
 from experiments import tables as t
 from experiments.assignment import Arm, Experiment, Snapshot
 from experiments.exposures import Exposure, exposures
-from experiments.follower import SnapshotFollower as SnapshotFollower
 from parley.database import DatabaseUnavailable, answering, connect, migrate, storable, writing
 from parley.errors import ParleyError
 from parley.settings import Settings, database_url

@@ -10,6 +10,7 @@ from experiments.assignment import StageAssignment
 from models.contracts import Clients
 from orchestrator.dialogue import Dialogue
 from orchestrator.prompts import Prompts
+from orchestrator.stages import RETRIES, Retries
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
@@ -22,6 +23,7 @@ class CallParams:
 
     turn: TurnParams = field(default_factory=TurnParams)
     stage_timeout_s: float = 2.0
+    retries: Retries = RETRIES
     start_timeout_s: float = 5.0
     """From the connection to the ``start`` message."""
     starved_s: float = 1.0

@@ -127,6 +127,7 @@ class CallSession:
             assignment.stages,
             self._script.prompts,
             timeout_s=services.params.stage_timeout_s,
+            retries=services.params.retries,
         )
         recent = RecentAudio()
         self._ear = Ear(stages, self._speaker, services.params, recent)

@@ -50,11 +50,19 @@ from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailab
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-RETRY_AFTER_S = 0.15
-HEARING_RETRIES_S = (0.1, 0.3, 0.6, 1.0, 1.5)
-"""Waits between attempts to hear an utterance again, 3.5 s in all: what a restarting server needs."""
-HEARING_WITHIN_S = 4.0
-"""No further attempt begins after this: a server that hangs must not keep a caller in silence."""
+
+@dataclass(frozen=True)
+class Retries:
+    """How a stage that failed is asked again."""
+
+    after_s: float = 0.15
+    hearing_s: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0, 1.5)
+    """Waits between attempts to hear an utterance again, 3.5 s in all: what a restarting server needs."""
+    hearing_within_s: float = 4.0
+    """No further attempt begins after this: a server that hangs must not keep a caller in silence."""
+
+
+RETRIES = Retries()
 
 
 class SpeechDown(ParleyError):
@@ -86,6 +94,7 @@ class Stages:
         assigned: stage to the version this call is pinned to.
         prompts: audio rendered before, for when the TTS is down.
         timeout_s: the longest a stage may take for one answer.
+        retries: how it is asked again.
     """
 
     def __init__(
@@ -96,10 +105,12 @@ class Stages:
         prompts: Prompts | None,
         *,
         timeout_s: float = 2.0,
+        retries: Retries = RETRIES,
     ) -> None:
         self.bot = bot
         self.prompts = prompts
         self.timeout_s = timeout_s
+        self.retries = retries
         self._clients = clients
         self._assigned = assigned
 
@@ -182,7 +193,7 @@ class Stages:
                 if attempt == 2 or isinstance(error, EngineRejected | EngineTimeout | TimeoutError):
                     reason = failed("tts", error)
                     break
-                await asyncio.sleep(RETRY_AFTER_S)
+                await asyncio.sleep(self.retries.after_s)
         prompt = self.prompts.find(text) if self.prompts else None
         if prompt is None or given:
             raise SpeechDown(reason)
@@ -212,7 +223,7 @@ class Stages:
             # What cannot help, and what would keep the caller in silence for as long again.
             raise
         except Exception:
-            await asyncio.sleep(RETRY_AFTER_S)
+            await asyncio.sleep(self.retries.after_s)
             async with asyncio.timeout(self.timeout_s):
                 return await ask()
 
@@ -251,8 +262,9 @@ class Hearing:
     async def finish(self) -> Served[Transcript | None]:
         """What was said; None when the STT stays down for as long as a caller can be kept waiting."""
         error: Exception = EngineUnavailable("never asked", where="stt")
-        gives_up = time.monotonic() + HEARING_WITHIN_S
-        for wait_s in (0.0, *HEARING_RETRIES_S):
+        retries = self._stages.retries
+        gives_up = time.monotonic() + retries.hearing_within_s
+        for wait_s in (0.0, *retries.hearing_s):
             if time.monotonic() > gives_up:
                 break
             try:

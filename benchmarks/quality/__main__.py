@@ -88,8 +88,10 @@ def _run_step(step: Step, log: Path, name: str, bar: ProgressHandle) -> tuple[in
     return process.returncode, last.removeprefix("parley: ")
 
 
-def measure(families: Sequence[Family], args: argparse.Namespace, command: str) -> dict[str, Outcome]:
-    """Run the families one after the other; states and page are written after each."""
+def measure(
+    families: Sequence[Family], args: argparse.Namespace, command: str, shown: Sequence[Family] = FAMILIES
+) -> dict[str, Outcome]:
+    """Run the families one after the other; states and page, which shows all of ``shown``, are written after each."""
     outcomes: dict[str, Outcome] = {}
     with progress("quality", len(families)) as bar:
         for family in families:
@@ -97,7 +99,7 @@ def measure(families: Sequence[Family], args: argparse.Namespace, command: str) 
             place = Place(args.data, args.runs, (args.out / family.name).resolve(), args.champion)
             outcomes[family.name] = run_family(family, place, bar)
             remember(args.out, outcomes, command)
-            write_page(args.out, FAMILIES)
+            write_page(args.out, shown)
             bar.advance()
     return outcomes
 

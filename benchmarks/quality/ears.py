@@ -64,6 +64,7 @@ class RunPool(ClientPool):
         self._of_run = stt
 
     async def stt(self, ref: VersionRef) -> SttClient:
+        """The run's, whichever version is asked for."""
         return self._of_run
 
 

@@ -43,7 +43,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 class Parser(Protocol):
     """What answers a sentence."""
 
-    def parse(self, words: Sequence[str]) -> Answer: ...
+    def parse(self, words: Sequence[str]) -> Answer:
+        """Understand one sentence of at least one word."""
+        ...
 
 
 class LocalParser:

@@ -8,8 +8,8 @@ that a call may train a part: ``--teachers 101 --seeds`` one teacher alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from models.nlu.fit import FitParams, fit
@@ -19,32 +19,48 @@ from parley.errors import ParleyError
 
 _SLOTS = FitParams(epochs=16, width=128, swap=0.2, dropout=0.4, word_drop=0.2, batch=48, lr=3e-3, lexicon=True)
 _INTENTS = FitParams(epochs=16, width=128, recurrent=0, dropout=0.4, batch=48, linear=16384)
-RECIPES = {
+RECIPES: Mapping[str, FitParams] = {
     "snips": replace(_SLOTS, sentence_dropout=True),
     "atis": replace(_SLOTS, epochs=20, swap=0.1, tag_weight=0.3, batch=32, lr=2e-3),
     "banking77": _INTENTS,
     "clinc150": _INTENTS,
 }
 """docs/quality-nlu.md says which knobs were measured on validation and which were not yet."""
-TEACHERS = (101, 102, 103)
-TEACHING = 0.7
-TAUGHT = ("snips", "atis")
 
 
-def train_corpus(data: Path, runs: Path, corpus: str, teaching: Sequence[int], seeds: Sequence[int]) -> list[Path]:
-    """The runs of a corpus, trained or finished: the teachers named, then the seeds, which need them all (`TAUGHT`).
+@dataclass(frozen=True)
+class Plan:
+    """What is trained how."""
+
+    recipes: Mapping[str, FitParams] = field(default_factory=lambda: RECIPES)
+    """By corpus."""
+    teachers: tuple[int, ...] = (101, 102, 103)
+    """Seeds of the teachers."""
+    teaching: float = 0.7
+    """Weight of the teachers' mean answer."""
+    taught: tuple[str, ...] = ("snips", "atis")
+    """Corpora with teachers."""
+
+
+PLAN = Plan()
+
+
+def train_corpus(
+    data: Path, runs: Path, corpus: str, teaching: Sequence[int], seeds: Sequence[int], plan: Plan = PLAN
+) -> list[Path]:
+    """The runs of a corpus, trained or finished: the teachers named, then the seeds, which need them all.
 
     Raises:
         ParleyError: a teacher is not finished that a seed learns from.
     """
-    texts = [data / name for name in RECIPES if (data / name).is_dir()]
-    params, teachers = RECIPES[corpus], []
-    if corpus in TAUGHT:
-        teachers = [runs / "teachers" / f"{corpus}-{seed}" for seed in TEACHERS]
-        for seed, path in zip(TEACHERS, teachers, strict=True):
+    texts = [data / name for name in plan.recipes if (data / name).is_dir()]
+    params, teachers = plan.recipes[corpus], []
+    if corpus in plan.taught:
+        teachers = [runs / "teachers" / f"{corpus}-{seed}" for seed in plan.teachers]
+        for seed, path in zip(plan.teachers, teachers, strict=True):
             if seed in teaching and not (path / "best").is_dir():
                 fit(data / corpus, path, seed, params, texts=texts)
-        params = replace(params, teaching=TEACHING)
+        params = replace(params, teaching=plan.teaching)
     paths = [runs / f"{corpus}-{seed}" for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
         if not (path / "best").is_dir():
@@ -57,12 +73,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--runs", type=Path, default=Path("runs/nlu"))
-    parser.add_argument("--corpora", nargs="+", choices=sorted(RECIPES), default=list(RECIPES))
+    parser.add_argument("--corpora", nargs="+", choices=sorted(PLAN.recipes), default=list(PLAN.recipes))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
-    parser.add_argument("--teachers", nargs="*", type=int, choices=TEACHERS, default=list(TEACHERS))
+    parser.add_argument("--teachers", nargs="*", type=int, choices=PLAN.teachers, default=list(PLAN.teachers))
     args = parser.parse_args(argv)
-    if set(args.seeds) & set(TEACHERS):
-        raise ParleyError("a seed is a teacher's", mend=f"any but {', '.join(map(str, TEACHERS))}")
+    if set(args.seeds) & set(PLAN.teachers):
+        raise ParleyError("a seed is a teacher's", mend=f"any but {', '.join(map(str, PLAN.teachers))}")
     for corpus in args.corpora:
         train_corpus(args.data, args.runs, corpus, args.teachers, args.seeds)
     return 0

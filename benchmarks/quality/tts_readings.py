@@ -82,6 +82,7 @@ def peer(name: str) -> Callable[[str], str]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Read the table's sentences and print how many are read as people do. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.tts_readings", description="Measure readings.")
     parser.add_argument("--peer", choices=("nemo", "wetext"), help="measure this library instead")
     parser.add_argument("--table", type=Path, default=TABLE)

@@ -358,6 +358,7 @@ def load(folder: Path) -> Corpus:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Make the corpus of a voice from the command line. Returns the exit status."""
     parser = ArgumentParser(description="Make the corpus of a voice.")
     parser.add_argument("--bot", required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -167,6 +167,7 @@ def evaluate(run: Run, *, data: Path | None = None, limit: int = 100) -> dict[st
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Evaluate an exported voice from the command line. Returns the exit status."""
     parser = ArgumentParser(description="Evaluate an exported voice.")
     parser.add_argument("run", type=Path, help="run directory of the training")
     parser.add_argument("--json", type=Path, help="also write the figures here")

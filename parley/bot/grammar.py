@@ -14,10 +14,18 @@ from parley.bot.spec import Bot
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
 from parley.language.digits import DigitWords
 
-MOST_STATES = 50_000
-"""States of a bot's word graph before it is made small."""
-MOST_STEPS = 5_000_000
-"""Arcs looked at while it is made: a second or two."""
+
+@dataclass(frozen=True)
+class GraphBounds:
+    """What the word graph of a bot's phrases may cost."""
+
+    states: int = 50_000
+    """Before it is made small."""
+    steps: int = 5_000_000
+    """Arcs looked at while it is made: a second or two."""
+
+
+BOUNDS = GraphBounds()
 
 
 class TooLarge(ValueError):
@@ -214,6 +222,7 @@ class _Subsets:
     """Subset construction over a nondeterministic graph, within bounds. A state of it is a set of the graph's."""
 
     builder: _Builder
+    bounds: GraphBounds = BOUNDS
     states: int = 0
     steps: int = 0
 
@@ -236,8 +245,9 @@ class _Subsets:
             TooLarge: more states or work than allowed so far.
         """
         self.states += 1
-        if self.states > MOST_STATES or self.steps > MOST_STEPS:
-            what = f"{MOST_STATES:,} states" if self.states > MOST_STATES else f"{MOST_STEPS:,} steps"
+        most = self.bounds
+        if self.states > most.states or self.steps > most.steps:
+            what = f"{most.states:,} states" if self.states > most.states else f"{most.steps:,} steps"
             raise TooLarge(f"the phrases' word graph needs more than {what}")
         found: dict[str, set[int]] = defaultdict(set)
         for state in states:
@@ -277,7 +287,7 @@ Phrase = tuple[str, int]
 """An intent, and the place of one of its phrases."""
 
 
-def shared_sentences(bot: Bot) -> list[tuple[str, Phrase, Phrase]]:
+def shared_sentences(bot: Bot, bounds: GraphBounds = BOUNDS) -> list[tuple[str, Phrase, Phrase]]:
     """For every two intents that allow one sentence: a shortest such sentence, and a phrase of each that allows it.
 
     Exact: all phrases are followed together, word by word, breadth first.
@@ -292,7 +302,7 @@ def shared_sentences(bot: Bot) -> list[tuple[str, Phrase, Phrase]]:
         for place, node in enumerate(nodes):
             ends[end := builder.state()] = (intent, place)
             builder.add(node, start, end)
-    subsets = _Subsets(builder)
+    subsets = _Subsets(builder, bounds)
     first = subsets.closure([start])
     said: dict[frozenset[int], tuple[frozenset[int], str] | None] = {first: None}
     found: dict[tuple[str, str], tuple[str, Phrase, Phrase]] = {}

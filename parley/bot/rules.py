@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from parley import names
 from parley.bot import template
-from parley.bot.grammar import TooLarge, digits_arcs, shared_sentences
+from parley.bot.grammar import BOUNDS, GraphBounds, TooLarge, digits_arcs, shared_sentences
 from parley.bot.problems import Problem, joined
 from parley.bot.replies import ANSWER, acts, unanswerable
 from parley.bot.slots import canonicalise
@@ -49,7 +49,7 @@ def problems(bot: Bot, used: Collection[str] = ()) -> Iterator[Problem]:
     yield from _dialogue(bot)
     yield from _acts(bot, whole=not any(p.kind == "broken" for p in replies))
     if not any(p.kind == "broken" for p in phrases):
-        yield from _grammar(bot)
+        yield from grammar_problems(bot)
         yield from _unused(bot, used)
 
 
@@ -158,7 +158,7 @@ def _parsed(phrase: str, path: Path_, bot: Bot, *, words: bool) -> tuple[Node | 
     return node, list(dict.fromkeys(found))
 
 
-def _grammar(bot: Bot) -> Iterator[Problem]:
+def grammar_problems(bot: Bot, bounds: GraphBounds = BOUNDS) -> Iterator[Problem]:
     """All phrases together: how large, whether one can be nothing, whether two intents share a sentence."""
     slots = {name: _slot_size(spec, bot.speech.digits) for name, spec in bot.slots.items()}
     sizes = sizes_of(bot.list_nodes, slots)
@@ -178,10 +178,10 @@ def _grammar(bot: Bot) -> Iterator[Problem]:
     if too_large:
         return
     try:
-        shared = shared_sentences(bot)
+        shared = shared_sentences(bot, bounds)
     except TooLarge as error:
         mend = "have fewer [optional] parts, alternatives and lists in one phrase"
-        yield Problem(_too_large(bot), f"{error}, so intents cannot be compared", mend)
+        yield Problem(_too_large(bot, bounds), f"{error}, so intents cannot be compared", mend)
         return
     for sentence, (first, _), (intent, place) in shared:
         if sentence:
@@ -189,13 +189,13 @@ def _grammar(bot: Bot) -> Iterator[Problem]:
             yield Problem(("intents", intent, "phrases", place), what, "let it mean one thing", "refused")
 
 
-def _too_large(bot: Bot) -> Path_:
+def _too_large(bot: Bot, bounds: GraphBounds) -> Path_:
     """The place of the first phrase that is too large on its own; else that of all."""
     for intent, spec in bot.intents.items():
         for place, phrase in enumerate(spec.phrases):
             alone = bot.model_copy(update={"intents": {intent: spec.model_copy(update={"phrases": [phrase]})}})
             try:
-                shared_sentences(alone)
+                shared_sentences(alone, bounds)
             except TooLarge:
                 return ("intents", intent, "phrases", place)
     return ("intents",)

@@ -53,6 +53,8 @@ ANSWER = "answer"
 
 
 class Strict(BaseModel):
+    """A part of the file that takes no key it does not know, and does not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -46,6 +46,8 @@ class ListRef:
 
 @dataclass(frozen=True)
 class Seq:
+    """``a b``"""
+
     items: tuple[Node, ...]
 
 

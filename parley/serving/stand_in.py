@@ -39,6 +39,7 @@ class StandIn:
         find: the server's engine as it can be reached now; raises `ParleyError` while there is none.
         spare: answers meanwhile.
         patience_s: see the module's text.
+        look_again_s: between two looks whether the server is back.
         clock: seconds of a clock that nobody sets.
     """
 
@@ -48,11 +49,13 @@ class StandIn:
         spare: Engine,
         *,
         patience_s: float = PATIENCE_S,
+        look_again_s: float = LOOK_AGAIN_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find = find
         self._spare = spare
         self._patience_s = patience_s
+        self._look_again_s = look_again_s
         self._clock = clock
         self._server: Engine | None = None
         self._answered = -math.inf
@@ -162,7 +165,7 @@ class StandIn:
     async def _watch(self, key: _Key) -> None:
         """Until the server has the version again. It may be another one by then, at another address."""
         while True:
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(self._look_again_s)
             try:
                 if await self._is_back(key):
                     break

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,10 +112,14 @@ def missing_library(name: str) -> ParleyError:
     )
 
 
-def lay_out_backends(directory: Path) -> Path:
+def lay_out_backends(directory: Path, compiler: Sequence[str] = COMPILE) -> Path:
     """Make the folder that `--backend-directory` wants: our backend, and nothing else.
 
     It is compiled where it is not what this source became last time; that takes a quarter of a second.
+
+    Args:
+        directory: the folder.
+        compiler: the command, up to its output and sources.
 
     Raises:
         ParleyError: there is no compiler, or it refuses the source.
@@ -122,12 +127,12 @@ def lay_out_backends(directory: Path) -> Path:
     library = directory / BACKEND / f"libtriton_{BACKEND}.so"
     stamp = directory / "compiled.sha256"
     sources = sorted(SOURCES.glob("*.[ch]"))
-    source = b"".join([repr(COMPILE).encode(), *(path.read_bytes() for path in sources)])
+    source = b"".join([repr(tuple(compiler)).encode(), *(path.read_bytes() for path in sources)])
     if stamp.is_file() and stamp.read_text(encoding="ascii") == _digest(source, library):
         return directory
     shutil.rmtree(directory, ignore_errors=True)
     library.parent.mkdir(parents=True)
-    _compile([path for path in sources if path.suffix == ".c"], library)
+    _compile(compiler, [path for path in sources if path.suffix == ".c"], library)
     stamp.write_text(_digest(source, library), encoding="ascii")
     return directory
 
@@ -137,10 +142,10 @@ def _digest(source: bytes, library: Path) -> str:
     return hashlib.sha256(hashlib.sha256(source).digest() + compiled).hexdigest()
 
 
-def _compile(sources: list[Path], library: Path) -> None:
+def _compile(compiler: Sequence[str], sources: list[Path], library: Path) -> None:
     mend = "apt-get install gcc libc6-dev"
     try:
-        done = subprocess.run([*COMPILE, "-o", library, *sources], capture_output=True, check=False)
+        done = subprocess.run([*compiler, "-o", library, *sources], capture_output=True, check=False)
     except FileNotFoundError:
         raise ParleyError("there is no C compiler to build Triton's backend with", where="gcc", mend=mend) from None
     if done.returncode != 0:

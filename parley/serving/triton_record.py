@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from parley.files import write_atomic
 
 RECORD = "triton.json"
-_SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
 
 
 class ServerRecord(BaseModel):
@@ -77,7 +77,7 @@ def clear_record(state_dir: Path, pid: int) -> None:
         (state_dir / RECORD).unlink(missing_ok=True)
 
 
-def sweep_dead(state_dir: Path) -> None:
+def sweep_dead(state_dir: Path, memory: Path = SHARED_MEMORY) -> None:
     """Remove what dead servers left: processes of this site's, its note and sockets, and shared memory, which servers
     of earlier releases filled with callers' voices for everybody to read."""
     record = _noted(state_dir)
@@ -86,13 +86,13 @@ def sweep_dead(state_dir: Path) -> None:
             sweep_group(record.pid)
         clear_record(state_dir, record.pid)
         _remove_sockets(record)
-    for path in abandoned_memory():
+    for path in abandoned_memory(memory):
         path.unlink(missing_ok=True)
 
 
-def abandoned_memory() -> list[Path]:
+def abandoned_memory(memory: Path = SHARED_MEMORY) -> list[Path]:
     """Shared memory of this user's servers that no process of his has open."""
-    found = {str(path): path for path in _SHARED_MEMORY.glob("parley-*") if _is_own_file(path)}
+    found = {str(path): path for path in memory.glob("parley-*") if _is_own_file(path)}
     for maps in Path("/proc").glob("[0-9]*/maps") if found else ():
         with contextlib.suppress(OSError):
             text = maps.read_text(encoding="utf-8", errors="replace")

@@ -19,13 +19,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
-from parley.background import BackgroundLoop, Pace
+from parley.background import BackgroundLoop
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
 from parley.ports import free_ports
@@ -34,6 +33,7 @@ from parley.serving import triton_log, triton_record
 from parley.serving.engine import EngineError
 from parley.serving.triton_control import UNIX, HttpControl, refused_versions
 from parley.serving.triton_install import find_triton, lay_out_backends, server_environment, view_of
+from parley.serving.triton_supervisor import SUPERVISION, Supervision, Supervisor
 from parley.serving.trust import Trust
 from parley.settings import Settings
 
@@ -41,12 +41,7 @@ LOG = logging.getLogger(__name__)
 _LOOPBACK = "127.0.0.1"
 _LONGEST_SOCKET = 100
 """The kernel takes paths of 107 characters."""
-_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
 _STARTS = 3
-_RESTART_AGAIN_S = 5.0
-_SILENT_LOOKS, _LOOK_TIMEOUT_S = 3, 1.0
-"""A server that answers none of so many questions in a row hangs. They are counted, not timed: a machine that was
-paused for a minute has asked only once."""
 
 
 class TritonServer:
@@ -90,9 +85,6 @@ class TritonServer:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._supervisor: BackgroundLoop | None = None
-        self._silent = 0
-        """Looks in a row that got no answer."""
-        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
 
     @classmethod
     def from_settings(
@@ -191,47 +183,23 @@ class TritonServer:
             self.restart()
             return True
 
-    def supervise(self, *, interval_s: float = 0.25) -> BackgroundLoop:
-        """Watch the server from a thread and restart it when it dies or hangs, at most five times a minute."""
+    def supervise(self, rules: Supervision = SUPERVISION) -> BackgroundLoop:
+        """Watch the server from a thread until `stop`, and restart it when it dies or hangs."""
         if self._supervisor is None:
-            self._supervisor = BackgroundLoop(
-                self._watch,
-                name="triton-supervisor",
-                pace=Pace(interval_s, interval_s, max(interval_s, _RESTART_AGAIN_S)),
-                failing="tritonserver is not there",
-                healed="tritonserver is watched again",
-            ).start()
+            self._supervisor = Supervisor(self, rules).loop.start()
         return self._supervisor
 
-    def _watch(self) -> None:
-        """See that the server answers.
+    def live(self, *, timeout_s: float) -> bool:
+        """Whether the server answers."""
+        return self._control.live(timeout_s=timeout_s)
 
-        Raises:
-            ParleyError: it is gone and cannot be restarted, or was too often.
-        """
-        if self.pid is not None:
-            self._silent = 0 if self._control.live(timeout_s=_LOOK_TIMEOUT_S) else self._silent + 1
-            if self._silent < _SILENT_LOOKS:
-                self._raise_threads()
-                return
-            self._end_hung()
-        self._silent = 0
-        now = time.monotonic()
-        if len(self._restarts) == _RESTARTS and now - self._restarts[0] < _RESTART_WINDOW_S:
-            raise ParleyError(
-                f"it died {_RESTARTS} times within {_RESTART_WINDOW_S:.0f} s and rests until they are over",
-                where="tritonserver",
-                mend=f"read {self.log_path}",
-            )
-        self._restarts.append(now)
-        self.ensure_alive()
-
-    def _raise_threads(self) -> None:
+    def raise_threads(self) -> None:
         """Triton itself sets the threads that run a model to niceness 0; those that open a version stand behind it."""
         if (pid := self.pid) is not None:
             put_first(pid, from_at_most=0)
 
-    def _end_hung(self) -> None:
+    def end_hung(self) -> None:
+        """End a process that does not answer, at once."""
         with self._lock:
             if self.pid is not None and not self._stopping.is_set():
                 LOG.error("tritonserver (process %d) hangs: ending it", self.pid)
@@ -287,7 +255,7 @@ class TritonServer:
         try:
             self._wait_live()
             self._load_models()
-            self._raise_threads()
+            self.raise_threads()
         except BaseException as error:
             aborted = isinstance(error, ParleyError) and triton_log.aborted(self.log_path, self._log_from)
             self._end_process(grace_s=0.0)
@@ -335,7 +303,7 @@ class TritonServer:
 
     def _wait_live(self) -> None:
         end = time.monotonic() + self._deadline_s
-        while not self._control.live(timeout_s=1.0):  # gRPC answers by then: Triton starts it before HTTP
+        while not self.live(timeout_s=1.0):  # gRPC answers by then: Triton starts it before HTTP
             if self.pid is None:
                 raise self._failure("the server ended at its start")
             if time.monotonic() > end:

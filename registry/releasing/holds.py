@@ -72,8 +72,10 @@ def references(c: sa.Connection, model: str, version: int) -> list[str]:
 
 
 def refuse_if_needed(c: sa.Connection, model: str, version: int) -> None:
-    """Raises:
-    ParleyError: a release, an experiment or a call refers to the version; says which.
+    """See that nothing refers to a version.
+
+    Raises:
+        ParleyError: a release, an experiment or a call does; says which.
     """
     if reasons := references(c, model, version):
         raise ParleyError(

@@ -103,8 +103,10 @@ def stale_version(
 
 
 def refuse_stale(release: Release, found: list[Stale]) -> None:
-    """Raises:
-    StaleRefused: a version is stale for sure; names every one, what it does not know, and what to do.
+    """See that no version of a release is stale for sure.
+
+    Raises:
+        StaleRefused: one is; names every one, what it does not know, and what to do.
     """
     if sure := [one for one in found if one.sure]:
         stages = " ".join(f"{one.stage}=N" for one in sure)
@@ -116,8 +118,10 @@ def refuse_stale(release: Release, found: list[Stale]) -> None:
 
 
 def check_reason(where: str, stale_ok: bool, why: str) -> None:
-    """Raises:
-    StaleRefused: what is stale is to be accepted without a reason.
+    """See that there is a reason where what is stale is to be accepted.
+
+    Raises:
+        StaleRefused: there is none.
     """
     if stale_ok and not why.strip():
         raise StaleRefused("accepting stale versions needs a reason", where=where, mend="say it: --why TEXT")

@@ -39,19 +39,19 @@ def families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Famil
     def needs(place: Place) -> list[list[str]]:
         return [["good_family", str(place.data_at("nowhere"))]]
 
-    found = {
+    return {
         "slu": Family("slu", "Callers", "good_family", lambda place: [["good_family", "--out", str(place.out)]]),
         "nlu": Family("nlu", "Meanings", "bad_family", lambda place: [["bad_family"]]),
         "tts": Family("tts", "Voices", "good_family", needs),
         "nlg": Family("nlg", "Replies", "no_such_module", lambda place: []),
     }
-    monkeypatch.setattr(bench, "FAMILIES", tuple(found.values()))
-    return found
 
 
 def _measure(families: dict[str, Family], names: str, out: Path) -> dict[str, bench.Outcome]:
     args = argparse.Namespace(data=out.parent, runs=out.parent, out=out, champion=False)
-    return bench.measure([families[name] for name in names.split()], args, "parley bench quality")
+    return bench.measure(
+        [families[name] for name in names.split()], args, "parley bench quality", tuple(families.values())
+    )
 
 
 def test_a_failing_family_does_not_stop_the_others(families: dict[str, Family], tmp_path: Path) -> None:

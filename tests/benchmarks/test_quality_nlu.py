@@ -192,22 +192,18 @@ def test_slot_errors_have_kinds(wanted: str, got: str, kinds: list[tuple[str, st
 def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nlu_train, "RECIPES", {"banking77": TINY})
-    monkeypatch.setattr(nlu_train, "TEACHERS", (101,))
-    monkeypatch.setattr(nlu_train, "TAUGHT", ("banking77",))
-    arguments = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--corpora", "banking77"]
-    nlu_train.main([*arguments, "--seeds", "1"])
+    plan = nlu_train.Plan({"banking77": TINY}, teachers=(101,), taught=("banking77",))
+    nlu_train.train_corpus(data, tmp_path / "runs", "banking77", [101], [1], plan)
     params = json.loads((tmp_path / "runs" / "banking77-1" / "params.json").read_text())
     assert (params["teachers"], params["teaching"], params["texts"]) == (["banking77-101"], 0.7, ["banking77"])
     monkeypatch.setattr(nlu_train, "fit", None)
-    nlu_train.main([*arguments, "--seeds", "1"])
-    nlu_train.main([*arguments, "--seeds"])
+    nlu_train.train_corpus(data, tmp_path / "runs", "banking77", [101], [1], plan)
+    nlu_train.train_corpus(data, tmp_path / "runs", "banking77", [101], [], plan)
     assert [p.name for p in nlu.runs_of(tmp_path / "runs", "banking77")] == ["banking77-1"]
 
 
-def test_intents_alone_are_learnt_without_teachers(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nlu_train, "RECIPES", {"banking77": TINY})
-    nlu_train.main(["--data", str(data), "--runs", str(tmp_path), "--corpora", "banking77", "--seeds", "1"])
+def test_intents_alone_are_learnt_without_teachers(data: Path, tmp_path: Path) -> None:
+    nlu_train.train_corpus(data, tmp_path, "banking77", [], [1], nlu_train.Plan({"banking77": TINY}))
     params = json.loads((tmp_path / "banking77-1" / "params.json").read_text())
     assert (params["teachers"], params["teaching"]) == ([], 0.0)
     assert not (tmp_path / "teachers").exists()

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from experiments.assignment import Arm, Experiment, ExperimentRefused, Snapshot, find, ramp, start, stop
-from experiments.store import ExperimentStore, SnapshotFollower, StoreUnavailable
+from experiments.store import ExperimentStore, StoreUnavailable
 from parley.database import connect, writing
 from parley.errors import ParleyError
 
@@ -139,10 +139,13 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
 
 REPLICA = """
 import sys
-from experiments.store import ExperimentStore, SnapshotFollower, StoreUnavailable
+from experiments.assignment import Snapshot
+from experiments.store import ExperimentStore
+from parley.following import Follower
 def say(snapshot):
     print(snapshot.config_version, *(f"{e.name}={e.coverage}:{e.state}" for e in snapshot.experiments), flush=True)
-with ExperimentStore(sys.argv[1]) as store, SnapshotFollower(store, on_change=say):
+with (ExperimentStore(sys.argv[1]) as store,
+      Follower(store.config_version, store.snapshot, Snapshot(), "experiments", on_change=say)):
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -170,45 +173,6 @@ def test_two_replicas_follow_start_ramp_and_stop_without_a_restart(store: Experi
     assert codes == [0, 0]
 
 
-def test_a_follower_polls_four_times_a_second_unless_told_otherwise(store: ExperimentStore) -> None:
-    """The promise "within a second" rests on this interval."""
-    assert (SnapshotFollower(store).loop.pace.interval_s or 1.0) <= 0.25
-
-
-class Source:
-    """A database that can be away, and that can be another."""
-
-    def __init__(self, store: ExperimentStore) -> None:
-        self.store, self.away = store, False
-
-    def config_version(self) -> int:
-        if self.away:
-            raise StoreUnavailable("gone")
-        return self.store.config_version()
-
-    def snapshot(self) -> Snapshot:
-        return self.store.snapshot()
-
-
-def test_an_absent_database_keeps_the_last_snapshot_and_says_so_once(
-    store: ExperimentStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "parley.background")
-    begin(store)
-    source = Source(store)
-    follower = SnapshotFollower(source)
-    assert follower.poll()
-    source.away = True
-    for _ in range(3):
-        assert not follower.poll()
-    assert follower.stale
-    assert [e.name for e in follower.snapshot.live] == ["exp"]
-    source.away = False
-    follower.poll()
-    assert not follower.stale
-    assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
-
-
 def test_looking_for_a_removed_file_makes_no_empty_database(tmp_path: Path) -> None:
     path = tmp_path / "parley.db"
     with ExperimentStore(f"sqlite:///{path}") as store:
@@ -226,24 +190,3 @@ def test_readers_do_not_wait_for_a_writer(store: ExperimentStore, direct: sa.Eng
         )
         assert store.snapshot().config_version == 1
         writer.rollback()
-
-
-def test_a_follower_returns_to_the_state_of_a_restored_backup(store: ExperimentStore, tmp_path: Path) -> None:
-    begin(store)
-    source = Source(store)
-    follower = SnapshotFollower(source)
-    follower.poll()
-    with ExperimentStore(f"sqlite:///{tmp_path / 'restored.db'}") as source.store:
-        assert follower.poll()
-    assert follower.snapshot.config_version == 0
-
-
-def test_a_listener_that_fails_does_not_end_the_following(store: ExperimentStore) -> None:
-    def listen(snapshot: Snapshot) -> None:
-        raise RuntimeError("listener")
-
-    with SnapshotFollower(store, interval_s=0.01, on_change=listen) as follower:
-        begin(store)
-        assert follower.wait_for(lambda snapshot: snapshot.config_version == 1, GENEROUS_S)
-        move(store, 0.7)
-        assert follower.wait_for(lambda snapshot: snapshot.config_version == 2, GENEROUS_S)

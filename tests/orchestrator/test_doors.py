@@ -239,13 +239,12 @@ def test_idle_connections_take_no_lines(site: Settings, models: Any) -> None:
     assert health["calls"] == 0 and taken <= 24 and taken + refused == 45
 
 
-def test_a_set_of_calls_waits_for_free_lines(site: Settings, models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_of_calls_waits_for_free_lines(site: Settings, models: Any) -> None:
     one_line = site.model_copy(update={"max_calls": 1})
-    monkeypatch.setattr("calling.caller.BUSY_WAIT_S", 0.05)
-    monkeypatch.setattr("calling.caller.BUSY_TRIES", 1200)  # a minute, also on a busy machine
 
     with serving(one_line, models) as address:
-        options = CallOptions(f"ws://{address}/twilio", greeting=False)
+        url, tries = f"ws://{address}/twilio", 1200  # a minute, also on a busy machine
+        options = CallOptions(url, greeting=False, busy_wait_s=0.05, busy_tries=tries)
         reports = asyncio.run(place_calls([spoken(700)] * 3, options, parallel=3))
 
     assert [report.end for report in reports] == ["handover"] * 3

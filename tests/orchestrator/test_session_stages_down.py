@@ -8,15 +8,8 @@ import pytest
 from call_fakes import FakeGateway, call, fake_services, run, script_of
 
 from experiments.exposures import Exposure
-from orchestrator import stages as stages_module
 from parley.audio import SAMPLE_RATE
 from parley.g711 import ulaw_encode
-
-
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages_module, "RETRY_AFTER_S", 0.001)
-    monkeypatch.setattr(stages_module, "HEARING_RETRIES_S", (0.001, 0.001))
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,10 @@ from written_calls import sent_ms, served, turns, written_services
 
 from calls.records import TurnRow
 from models.contracts import Understanding
-from orchestrator import stages as stages_module
 from orchestrator.hearing import Ear
 from orchestrator.wires.twilio.messages import Dtmf
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.serving.engine import EngineRejected
-
-
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages_module, "RETRY_AFTER_S", 0.001)
-    monkeypatch.setattr(stages_module, "HEARING_RETRIES_S", (0.001, 0.001))
 
 
 async def greeting_sent(gateway: FakeGateway) -> None:

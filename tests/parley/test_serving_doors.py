@@ -126,7 +126,7 @@ def record_of(pid: int, started: int, sockets: Path) -> ServerRecord:
     )
 
 
-def test_what_a_dead_server_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_dead_server_left_is_swept(tmp_path: Path) -> None:
     memory, sockets = tmp_path / "shm", tmp_path / "parley-triton-x"
     memory.mkdir()
     sockets.mkdir()
@@ -134,14 +134,13 @@ def test_what_a_dead_server_left_is_swept(tmp_path: Path, monkeypatch: pytest.Mo
     (memory / "parley-live").write_bytes(b"voice" * 1000)
     (memory / "else").touch()
     (memory / "parley-folder").mkdir()
-    monkeypatch.setattr(triton_record, "_SHARED_MEMORY", memory)
     ended = subprocess.Popen(["true"], start_new_session=True)
     ended.wait()
     write_record(tmp_path, record_of(ended.pid, 1, sockets))
 
     with (memory / "parley-live").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
-        sweep_dead(tmp_path)  # with its note; a second time without
-        sweep_dead(tmp_path)
+        sweep_dead(tmp_path, memory)  # with its note; a second time without
+        sweep_dead(tmp_path, memory)
 
         assert {path.name for path in memory.iterdir()} == {"parley-live", "parley-folder", "else"}
     assert not (tmp_path / triton_record.RECORD).exists() and not sockets.exists()
@@ -194,15 +193,15 @@ async def test_an_answer_that_lacks_an_output_is_none(monkeypatch: pytest.Monkey
 
 
 def test_doctor_warns_of_what_other_users_could_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_record, "_SHARED_MEMORY", tmp_path)
-    (tmp_path / "parley-dead").touch()
+    left = [tmp_path / "parley-dead"]
+    monkeypatch.setattr(triton_record, "abandoned_memory", lambda: left)
     site = Settings(state_dir=tmp_path / "var", triton_grpc="gpu-node:8001")
 
     found = {f.name: f for f in doctor.examine(site)}
 
     assert found["shared memory"].status == "warning" and "parley triton" in found["shared memory"].mend
     assert found["PARLEY_TRITON_GRPC"].status == "warning" and "key" in found["PARLEY_TRITON_GRPC"].detail
-    (tmp_path / "parley-dead").unlink()
+    left.clear()
     monkeypatch.setenv("PARLEY_TRITON_CONTROL_KEY", "k")
     closed = {f.name for f in doctor.examine(site) if f.status == "warning"}
     assert not closed & {"shared memory", "PARLEY_TRITON_GRPC"}

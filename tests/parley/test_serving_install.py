@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_the_backend_is_compiled_once_and_again_after_anything_changed(
 ) -> None:
     compiled: list[Path] = []
 
-    def compile_(sources: list[Path], library: Path) -> None:
+    def compile_(compiler: Sequence[str], sources: list[Path], library: Path) -> None:
         compiled.append(library)
         library.write_bytes(b"the backend")
 
@@ -63,8 +64,7 @@ def test_the_backend_is_compiled_once_and_again_after_anything_changed(
     library.write_bytes(b"planted")
     (library.parent / "libplanted.so").write_bytes(b"planted")
     lay_out_backends(tmp_path / "backends")
-    monkeypatch.setattr(triton_install, "COMPILE", (*COMPILE, "-g"))
-    lay_out_backends(tmp_path / "backends")
+    lay_out_backends(tmp_path / "backends", (*COMPILE, "-g"))
 
     assert len(compiled) == 3
     assert list(library.parent.iterdir()) == [library] and library.read_bytes() == b"the backend"

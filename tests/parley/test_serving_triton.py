@@ -21,6 +21,7 @@ from parley.serving import triton_server
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.triton_record import process_started, read_record, stop_recorded
 from parley.serving.triton_server import TritonServer
+from parley.serving.triton_supervisor import Supervision
 from registry.served import ServedView
 from registry.site import Registry
 from registry.versions.publish import publish
@@ -120,7 +121,7 @@ async def test_killed_server_is_unavailable_until_it_is_restarted(server: Triton
 
 
 async def test_supervised_server_comes_back_by_itself(server: TritonServer) -> None:
-    server.supervise(interval_s=0.02)
+    server.supervise(Supervision(interval_s=0.02))
     async with engine_of(server) as engine:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
@@ -133,15 +134,12 @@ async def test_supervised_server_comes_back_by_itself(server: TritonServer) -> N
     np.testing.assert_array_equal(answer["y"], X * 3)
 
 
-async def test_supervised_server_that_hangs_is_ended_and_comes_back(
-    server: TritonServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(triton_server, "_LOOK_TIMEOUT_S", 0.2)
+async def test_supervised_server_that_hangs_is_ended_and_comes_back(server: TritonServer) -> None:
     hung = server.pid
     assert hung is not None
     os.kill(hung, signal.SIGSTOP)
 
-    server.supervise(interval_s=0.02)
+    server.supervise(Supervision(interval_s=0.02, look_timeout_s=0.2))
     async with engine_of(server) as engine, asyncio.timeout(60):
         while server.pid in (None, hung) or not await engine.ready("barista_nlu", 2):
             await asyncio.sleep(0.02)

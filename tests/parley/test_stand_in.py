@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from parley.errors import ParleyError
-from parley.serving import stand_in
 from parley.serving.engine import DEFAULT_TIMEOUT_S, EngineRejected, EngineTimeout, EngineUnavailable
 from parley.serving.stand_in import StandIn
 
@@ -51,9 +51,7 @@ class Fake:
         self.closed = True
 
 
-@pytest.fixture(autouse=True)
-def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stand_in, "LOOK_AGAIN_S", 0.002)
+stand_in = partial(StandIn, look_again_s=0.002)
 
 
 async def by(engine: StandIn, model: str = "m") -> str:
@@ -69,7 +67,7 @@ async def eventually(what: Callable[[], bool]) -> None:
 def test_the_server_answers_while_it_can() -> None:
     async def main() -> None:
         server, spare = Fake("server"), Fake("spare")
-        engine = StandIn(lambda: server, spare)
+        engine = stand_in(lambda: server, spare)
         assert await by(engine) == "server" and spare.asked == []
         await engine.close()
         assert server.closed and spare.closed
@@ -80,7 +78,7 @@ def test_the_server_answers_while_it_can() -> None:
 def test_a_server_that_is_gone_is_stood_in_for_and_found_again() -> None:
     async def main() -> None:
         server = Fake("server", "gone")
-        engine = StandIn(lambda: server, Fake("spare"))
+        engine = stand_in(lambda: server, Fake("spare"))
         assert [await by(engine), await by(engine)] == ["spare", "spare"]
         assert len(server.asked) == 1, "nothing is retried into it"
         assert engine.away == ["m 1"] and engine.stood_in == 2
@@ -95,7 +93,7 @@ def test_a_server_that_is_gone_is_stood_in_for_and_found_again() -> None:
 def test_only_the_version_that_it_lacks_is_answered_here() -> None:
     async def main() -> None:
         server, spare = Fake("server"), Fake("spare")
-        engine = StandIn(lambda: server, spare)
+        engine = stand_in(lambda: server, spare)
         server.state = "gone"
         assert await by(engine, "new") == "spare"
         server.state = "up"
@@ -108,7 +106,7 @@ def test_only_the_version_that_it_lacks_is_answered_here() -> None:
 def test_a_server_that_hangs_costs_one_wait_and_the_next_request_none() -> None:
     async def main() -> None:
         server = Fake("server", "hanging")
-        engine = StandIn(lambda: server, Fake("spare"), patience_s=0.01)
+        engine = stand_in(lambda: server, Fake("spare"), patience_s=0.01)
         assert [await by(engine), await by(engine)] == ["spare", "spare"]
         assert len(server.asked) == 1
         engine._patience_s = 3600.0  # whoever waits as long now fails the test
@@ -124,7 +122,7 @@ def test_a_server_that_hangs_costs_one_wait_and_the_next_request_none() -> None:
 def test_a_server_that_is_busy_but_answers_others_is_waited_for() -> None:
     async def main() -> None:
         server, spare, now = Fake("server", "hanging"), Fake("spare"), 0.0
-        engine = StandIn(lambda: server, spare, patience_s=0.5, clock=lambda: now)
+        engine = stand_in(lambda: server, spare, patience_s=0.5, clock=lambda: now)
         waiting = asyncio.create_task(by(engine, "slow"))
         await eventually(lambda: bool(server.asked))
         server.state = "up"
@@ -140,7 +138,7 @@ def test_a_server_that_is_busy_but_answers_others_is_waited_for() -> None:
 def test_what_the_server_refuses_or_does_late_is_not_asked_again(state: str, error: type[Exception]) -> None:
     async def main() -> None:
         spare = Fake("spare")
-        engine = StandIn(lambda: Fake("server", state), spare)
+        engine = stand_in(lambda: Fake("server", state), spare)
         with pytest.raises(error):
             await by(engine)
         assert spare.asked == [] and engine.away == []
@@ -158,7 +156,7 @@ def test_where_there_is_no_server_yet_this_process_answers_and_takes_it_when_it_
                 raise ParleyError("no Triton server runs for this site")
             return found[0]
 
-        engine = StandIn(find, Fake("spare"))
+        engine = stand_in(find, Fake("spare"))
         assert await by(engine) == "spare"
         found.append(Fake("server"))
         await eventually(lambda: not engine.away)
@@ -171,7 +169,7 @@ def test_where_there_is_no_server_yet_this_process_answers_and_takes_it_when_it_
 def test_a_server_that_comes_back_at_another_address_is_found() -> None:
     async def main() -> None:
         old, new = Fake("old", address="here:1"), Fake("new", address="here:2")
-        engine = StandIn(lambda: new if old.state == "gone" else old, Fake("spare"))
+        engine = stand_in(lambda: new if old.state == "gone" else old, Fake("spare"))
         assert await by(engine) == "old"
         old.state = "gone"
         assert await by(engine) == "spare"
@@ -184,7 +182,7 @@ def test_a_server_that_comes_back_at_another_address_is_found() -> None:
 
 def test_who_gives_up_leaves_no_request_behind() -> None:
     async def main() -> None:
-        engine = StandIn(lambda: Fake("server", "hanging"), Fake("spare", "hanging"), patience_s=0.001)
+        engine = stand_in(lambda: Fake("server", "hanging"), Fake("spare", "hanging"), patience_s=0.001)
         waiting = asyncio.create_task(by(engine))
         await asyncio.sleep(0.02)
         waiting.cancel()
@@ -199,7 +197,7 @@ def test_who_gives_up_leaves_no_request_behind() -> None:
 def test_ready_is_whether_anybody_answers() -> None:
     async def main() -> None:
         server, spare = Fake("server", "gone"), Fake("spare")
-        engine = StandIn(lambda: server, spare)
+        engine = stand_in(lambda: server, spare)
         assert await engine.ready("m", 1)
         spare.state = "gone"
         assert not await engine.ready("m", 1)

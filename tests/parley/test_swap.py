@@ -24,6 +24,7 @@ from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.triton_control import GrpcControl, HttpControl, refusal
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
+from parley.serving.triton_supervisor import Supervision
 from parley.serving.trust import Trust
 from registry import served
 from registry.opening import open_for_writing
@@ -185,7 +186,7 @@ async def test_a_server_that_dies_in_the_middle_of_loading_comes_back_with_the_v
 
     add_version(registry, tmp_path / "new", 3)
     control = Interrupted(server.http_address)
-    server.supervise(interval_s=0.02)
+    server.supervise(Supervision(interval_s=0.02))
 
     await asyncio.to_thread(ServedView(registry).ensure, [(MODEL, 3)], control)
 
@@ -219,7 +220,7 @@ async def test_a_version_whose_folder_is_gone_does_not_stop_the_others(
 
 async def test_versions_answer_at_the_servers_own_priority(server: TritonServer) -> None:
     assert server.pid is not None
-    server.supervise(interval_s=0.02)
+    server.supervise(Supervision(interval_s=0.02))
     own = os.getpriority(os.PRIO_PROCESS, server.pid)
 
     # Priority is a thread's own on Linux. Those that open versions stand back, and are gone by now; those that run

@@ -17,6 +17,7 @@ from experiments.assignment import StageAssignment
 from experiments.exposures import Exposure
 from orchestrator.services import CallAssignment, CallParams, Script, Services
 from orchestrator.session import answer_call
+from orchestrator.stages import Retries
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wires.line import Line
 from orchestrator.wires.message_call import MessageCall, Pauses
@@ -91,6 +92,7 @@ def fake_services(
         return CallAssignment("unit", 7, stages, script)
 
     params.setdefault("turn", TurnParams(no_input_s=4.0))
+    params.setdefault("retries", Retries(0.001, (0.001, 0.001)))
     services = Services(
         pool=models,
         assign=assign,
