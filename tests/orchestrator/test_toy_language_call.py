@@ -4,10 +4,11 @@ down."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import fake_models
 import pytest
+from call_fakes import FakeGateway, fake_services, run
 from toy_language import BOT, GREEK
 
 from orchestrator.dialogue import Dialogue, State, Step
@@ -26,33 +27,34 @@ def bot() -> Iterator[Bot]:
         yield parse_bot(BOT, "bot.yaml")
 
 
-@dataclass(frozen=True)
-class Meant:
-    """What a sentence means by the bot's grammar."""
-
-    intent: str
-    slots: dict[str, str] = field(default_factory=dict)
-    confidence: float = 1.0
-    out_of_scope: bool = False
-
-
-def understood(bot: Bot, text: str) -> Meant:
-    intent = next((name for name in bot.intents if Grammar(bot, [name]).accepts(text)), "")
-    return Meant(intent, spot(bot.slots, text, bot.speech), out_of_scope=not intent)
-
-
 def said(bot: Bot, step: Step) -> str:
     return " ".join(realise(bot, act.name, dict(act.slots)) for act in step.acts)
 
 
-def test_a_call_goes_from_its_ai_sentence_to_its_goodbye(bot: Bot) -> None:
-    dialogue = Dialogue(bot)
-    step = dialogue.start()
-    heard = [said(bot, step)]
+def test_a_call_goes_from_its_ai_sentence_to_its_goodbye(
+    bot: Bot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the wire and fake models, which know what a tone means."""
+    file = tmp_path / "bot.yaml"
+    file.write_text(BOT, encoding="utf-8")
+    words = {
+        300: ("θέλω μία λεμονάδα", "order"),
+        400: ("τραπέζι είκοσι ένα", "inform"),
+        500: ("ναι", "affirm"),
+        600: ("αντίο", "goodbye"),
+    }
+    for hertz, (text, intent) in words.items():
+        assert Grammar(bot, [intent]).accepts(text)
+        monkeypatch.setitem(fake_models.SENTENCES, hertz, (text, intent, spot(bot.slots, text, bot.speech)))
+    services, _ = fake_services(bot_name=str(file))
+    heard: list[str] = []
 
-    for text in ("θέλω μία λεμονάδα", "τραπέζι δύο ένα", "ναι", "αντίο"):
-        step = dialogue.understood(step.state, understood(bot, text))
-        heard.append(said(bot, step))
+    async def caller(gateway: FakeGateway) -> None:
+        heard.append((await gateway.hear_reply(1))["text"])
+        for turn, hertz in enumerate(words, start=2):
+            heard.append((await gateway.turn(hertz, turn))["text"])
+
+    _, reason = run(services, caller)
 
     assert bot.speech.disclosure.is_in(heard[0])
     assert heard[1:] == [
@@ -61,7 +63,7 @@ def test_a_call_goes_from_its_ai_sentence_to_its_goodbye(bot: Bot) -> None:
         "Φέρνω λεμονάδα στο δύο ένα. Κάτι άλλο;",
         "Αντίο σας.",
     ]
-    assert step.end == "goodbye"
+    assert reason == "goodbye"
 
 
 def test_keyed_digits_fill_its_slot(bot: Bot) -> None:
