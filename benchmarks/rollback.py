@@ -134,7 +134,7 @@ def _turned(pipe: Connection, to: Callable[[int], bool]) -> float:
         number, at = pipe.recv()
         if to(number):
             return float(at)
-    raise ParleyError(f"a follower did not notice a move within {_LATE_S:g} s", where="rollback")
+    raise ParleyError(f"a follower did not notice a change within {_LATE_S:g} s", where="rollback")
 
 
 def _environment(site: Settings) -> dict[str, str]:

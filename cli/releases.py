@@ -53,7 +53,7 @@ def _parser() -> ArgumentParser:
     create.add_argument(
         "--stale-ok", action="store_true", help="although versions never learned what the bot.yaml says; needs --why"
     )
-    history = verbs.add_parser("history", parents=[common], help="every move of a name: what was champion when")
+    history = verbs.add_parser("history", parents=[common], help="every change of an alias: what was champion when")
     history.set_defaults(verb="history")
     return parser
 
@@ -155,20 +155,20 @@ def _history(registry: Registry, bot: str, args: argparse.Namespace) -> None:
     from registry.releasing.aliases import history
 
     with registry.catalogue.read() as c:
-        moves = history(c, bot)
+        changes = history(c, bot)
     if args.json:
-        print(readable_json([{**asdict(move), "at": move.at.isoformat()} for move in moves]))
-    elif moves:
-        print(aligned([_told(move) for move in moves], indent=""))
+        print(readable_json([{**asdict(change), "at": change.at.isoformat()} for change in changes]))
+    elif changes:
+        print(aligned([_told(change) for change in changes], indent=""))
     else:
         print(f"{bot} has no release")
 
 
-def _told(move: AliasChange) -> list[str]:
+def _told(change: AliasChange) -> list[str]:
     return [
-        str(move.seq), _when(move.at), f"{move.what}{' (forced)' if move.forced else ''}",
-        f"{move.moved_from or '-'} -> {move.moved_to or '-'}", f"champion {move.champion or '-'}",
-        f"candidate {move.candidate or '-'}", f"previous {move.previous or '-'}", move.who, move.why,
+        str(change.seq), _when(change.at), f"{change.what}{' (forced)' if change.forced else ''}",
+        f"{change.moved_from or '-'} -> {change.moved_to or '-'}", f"champion {change.champion or '-'}",
+        f"candidate {change.candidate or '-'}", f"previous {change.previous or '-'}", change.who, change.why,
     ]  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from registry.releasing.leases import CallLeases
 _log = logging.getLogger(__name__)
 
 FOLLOW_S = 0.1
-"""Between two looks at the pointer. A rollback has a second from command to last replica; most of it goes into starting
+"""Between two looks at the aliases. A rollback has a second from command to last replica; most of it goes into starting
 the command. A look is two indexed reads, about a millisecond."""
 WARM_UP_WITHIN_S = 20.0
 """How long a replica's start waits for release and arms to be tried once; what fails is tried again behind its back."""

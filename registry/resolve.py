@@ -49,7 +49,7 @@ def resolve_bot(registry: Registry, bot: str | None = None) -> str:
         if bot in known or lives(bot):
             return bot
         raise ParleyError("no such bot", where=bot, mend=f"there is: {', '.join(known) or 'none'}")
-    if len(complete) > 1:  # one whose folder is gone is nobody's to move by default
+    if len(complete) > 1:  # one whose folder is gone is meant by nobody who names none
         complete = [name for name in complete if lives(name)] or complete
     if len(complete) == 1:
         return str(complete[0])

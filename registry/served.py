@@ -36,11 +36,18 @@ from registry.versions.signing import write_pin
 from registry.view import Ref, ViewControl, ViewFolder
 
 LOG = logging.getLogger(__name__)
-LINGER_S = 5.0
-"""How long a version stays after nothing wants it: a replica may still start a call by the aliases it read before."""
-RETRY_S = 30.0
-"""How long what was refused is left alone."""
-DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long what is served waits. In seconds."""
+
+    linger_s: float = 5.0
+    """So long a version stays after nothing wants it: a replica may still start a call by aliases it read before."""
+    retry_s: float = 30.0
+    """So long what was refused is left alone."""
+    deadline_s: float = 60.0
+    """So long a server may take until it answers for what it loads."""
 
 
 def wanted(c: sa.Connection, bots: Collection[str] | None = None) -> dict[str, set[int]]:
@@ -86,10 +93,14 @@ class ServedView:
     Args:
         registry: the site's repository and catalogue.
         bots: what `prepare` starts a server for; None is all bots. Everybody else follows what it was started for.
+        patience: how long it waits for what.
     """
 
-    def __init__(self, registry: Registry, bots: Collection[str] | None = None) -> None:
+    def __init__(
+        self, registry: Registry, bots: Collection[str] | None = None, patience: Patience = Patience()
+    ) -> None:
         self._registry = registry
+        self._patience = patience
         self._bots = bots
         self._trust = Trust.of(registry.site)
         self.folder = ViewFolder(registry.site.state_dir, registry.repo)
@@ -146,7 +157,7 @@ class ServedView:
         """
         asked = sorted(set(refs))
         control = self._control(control)
-        until = time.monotonic() + DEADLINE_S
+        until = time.monotonic() + self._patience.deadline_s
         with self.folder.lock():
             scope, linked = self.folder.read_scope(), self.folder.linked()
             with self._registry.catalogue.read() as c:
@@ -159,7 +170,7 @@ class ServedView:
                 self._serve(control, model, {number for name, number in served if name == model}, until)
 
     def reconcile(self, control: Control | None = None) -> Changes:
-        """Add what is wanted, drop what has not been for `LINGER_S`, and bring a server that differs back into line.
+        """Add what is wanted, drop what has not been for a while, and bring a server that differs back into line.
         Does nothing while another process changes the view.
 
         Raises:
@@ -178,11 +189,11 @@ class ServedView:
             self._refused = {ref: kept for ref, kept in self._refused.items() if ref in refs}
             self._unwanted_since = {ref: self._unwanted_since.get(ref, now) for ref in linked - refs}
             for ref, since in self._unwanted_since.items():
-                if now - since >= LINGER_S:
+                if now - since >= self._patience.linger_s:
                     self.folder.unlink(*ref)
                     changes.removed.append(ref)
             for ref, row in rows.items():
-                if ref not in self._refused or now - self._refused[ref][0] >= RETRY_S:
+                if ref not in self._refused or now - self._refused[ref][0] >= self._patience.retry_s:
                     self._add(ref, row, changes)
             gone = [
                 name
@@ -243,7 +254,7 @@ class ServedView:
                 return
             if time.monotonic() > until:
                 raise EngineTimeout(
-                    f"not ready after {DEADLINE_S:g} s",
+                    f"not ready after {self._patience.deadline_s:g} s",
                     where=f"{model} version {min(lacking)}",
                     mend="read the server's log",
                 )
@@ -294,7 +305,7 @@ class ServedView:
                 continue
             fresh = numbers - serving.get(model, set())
             try:
-                refused = self._load(control, model, fresh, time.monotonic() + DEADLINE_S)
+                refused = self._load(control, model, fresh, time.monotonic() + self._patience.deadline_s)
             except EngineRejected as error:  # about a version that serves: its files were changed under it
                 changes.problems |= {(model, number): error for number in numbers}
                 continue
@@ -303,10 +314,10 @@ class ServedView:
             changes.added = [ref for ref in changes.added if ref not in refused]
 
     def _due(self, model: str, numbers: set[int]) -> bool:
-        """Whether to tell the server of these versions: the same ones only every `RETRY_S`, for a server that somebody
+        """Whether to tell the server of these versions: the same ones only now and then, for a server that somebody
         else runs may have a repository of its own."""
         now, before = time.monotonic(), self._loads.get(model)
-        if before is not None and before[1] == numbers and now - before[0] < RETRY_S:
+        if before is not None and before[1] == numbers and now - before[0] < self._patience.retry_s:
             return False
         self._loads[model] = (now, frozenset(numbers))
         return True

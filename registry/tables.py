@@ -98,7 +98,7 @@ alias_changes = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("bot", sa.String(64), nullable=False),
     sa.Column("seq", sa.Integer, nullable=False),
-    # Where the three names point after this change; None is nowhere. The newest row of a bot is its state.
+    # Where the three aliases point after this change; None is nowhere. The newest row of a bot is its state.
     sa.Column("champion", sa.Integer),
     sa.Column("candidate", sa.Integer),
     sa.Column("previous", sa.Integer),

@@ -22,14 +22,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _NORMAL = NormalDist()
-_EXACT_COST = 50_000_000
-"""Additions for which the exact distribution is worked out; beyond it, drawn sign flips take its place."""
-_DRAWS = 100_000
-_ENUMERATE = 14
-"""Up to this many speakers every subset's mean is listed for the interval; beyond, subsets are drawn."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far distributions are worked out exactly; beyond, they are drawn."""
+
+    additions: int = 50_000_000
+    """For which the exact distribution of sign flips is worked out."""
+    flips: int = 100_000
+    """Drawn sign flips that take its place."""
+    listed_speakers: int = 14
+    """Up to so many, every subset's mean is listed for the interval."""
+    subsets: int = 20_000
+    """Drawn subsets that take their place."""
 
 
 def smallest_speakers(alpha: float) -> int:
@@ -37,7 +46,9 @@ def smallest_speakers(alpha: float) -> int:
     return math.ceil(math.log2(1 / alpha))
 
 
-def sign_flip_p(gains: ArrayLike, sizes: ArrayLike, null: float = 0.0, seed: int = 1) -> float:
+def sign_flip_p(
+    gains: ArrayLike, sizes: ArrayLike, null: float = 0.0, seed: int = 1, effort: Effort = Effort()
+) -> float:
     """One-sided p-value that the gain per unit is more than ``null``.
 
     Under the null each speaker's excess ``gain - null * size`` is as likely with the other sign; the p-value is the
@@ -53,15 +64,16 @@ def sign_flip_p(gains: ArrayLike, sizes: ArrayLike, null: float = 0.0, seed: int
         sizes: integers ``[speakers]``, units judged.
         null: gain per unit to be exceeded; -margin tests non-inferiority.
         seed: of the drawn patterns; the exact distribution needs none.
+        effort: where the exact distribution ends.
     """
     excess = _excess(gains, sizes, null)
     if not len(excess):
         return 1.0
     width = int(np.abs(excess).sum()) + 1
-    if width * len(excess) <= _EXACT_COST:
+    if width * len(excess) <= effort.additions:
         return _share_of_subsets_not_above_zero(excess, width)
-    flips = np.random.default_rng(seed).integers(0, 2, (_DRAWS, len(excess)), dtype=np.int8)
-    return float((1 + np.count_nonzero(flips @ excess <= 0)) / (1 + _DRAWS))
+    flips = np.random.default_rng(seed).integers(0, 2, (effort.flips, len(excess)), dtype=np.int8)
+    return float((1 + np.count_nonzero(flips @ excess <= 0)) / (1 + effort.flips))
 
 
 def _excess(gains: ArrayLike, sizes: ArrayLike, null: float) -> Ints:
@@ -95,7 +107,9 @@ def _share_of_subsets_not_above_zero(excess: Ints, width: int) -> float:
     return float(min(1.0, shares[: lowest + 1].sum()))
 
 
-def sign_flip_interval(gains: ArrayLike, sizes: ArrayLike, alpha: float = 0.025, seed: int = 1) -> tuple[float, float]:
+def sign_flip_interval(
+    gains: ArrayLike, sizes: ArrayLike, alpha: float = 0.025, seed: int = 1, effort: Effort = Effort()
+) -> tuple[float, float]:
     """The gains per unit that :func:`sign_flip_p` does not reject on either side, ``alpha`` on each.
 
     So a gain is significant exactly when its interval lies above 0: picture and decision cannot disagree. Its ends
@@ -103,11 +117,11 @@ def sign_flip_interval(gains: ArrayLike, sizes: ArrayLike, alpha: float = 0.025,
     """
     gained, judged = np.asarray(gains, np.float64), np.asarray(sizes, np.float64)
     speakers = len(gained)
-    if speakers <= _ENUMERATE:
+    if speakers <= effort.listed_speakers:
         numbers = np.arange(1, 2**speakers)
         subsets = (numbers[:, None] >> np.arange(speakers)) & 1
     else:
-        subsets = np.random.default_rng(seed).integers(0, 2, (20_000, speakers))
+        subsets = np.random.default_rng(seed).integers(0, 2, (effort.subsets, speakers))
         subsets = subsets[subsets.any(axis=1)]
     means = np.sort((subsets @ gained) / (subsets @ judged))
     rank = math.floor(alpha * (len(means) + 1))

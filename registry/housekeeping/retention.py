@@ -3,9 +3,9 @@
     for decision in decide(registry, c, Policy(keep=5, older_than_days=30)):
         print(decision.subject, "stays" if decision.kept else "goes", decision.reasons)
 
-A release stays while a name points to it, while it is one of the bot's last ones, or while it is young. A version stays
-while a release that stays, a live experiment or a call in progress needs it, while it is the newest of its model, while
-the server has it loaded, or while it is young.
+A release stays while an alias points to it, while it is one of the bot's last ones, or while it is young. A version
+stays while a release that stays, a live experiment or a call in progress needs it, while it is the newest of its model,
+while the server has it loaded, or while it is young.
 """
 
 from __future__ import annotations
@@ -159,18 +159,18 @@ def seeded_versions(registry: Registry, c: sa.Connection) -> set[Ref]:
 def decide_releases(c: sa.Connection, bot: str, policy: Policy, now: datetime | None = None) -> list[Decision]:
     """Decide about a bot's releases."""
     now = now or datetime.now(UTC)
-    pointers = aliases.current_aliases(c, bot)
+    current = aliases.current_aliases(c, bot)
     kept = [release for release in releases.releases(c, bot) if release.state == KEPT]
     last = {release.number for release in kept[-policy.keep :]} if policy.keep > 0 else set()
-    won = _accepted(c, bot, pointers.champion)
+    won = _accepted(c, bot, current.champion)
     found = []
     for release in kept:
-        reasons = pointers.of_release(release.number)
+        reasons = current.of_release(release.number)
         reasons += [f"verdict {won[release.number]} accepted it"] if release.number in won else []
         reasons += [f"one of the last {policy.keep} releases"] if release.number in last else []
         if young := policy.too_young(release.at or now, now):
             reasons.append(young)
-        gone = ("no name points to it", f"not one of the last {policy.keep} releases")
+        gone = ("no alias points to it", f"not one of the last {policy.keep} releases")
         found.append(Decision("release", bot, release.number, bool(reasons), tuple(reasons) or gone))
     return found
 

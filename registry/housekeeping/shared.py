@@ -239,7 +239,7 @@ def _push_release(registry: Registry, store: SharedStore, release: Release) -> s
 
 
 def _pull_release(registry: Registry, store: SharedStore, bot: str, number: int) -> str:
-    """Take in a release whose versions are here; no name points to it until somebody promotes it."""
+    """Take in a release whose versions are here; no alias points to it until somebody promotes it."""
     document = _fetch_document(registry, store, bot, number)
     release = document.release
     with registry.catalogue.write() as c:

@@ -14,7 +14,7 @@ from registry.releasing.documents import Release
 from registry.releasing.releases import dialogue_text
 
 # Who opens the registry imports this module. YAML and the bot's grammar take a tenth of a second to import: only who
-# makes a release or moves an alias pays for them, in the functions below.
+# makes a release or changes an alias pays for them, in the functions below.
 if TYPE_CHECKING:
     from parley.bot import Bot
 

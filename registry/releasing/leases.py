@@ -147,8 +147,8 @@ class CallLeases:
                 self._calls[ref] += change
                 if self._calls[ref] <= 0:
                     del self._calls[ref]
-            moved = before != set(self._calls)
-        if moved:
+            changed = before != set(self._calls)
+        if changed:
             self.loop.wake()
 
     def _report(self) -> None:

@@ -33,7 +33,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class AliasChanged:
+class OtherSplit:
     """An utterance that both versions know, in another split: what was tested on may now be learned from."""
 
     utterance: str
@@ -50,7 +50,7 @@ class Data:
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     shared: int = 0
-    moved: list[AliasChanged] = field(default_factory=list)
+    moved: list[OtherSplit] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def data_changes(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, s
         added=sorted(new.keys() - old.keys()),
         removed=sorted(old.keys() - new.keys()),
         shared=len(shared),
-        moved=[AliasChanged(each, old[each], new[each]) for each in sorted(shared) if old[each] != new[each]],
+        moved=[OtherSplit(each, old[each], new[each]) for each in sorted(shared) if old[each] != new[each]],
     )
 
 

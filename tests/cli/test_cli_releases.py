@@ -45,11 +45,11 @@ def test_a_release_is_made_promoted_and_rolled_back(site: Settings, capsys: pyte
     assert said(capsys, "rollback", "--to", "2", "--bot", "barista") == "barista: release 1 -> 2, seq 4\n"
 
     shown = json.loads(said(capsys, "releases", "show", "2", "--json"))
-    moves = json.loads(said(capsys, "releases", "--json", "history"))
+    changes = json.loads(said(capsys, "releases", "--json", "history"))
     assert (shown["why"], shown["who"], shown["names"], shown["stages"]["stt"]["version"]) == (
         "try", "ada", ["champion"], 2,
     )  # fmt: skip
-    assert [(m["what"], m["moved_to"], m["forced"], m["why"]) for m in moves] == [
+    assert [(m["what"], m["moved_to"], m["forced"], m["why"]) for m in changes] == [
         ("first", 1, False, "the bot's release.json"),
         ("promote", 2, True, "drill"),
         ("rollback", 1, False, "worse"),

@@ -1,4 +1,4 @@
-"""A repository that is full: what moved has moved, what did not is said, and the next command makes up for it."""
+"""A repository that is full: what was changed is, what was not is said, and the next command makes up for it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_pointer_moves_although_its_copy_cannot_be_written(
         assert run(["promote", "2", "--force", "--why", "drill"]) == 0
         told = capsys.readouterr()
         assert told.out == "barista: release 1 -> 2, seq 2, forced\n"
-        assert "it moved, but its copy in the repository is not written yet (No space left on device)" in told.err
+        assert "it is done, but its copy in the repository is not written yet (No space left on device)" in told.err
         assert run(["rollback"]) == 0
         assert run(["releases"]) == 0 and run(["gc"]) == 0, "later commands are not held up"
         with pytest.raises(OSError, match="No space"):  # which the command line says in one line
@@ -93,6 +93,6 @@ def test_a_disk_that_is_really_full_is_one_line(tmp_path: Path, monkeypatch: pyt
         0,
         0,
     )
-    assert promoted.stdout == "barista: release 1 -> 2, seq 2, forced\n" and "it moved" in promoted.stderr
+    assert promoted.stdout == "barista: release 1 -> 2, seq 2, forced\n" and "it is done" in promoted.stderr
     assert "No space left" in made.stderr and "Traceback" not in made.stderr + gone.stderr + promoted.stderr
     assert written is not None and written.champion == 2, "the missing copy is made up for"

@@ -69,7 +69,7 @@ def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answer
     monkeypatch.setattr(moving, "make_ready", interrupted)
     with open_for_writing(site.settings) as registry:
         with registry.catalogue.read() as c:
-            moves = len(history(c, "barista"))
+            changes = len(history(c, "barista"))
         try:
             promote(registry, "barista", BAD, loader=SiteLoader(registry), who="tester", why="drill", force=True)
             champion = BAD
@@ -78,7 +78,7 @@ def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answer
         monkeypatch.undo()
         with registry.catalogue.read() as c:
             assert current_aliases(c, "barista").champion == champion
-            assert len(history(c, "barista")) - moves == (champion == BAD)
+            assert len(history(c, "barista")) - changes == (champion == BAD)
 
         eventually(lambda: ready(site).get("ready") is True and ready(site)["release"] == champion)
         report = asyncio.run(place_call(site.caller[:1], CallOptions(site.app.address, wait_s=30.0)))

@@ -86,7 +86,7 @@ def test_a_bad_release_is_rolled_back_under_calls_and_no_call_fails(site: DrillS
         for thread in (old, *bad):
             thread.join(WITHIN_S)
         with registry.catalogue.read() as c:
-            moves = [(move.what, move.forced) for move in history(c, "barista")]
+            changes = [(change.what, change.forced) for change in history(c, "barista")]
             first = champion(c, "barista")
 
     assert release_of(calls["old"]) == 1 and calls["old"].end == "goodbye"
@@ -98,7 +98,7 @@ def test_a_bad_release_is_rolled_back_under_calls_and_no_call_fails(site: DrillS
         assert "orderDrink" not in intents(report)
         assert all(one.voice_to_voice_ms is not None for one in report.said), "a turn was left silent"
     assert not {"internal_error", "wire_error"} & {report.end for report in calls.values()}
-    assert moves == [("first", False), ("promote", True), ("rollback", False)]
+    assert changes == [("first", False), ("promote", True), ("rollback", False)]
     with ExperimentStore.at(site.settings) as store:
         rows = store.exposures(calls["old"].call_id)
     assert {(row.stage, row.version) for row in rows} == {(stage, ref.version) for stage, ref in first.stages.items()}

@@ -163,9 +163,9 @@ def test_after_a_rollback_an_arm_that_no_longer_fits_gives_way_to_the_release(re
     commands.start("nlu-3", "nlu", demanding, demanding, bot="barista", site=registry.site)
     assert routing(registry).arms == {("barista_nlu", demanding)}
 
-    moved = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
+    changed = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
 
-    assert "nlu-3" in moved.warnings[0]
+    assert "nlu-3" in changed.warnings[0]
     assert routing(registry).arms == frozenset()
 
 

@@ -1,4 +1,4 @@
-"""A replica follows the pointer: new calls take the new release, calls in progress keep theirs, nothing waits."""
+"""A replica follows the aliases: new calls take the new release, calls in progress keep theirs, nothing waits."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def told(gateway: FakeGateway) -> tuple[int, dict[str, int]]:
     return call["release"], call["versions"]
 
 
-def move(registry: Registry, number: int) -> None:
+def force(registry: Registry, number: int) -> None:
     promote(registry, "barista", number, loader=SiteLoader(registry), who="ada", why="now", force=True)
 
 
@@ -103,7 +103,7 @@ async def test_a_new_call_takes_the_new_release_and_a_call_in_progress_keeps_its
     create_release(registry, "barista", {"stt": 2}, who="ada")
 
     async with open_replica(registry) as replica, calling(replica) as old:
-        move(registry, 2)
+        force(registry, 2)
         await until(lambda: replica.routing.release.number == 2)
         async with calling(replica) as new:
             replies = [await gateway.turn(300, 2) for gateway in (old, new)]
@@ -125,7 +125,7 @@ async def test_each_call_talks_by_the_dialogue_of_its_release(registry: Registry
     create_release(registry, "barista", {}, who="ada")
 
     async with open_replica(registry) as replica, calling(replica) as old:
-        move(registry, 2)
+        force(registry, 2)
         await until(lambda: replica.routing.release.number == 2)
         # Without its NLG a call says the templates of its dialogue.
         replica.services.pool.down.add("nlg")  # type: ignore[attr-defined]
@@ -145,8 +145,8 @@ async def test_versions_of_calls_in_progress_are_kept_until_the_last_one_ends(re
     async with open_replica(registry) as replica:
         async with calling(replica):
             await until(lambda: len(calls(1)) == 1)
-            move(registry, 2)
-            move(registry, 3)
+            force(registry, 2)
+            force(registry, 3)
             await until(lambda: replica.routing.release.number == 3)
             async with calling(replica):
                 await until(lambda: len(calls(2)) == 1)
@@ -174,7 +174,7 @@ async def test_a_new_voice_is_warmed_behind_the_calls(registry: Registry) -> Non
 
     async with open_replica(registry) as replica:
         prompts = replica.routing.script.prompts
-        move(registry, 2)
+        force(registry, 2)
         old, new = (StageVersion(model="barista_tts", version=number) for number in (1, 2))
         await until(lambda: prompts.find(prompts.texts["greet"], new) is not None)
         assert prompts.find(prompts.texts["greet"], old) is not None, "a rollback finds it warm"
@@ -194,7 +194,7 @@ async def test_while_the_catalogue_is_gone_calls_go_on_and_afterwards_it_is_foll
                     assert told(during)[0] == 1
                     assert (await during.turn(800, 2))["act"] == "confirm.orderDrink"
         await until(lambda: not replica._follower.stale)
-        move(registry, 2)
+        force(registry, 2)
         await until(lambda: replica.routing.release.number == 2)
 
 

@@ -29,13 +29,14 @@ from parley.serving.trust import Trust
 from registry import served
 from registry.opening import open_for_writing
 from registry.releasing.leases import CallLeases
-from registry.served import Keeper, ServedView
+from registry.served import Keeper, Patience, ServedView
 from registry.site import Registry
 from registry.versions import publish as publishing
 from registry.versions.publish import publish
 
 pytestmark = [pytest.mark.triton, pytest.mark.anyio]
 WAIT_S = 60
+AT_ONCE = Patience(linger_s=0.0)
 
 
 @pytest.fixture
@@ -89,10 +90,9 @@ async def flowing(engine: TritonEngine, *versions: int) -> AsyncIterator[dict[in
 
 
 async def test_versions_come_and_go_beside_others_that_notice_nothing(
-    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: TritonServer, registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(served, "LINGER_S", 0.0)
-    pid, view = server.pid, ServedView(registry)
+    pid, view = server.pid, ServedView(registry, patience=AT_ONCE)
     async with engine_of(server) as engine, flowing(engine, 1, 2):
         for number in (3, 4):
             await asyncio.to_thread(add_version, registry, tmp_path / f"new{number}", number)
@@ -107,11 +107,10 @@ async def test_versions_come_and_go_beside_others_that_notice_nothing(
 
 
 async def test_a_model_whose_last_version_goes_is_unloaded(
-    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: TritonServer, registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(served, "LINGER_S", 0.0)
     publish(scaler_bundle(tmp_path / "bank", 2, model="bank_nlu", bot="bank"), registry)
-    view = ServedView(registry)
+    view = ServedView(registry, patience=AT_ONCE)
     view.ensure([("bank_nlu", 1)])
     view.folder.write_scope(["barista"])
 
@@ -122,14 +121,13 @@ async def test_a_model_whose_last_version_goes_is_unloaded(
 
 
 async def test_a_version_goes_only_after_its_last_call(
-    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: TritonServer, registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(served, "LINGER_S", 0.0)
     calls, ref = CallLeases(registry.catalogue, "replica"), (MODEL, 1)
     control = control_of(server)
     calls.take([ref])
     calls.take([ref])
-    view = ServedView(registry)
+    view = ServedView(registry, patience=AT_ONCE)
     await until(lambda: bool(registry_leases(registry)))
     keep(registry, 2)
 
@@ -153,11 +151,10 @@ def registry_leases(registry: Registry) -> list[object]:
 
 
 async def test_the_keeper_brings_and_takes_versions_by_itself(
-    server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: TritonServer, registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(served, "LINGER_S", 0.0)
     control = control_of(server)
-    with Keeper(ServedView(registry), interval_s=0.02):
+    with Keeper(ServedView(registry, patience=AT_ONCE), interval_s=0.02):
         add_version(registry, tmp_path / "new", 3)
         await until(lambda: control.serving() == {MODEL: {1, 2, 3}})
 
@@ -272,11 +269,10 @@ async def test_a_graph_triton_cannot_open_is_refused_while_the_others_answer(
 async def test_a_server_that_somebody_else_runs_is_told_over_grpc(
     server: TritonServer, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "LINGER_S", 0.0)
     add_version(registry, tmp_path / "new", 3)
     monkeypatch.setenv("PARLEY_TRITON_CONTROL_KEY", "theirs")
     with open_for_writing(registry.site.model_copy(update={"triton_grpc": server.grpc_address})) as other:
-        view = ServedView(other)
+        view = ServedView(other, patience=AT_ONCE)
         view.ensure([(MODEL, 3)])
         keep(registry, 2)
         changes = view.reconcile()

@@ -208,7 +208,7 @@ def test_last_releases_stay_older_ones_are_retired_and_then_their_versions_go(si
     kept = {d.number: d.reasons for d in decisions if d.kind == "release" and d.kept}
     assert kept == {2: ("previous",), 3: ("champion",), 4: ("one of the last 1 releases",)}
     assert _decision(decisions, "barista release 1").reasons == (
-        "no name points to it", "not one of the last 1 releases",
+        "no alias points to it", "not one of the last 1 releases",
     )  # fmt: skip
     with site.catalogue.read() as c:
         assert {r.number: r.state for r in releases(c, "barista")} == {1: "retired", 2: "kept", 3: "kept", 4: "kept"}

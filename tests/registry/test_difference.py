@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from parley.bundle import Lineage, Manifest, TensorSpec
-from registry.versions.difference import AliasChanged, Change, data_changes, difference, figure_changes
+from registry.versions.difference import Change, OtherSplit, data_changes, difference, figure_changes
 
 
 def _manifest(version: int, **changes: Any) -> Manifest:
@@ -80,7 +80,7 @@ def test_utterances_added_removed_and_moved_between_splits_are_named() -> None:
     found = data_changes(before, after)
 
     assert (found.known, found.added, found.removed, found.shared) == (True, ["u4"], ["u3"], 2)
-    assert found.moved == [AliasChanged("u2", "test", "train")]
+    assert found.moved == [OtherSplit("u2", "test", "train")]
 
 
 def test_data_of_a_version_without_a_list_is_unknown_and_not_called_removed() -> None:

@@ -1,4 +1,4 @@
-"""Candidate, promote, roll back: what moves, what is refused and why, and what is on record afterwards."""
+"""Candidate, promote, roll back: what changes, what is refused and why, and what is on record afterwards."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def test_an_accepted_candidate_becomes_champion_and_the_old_one_previous(registr
     set_candidate(registry, "barista", 2, verdict, who="gate", why="+2 points")
     assert now(registry) == Aliases(1, 2, None, 2)
 
-    moved = promote(registry, "barista", loader=SiteLoader(registry), who="ada", why="won the gate")
+    changed = promote(registry, "barista", loader=SiteLoader(registry), who="ada", why="won the gate")
 
     assert now(registry) == Aliases(2, None, 1, 3)
-    change = moved.change
+    change = changed.change
     assert (change.what, change.moved_from, change.moved_to, change.who, change.why) == (
         "promote",
         1,
@@ -213,10 +213,10 @@ def test_an_experiment_that_starts_while_a_promotion_is_prepared_stops_it(
 def test_a_rollback_goes_to_the_previous_champion_and_not_forth_again(registry: Registry) -> None:
     promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="try", force=True)
 
-    moved = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
+    changed = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
 
     assert now(registry) == Aliases(1, None, None, 3)
-    assert (moved.change.what, moved.change.moved_from, moved.change.moved_to) == ("rollback", 2, 1)
+    assert (changed.change.what, changed.change.moved_from, changed.change.moved_to) == ("rollback", 2, 1)
     with pytest.raises(PromotionRefused, match=r"no previous champion.*--to N.*: 2"):
         rollback(registry, "barista", loader=SiteLoader(registry), who="bob")
 
@@ -260,10 +260,10 @@ def test_a_rollback_is_not_held_up_by_an_experiment_but_says_that_it_goes_on(reg
     with registry.catalogue.write() as c:
         hold(c, "experiment stt-2", [("barista_stt", 1), ("barista_stt", 2)])
 
-    moved = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
+    changed = rollback(registry, "barista", loader=SiteLoader(registry), who="bob", why="callers hang up")
 
     assert now(registry).champion == 1
-    (warning,) = moved.warnings
+    (warning,) = changed.warnings
     assert "stt-2" in warning and "parley experiment stop stt-2" in warning
 
 
@@ -284,7 +284,7 @@ def test_who_was_champion_when_is_answered_from_the_moves(registry: Registry) ->
     rollback(registry, "barista", loader=SiteLoader(registry), who="bob")
     with registry.catalogue.read() as c:
         first, second, third = history(c, "barista")
-        told = [champion_at(c, "barista", move.at) for move in (first, second, third)]
+        told = [champion_at(c, "barista", change.at) for change in (first, second, third)]
         before = champion_at(c, "barista", first.at - timedelta(seconds=1))
         after = champion_at(c, "barista", datetime.now(UTC))
 
@@ -307,11 +307,11 @@ def test_many_at_once_move_one_after_the_other(registry: Registry) -> None:
         list(pool.map(attempt, (2, 3, 4, 5)))
 
     with registry.catalogue.read() as c:
-        moves = history(c, "barista")
-    assert [move.seq for move in moves] == [1, 2, 3, 4, 5]
-    assert all(later.previous == earlier.champion for earlier, later in zip(moves, moves[1:], strict=False))
+        changes = history(c, "barista")
+    assert [change.seq for change in changes] == [1, 2, 3, 4, 5]
+    assert all(later.previous == earlier.champion for earlier, later in zip(changes, changes[1:], strict=False))
     written = documents.read_aliases(registry.repo, "barista")
-    assert written is not None and (written.seq, written.champion) == (5, moves[-1].champion)
+    assert written is not None and (written.seq, written.champion) == (5, changes[-1].champion)
 
 
 @pytest.mark.parametrize(("who", "why"), [("w" * 129, ""), ("ada", "y" * 1001)])

@@ -1,4 +1,4 @@
-"""Killed at any step, releases and pointers hold the old state or the new one, and the next command mends the rest."""
+"""Killed at any step, releases and aliases hold the old state or the new one, and the next command mends the rest."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def site(tmp_path: Path, database_url: str) -> Settings:
 
 
 def whole(site: Settings) -> tuple[int, int, int]:
-    """Champion, moves and releases after the next command has mended; fails when anything disagrees."""
+    """Champion, changes and releases after the next command has mended; fails when anything disagrees."""
     with open_for_writing(site) as registry, registry.catalogue.read() as c:
-        moves, found = history(c, "barista"), releases(c, "barista")
+        changes, found = history(c, "barista"), releases(c, "barista")
         now = current_aliases(c, "barista")
-        assert [move.seq for move in moves] == list(range(1, len(moves) + 1))
+        assert [change.seq for change in changes] == list(range(1, len(changes) + 1))
         assert [one.number for one in found] == documents.release_numbers(registry.repo, "barista")
         for one in found:
             assert set(one.stages) == set(FAMILIES)
@@ -56,7 +56,7 @@ def whole(site: Settings) -> tuple[int, int, int]:
         assert written is not None
         assert (written.champion, written.previous, written.seq) == (now.champion, now.previous, now.seq)
         assert leftovers(documents.folder_of(registry.repo, "barista")) == []
-        return now.champion or 0, len(moves), len(found)
+        return now.champion or 0, len(changes), len(found)
 
 
 def test_making_a_release_killed_at_any_step_leaves_all_of_it_or_nothing(site: Settings) -> None:
@@ -95,10 +95,12 @@ def test_a_promotion_and_a_rollback_killed_at_any_step_end_in_old_or_new(site: S
         undo()
         outcomes = set()
         for step in range(steps + 1):
-            _, moved, _ = whole(site)
+            _, changed, _ = whole(site)
             killed_before(step, work)
-            champion, moves, _ = whole(site)
-            assert (champion == target) == (moves == moved + 1), "a move without its row, or a row without its move"
+            champion, changes, _ = whole(site)
+            assert (champion == target) == (changes == changed + 1), (
+                "a change without its row, or a row without its change"
+            )
             outcomes.add(champion)
             if champion == target:
                 undo()

@@ -115,7 +115,7 @@ def test_the_seed_becomes_release_one_and_champion_once(registry: Registry) -> N
     assert sum(len(words) for words in done) == 1
     with registry.catalogue.read() as c:
         assert champion(c, "barista").refs == [(f"barista_{stage}", 1) for stage in FAMILIES]
-        assert [move.what for move in history(c, "barista")] == ["first"]
+        assert [change.what for change in history(c, "barista")] == ["first"]
     written = documents.read_aliases(registry.repo, "barista")
     assert written is not None and (written.champion, written.seq) == (1, 1)
 
@@ -144,7 +144,7 @@ def test_releases_and_pointers_come_back_from_the_repository_alone(registry: Reg
     with registry.catalogue.read() as c:
         after = current_aliases(c, "barista")
         assert read_release(c, "barista", 2) == second
-        assert sorted(move.champion or 0 for move in history(c, "barista")) == [1, 2]
+        assert sorted(change.champion or 0 for change in history(c, "barista")) == [1, 2]
     assert (after.champion, after.candidate, after.previous) == (before.champion, before.candidate, before.previous)
     assert len(said) == 3
     assert mend_releases(registry) == []

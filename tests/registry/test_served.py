@@ -18,7 +18,7 @@ from registry import tables as t
 from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.releasing.leases import FORGOTTEN_AFTER, lease
-from registry.served import ServedView, wanted
+from registry.served import Patience, ServedView, wanted
 from registry.site import Registry
 from registry.versions.publish import publish
 
@@ -185,7 +185,7 @@ def test_what_is_wanted_no_longer_stays_a_while_and_then_goes(
     keep(registry)
 
     first = view.reconcile()
-    now += served.LINGER_S - 0.1
+    now += Patience().linger_s - 0.1
     lingering = view.reconcile()
     now += 0.1
     after = view.reconcile()
@@ -204,7 +204,7 @@ def test_what_is_wanted_again_in_the_meantime_lingers_anew(
     for held in ((), (1,), ()):
         keep(registry, *held)
         view.reconcile()
-        now += served.LINGER_S - 0.1
+        now += Patience().linger_s - 0.1
 
     assert view.reconcile().removed == []
 
@@ -235,7 +235,7 @@ def test_a_refused_version_is_looked_at_again_later(
     file.write_bytes(content)
 
     at_once = view.reconcile()
-    now += served.RETRY_S
+    now += Patience().retry_s
     later = view.reconcile()
 
     assert list(refused.problems) == list(at_once.problems) == [(MODEL, 3)]

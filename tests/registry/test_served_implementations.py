@@ -17,11 +17,11 @@ from parley.serving.choice import open_engine
 from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
-from registry import served
-from registry.served import ServedView
+from registry.served import Patience, ServedView
 from registry.versions.publish import publish
 
 pytestmark = pytest.mark.anyio
+AT_ONCE = Patience(linger_s=0.0)
 COUNTS = {"counts": np.array([[3]], np.float32)}
 
 
@@ -37,13 +37,10 @@ async def both_answer(engine: Engine) -> None:
 
 
 @pytest.mark.triton
-async def test_both_are_served_under_one_model_and_go_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(served, "LINGER_S", 0.0)
+async def test_both_are_served_under_one_model_and_go_one_by_one(tmp_path: Path) -> None:
     with open_site(tmp_path, versions=1) as registry, serving(registry) as server:
         assert publish(keyword_bundle(tmp_path / "keywords"), registry) == 2
-        view = ServedView(registry)
+        view = ServedView(registry, patience=AT_ONCE)
         view.ensure([(MODEL, 2)])
         assert view.folder.linked() == {MODEL: {1, 2}}
         assert view.folder.served_names(MODEL) == {MODEL: {1}, f"{MODEL}.keyword-1": {2}}

@@ -118,12 +118,14 @@ def test_a_stale_release_is_made_and_promoted_for_a_reason_that_the_audit_keeps(
     made = create_release(registry, "barista", ALL, who="ada", why="the prompt alone", stale_ok=True)
     with pytest.raises(StaleRefused, match="barista_nlg 1"):
         promote(registry, "barista", made.number, loader=SiteLoader(registry), who="ada", why="now")
-    moved = promote(registry, "barista", made.number, loader=SiteLoader(registry), who="ada", why="now", stale_ok=True)
+    changed = promote(
+        registry, "barista", made.number, loader=SiteLoader(registry), who="ada", why="now", stale_ok=True
+    )
 
     assert made.why == "stale accepted (barista_nlg 1): the prompt alone"
     with registry.catalogue.read() as c:
         assert history(c, "barista")[-1].why == "stale accepted (barista_nlg 1): now"
-    assert any("barista_nlg 1" in warning for warning in moved.warnings)
+    assert any("barista_nlg 1" in warning for warning in changed.warnings)
 
 
 def test_what_was_trained_on_the_edited_file_is_released(registry: Registry) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from registry.gating import statistics
 from registry.gating.statistics import (
+    Effort,
     cluster_bootstrap,
     delong,
     design_effect,
@@ -62,12 +62,11 @@ def test_with_one_utterance_a_speaker_the_sign_flip_is_mcnemars_exact_test(gaine
     assert sign_flip_p(gains, [1] * len(gains)) == pytest.approx(mcnemar_p(gained, lost), abs=1e-12)
 
 
-def test_drawn_sign_patterns_agree_with_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawn_sign_patterns_agree_with_the_exact_ones() -> None:
     gains, sizes = [3, -1, 2, 0, 4, 1, -2, 5, 1, 2, -3, 1], [20] * 12
     exact = sign_flip_p(gains, sizes, -0.02)
-    monkeypatch.setattr(statistics, "_EXACT_COST", 0)
 
-    assert sign_flip_p(gains, sizes, -0.02) == pytest.approx(exact, abs=0.005)
+    assert sign_flip_p(gains, sizes, -0.02, effort=Effort(additions=0)) == pytest.approx(exact, abs=0.005)
 
 
 def test_fewer_than_six_speakers_can_never_reach_two_and_a_half_percent() -> None:
@@ -87,12 +86,11 @@ def test_a_gain_is_significant_exactly_when_its_interval_lies_above_it(gains: li
     assert low <= sum(gains) / sum(sizes) <= high
 
 
-def test_drawn_subsets_give_nearly_the_listed_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawn_subsets_give_nearly_the_listed_interval() -> None:
     gains, sizes = [3, -1, 2, 0, 4, 1, -2, 5, 1, 2, -3, 1], list(range(10, 34, 2))
     listed = sign_flip_interval(gains, sizes)
-    monkeypatch.setattr(statistics, "_ENUMERATE", 0)
 
-    assert sign_flip_interval(gains, sizes) == pytest.approx(listed, abs=0.004)
+    assert sign_flip_interval(gains, sizes, effort=Effort(listed_speakers=0)) == pytest.approx(listed, abs=0.004)
 
 
 def test_mcnemar_of_the_airway_example() -> None:

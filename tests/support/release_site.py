@@ -1,4 +1,4 @@
-"""A site with signed versions that hold no real graph: for the tests of releases, pointers and what follows them."""
+"""A site with signed versions that hold no real graph: for the tests of releases, aliases and what follows them."""
 
 from __future__ import annotations
 
