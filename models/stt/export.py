@@ -28,6 +28,7 @@ from models.stt.network import HOP, STRIDE, SttConfig, SttNetwork
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
+from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.bundle import Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
@@ -123,7 +124,7 @@ def _export_into(
     save_graph(bundle, grammar.network(), pronunciations(grammar.words(), bot.speech))
     rows = tuple(Utterance(row.sha256, row.id, row.split) for row in dataset.rows)
     write_utterances(bundle, Utterances(dataset.digest, dataset.bot, dataset.licence, rows))
-    manifest = write_bundle(bundle, _manifest(run, network, dataset, {**parity, "precision": precision}))
+    manifest = write_bundle(bundle, _manifest(run, bot, network, dataset, {**parity, "precision": precision}))
     # The confidence is fitted by decoding with the bundle itself, so it is written in a second pass.
     if confidence_of:
         points = confidence.read_points(confidence_of)
@@ -134,7 +135,7 @@ def _export_into(
     return write_bundle(bundle, manifest.model_copy(update={"constants": constants}))
 
 
-def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str, Any]) -> Manifest:
+def _manifest(run: Run, bot: Bot, network: SttNetwork, dataset: Dataset, parity: dict[str, Any]) -> Manifest:
     config = network.config
     frames = config.chunk_samples // (STRIDE * HOP)
     return Manifest(
@@ -155,6 +156,7 @@ def _manifest(run: Run, network: SttNetwork, dataset: Dataset, parity: dict[str,
         preferred_batch_sizes=[4, 8, 16],
         warmup={"pcm": [config.chunk_samples], "state": [config.state_size()]},
         constants={
+            "language": bot.language,
             "labels": list(config.labels),
             "chunk_samples": config.chunk_samples,
             "flush_samples": config.flush_samples,

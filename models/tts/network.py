@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.tts.text import PAD, symbols_of
+from models.tts.text import PAD, input_symbols
 from parley.audio import SAMPLE_RATE
 from parley.language import DEFAULT, language_of
 
@@ -38,7 +38,7 @@ _TOP_HZ = 3900.0
 class TtsConfig:
     """Shape of the network; exported with it."""
 
-    symbols: int = len(symbols_of(language_of(DEFAULT).sounds.spoken))
+    symbols: int = len(input_symbols(language_of(DEFAULT).sounds.spoken))
     encoder_width: int = 160
     encoder_layers: int = 5
     decoder_width: int = 192

@@ -24,7 +24,7 @@ PAD = 0
 _MOST_ASKED = 4096
 
 
-def symbols_of(phones: Iterable[str]) -> tuple[str, ...]:
+def input_symbols(phones: Iterable[str]) -> tuple[str, ...]:
     """The network's input alphabet for the phones of a language: a phone knows its place in the word (begin, inside,
     end, single)."""
     return ("<pad>", *PAUSES, *(f"{phone}_{place}" for phone in phones for place in "BIES"))
@@ -80,7 +80,7 @@ class Lexicon:
     @cached_property
     def symbols(self) -> tuple[str, ...]:
         """The network's input alphabet."""
-        return symbols_of(self.language.sounds.spoken)
+        return input_symbols(self.language.sounds.spoken)
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +166,10 @@ def shape_of(run: Path) -> TtsConfig:
 
 
 def _scaled(shape: TtsConfig, corpus: Corpus) -> TtsConfig:
+    """The shape with what the corpus decides: the symbols of its language, and the voice's pitch."""
     mean, spread = pitch_statistics(corpus)
-    return TtsConfig(**{**shape.to_dict(), "pitch_mean": round(mean, 2), "pitch_spread": round(spread, 4)})
+    symbols = len(corpus.lexicon.symbols)
+    return replace(shape, symbols=symbols, pitch_mean=round(mean, 2), pitch_spread=round(spread, 4))
 
 
 def main(argv: list[str] | None = None) -> int:

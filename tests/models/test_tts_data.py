@@ -83,6 +83,7 @@ def test_a_folder_like_ljspeech_becomes_a_corpus(tmp_path) -> None:
         subprocess.run(command, check=True)
     (folder / "metadata.csv").write_text(f"u0|{texts[0]}|{texts[0]}\nu1|{texts[1]}\n")
     corpus = build(bot, tmp_path / "corpus", recordings=folder, licence="mine")
+    assert corpus.language == "en-US" and corpus.lexicon.language is ENGLISH
     assert [u.id for u in corpus.utterances] == ["u0", "u1"]
     for utterance in corpus.utterances:
         assert len(utterance.pcm) == sum(utterance.durations) * HOP

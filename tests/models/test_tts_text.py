@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.tts import text as tts_text
-from models.tts.text import Lexicon, sayable, symbols_of
+from models.tts.text import Lexicon, input_symbols, sayable
 from parley.errors import ParleyError
 from parley.language.english.sounds import SPOKEN, ask_flite
 from parley.language.english.tokenise import tokenise
 
-SYMBOLS = symbols_of(SPOKEN)
+SYMBOLS = input_symbols(SPOKEN)
 LETTERS = {chr(c): ["ey"] if c == ord("A") else ["b", "iy"] for c in range(ord("A"), ord("Z") + 1)}
 WORDS = {
     "the": ["dh", "ax"],

@@ -56,7 +56,7 @@ def make_corpus() -> Corpus:
         utterances.append(Utterance(f"u{n}", text, split, sequence.ids, sequence.word_of, durations, pcm))
         pitch.append(np.full(frames, 160 + 10 * np.sin(n), dtype=np.float32))
         voiced.append(np.ones(frames, dtype=np.float32))
-    return Corpus(utterances, pitch, voiced, LEXICON, "d" * 64, "test")
+    return Corpus(utterances, pitch, voiced, LEXICON, "d" * 64, "test", "en-US")
 
 
 def learned(corpus: Corpus, path: Path, *, resume: bool = False, **more: Any) -> Run:
@@ -220,6 +220,7 @@ def test_export_agrees_with_torch(precision: str, bundle, monkeypatch: pytest.Mo
     assert manifest.parity["max_abs_error"]["durations"] == 0
     assert manifest.parity["inputs_checked"] == 2
     assert manifest.constants["hop"] == HOP and manifest.model == "barista_tts"
+    assert manifest.constants["language"] == "en-US" and manifest.constants["symbols"] == list(LEXICON.symbols)
 
 
 def test_export_fails_when_the_file_is_not_the_network(bundle, monkeypatch: pytest.MonkeyPatch) -> None:
