@@ -22,7 +22,7 @@ import pytest
 import soundfile
 import uvicorn
 import websockets
-from fake_models import FakeModels, tone
+from fake_models import FakeModels, ReadyEngine, tone
 from release_site import add_versions, make_site, write_seed
 
 import orchestrator.app
@@ -42,21 +42,6 @@ from parley.recordings import Recording
 from parley.settings import Settings
 from registry.opening import open_for_writing
 from registry.releasing.seeding import mend_releases
-
-
-class ReadyEngine:
-    """An engine that is, or is not, ready; the fake models never ask it anything."""
-
-    answers = True
-
-    async def infer(self, *_: Any, **__: Any) -> dict[str, np.ndarray]:
-        raise AssertionError("the fake models use no engine")
-
-    async def ready(self, model: str, version: int) -> bool:
-        return self.answers
-
-    async def close(self) -> None:
-        return None
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from call_fakes import FakeGateway, LineClock, call
-from fake_models import FakeModels
+from fake_models import FakeModels, ReadyEngine
 from release_site import add_versions, make_site, write_seed
-from test_app import ReadyEngine
 
 from calls import tables as t
 from orchestrator.logs import log_to

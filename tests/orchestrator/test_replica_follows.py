@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 from call_fakes import FakeGateway, FakeLine, LineClock, answer_line
-from fake_models import FakeModels
+from fake_models import FakeModels, ReadyEngine
 from release_site import add_version, add_versions, make_site, write_seed
 
 from experiments import commands
@@ -37,17 +36,6 @@ WITHIN_S = 30.0
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class ReadyEngine:
-    async def infer(self, *_: object, **__: object) -> dict[str, np.ndarray]:
-        raise AssertionError("the fake models use no engine")
-
-    async def ready(self, model: str, version: int) -> bool:
-        return True
-
-    async def close(self) -> None:
-        return None
 
 
 @pytest.fixture

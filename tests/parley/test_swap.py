@@ -5,27 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import py_compile
 import shutil
 import signal
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from serving_models import damage, scaler_bundle
-from serving_site import GOOD, MODEL, X, add_version, engine_of, keep, open_site, serving
+from serving_site import GOOD, MODEL, X, add_version, control_of, engine_of, flowing, keep, open_site, serving
 
 from parley.bundle import read_manifest, write_bundle
 from parley.serving.engine import EngineRejected
-from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.triton_control import GrpcControl, HttpControl, refusal
-from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.serving.triton_supervisor import Supervision
-from parley.serving.trust import Trust
 from registry import served
 from registry.opening import open_for_writing
 from registry.releasing.leases import CallLeases
@@ -56,37 +50,10 @@ def server(registry: Registry) -> Iterator[TritonServer]:
         yield running
 
 
-def control_of(server: TritonServer) -> HttpControl:
-    return HttpControl(server.http_address)
-
-
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not condition():
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def flowing(engine: TritonEngine, *versions: int) -> AsyncIterator[dict[int, int]]:
-    """Requests without a pause to these versions while the block runs; any that fails, or answers wrongly, raises."""
-    counts, stop = dict.fromkeys(versions, 0), asyncio.Event()
-
-    async def flow(version: int) -> None:
-        while not stop.is_set():
-            answer = await engine.infer(MODEL, version, GOOD)
-            np.testing.assert_array_equal(answer["y"], X * (version + 1))
-            counts[version] += 1
-
-    async with asyncio.TaskGroup() as flows:
-        for version in [*versions, *versions]:
-            flows.create_task(flow(version))
-        try:
-            yield counts
-            before = dict(counts)
-            while min(counts[version] - before[version] for version in versions) < 20:
-                await asyncio.sleep(0.01)
-        finally:
-            stop.set()
 
 
 async def test_versions_come_and_go_beside_others_that_notice_nothing(
@@ -283,140 +250,3 @@ async def test_a_server_that_somebody_else_runs_is_told_over_grpc(
     assert control.serving() == {MODEL: {2, 3}}
     refused = refusal("This protocol is restricted, expecting header 'triton-grpc-protocol-parley-control'", "load x")
     assert "PARLEY_TRITON_CONTROL_KEY" in refused.mend
-
-
-# What somebody who can write to the repository might try. Each gets the version's folder and a place for files.
-Trick = Callable[[Path, Registry, Path], None]
-
-
-def altered_weights(version: Path, registry: Registry, folder: Path) -> None:
-    damage(version / "model.onnx")
-
-
-def swapped_tokenizer(version: Path, registry: Registry, folder: Path) -> None:
-    labels = version / "labels.json"
-    labels.chmod(0o644)
-    labels.write_text('["refund"]\n')
-
-
-def swapped_tokenizer_with_its_digest(version: Path, registry: Registry, folder: Path) -> None:
-    swapped_tokenizer(version, registry, folder)
-    for name in ("manifest.json", "model.sig"):
-        (version / name).chmod(0o644)
-    signature = (version / "model.sig").read_bytes()
-    (version / "model.sig").unlink()
-    write_bundle(version, read_manifest(version))
-    (version / "model.sig").write_bytes(signature)
-
-
-def added_file(version: Path, registry: Registry, folder: Path) -> None:
-    (version / "notes.txt").write_text("harmless")
-
-
-def planted_code(version: Path, registry: Registry, folder: Path) -> None:
-    (version / "model.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-
-
-def planted_compiled_code(version: Path, registry: Registry, folder: Path) -> None:
-    planted_code(version, registry, folder)
-    py_compile.compile(str(version / "model.py"), cfile=str(version / "__pycache__" / "model.cpython-311.pyc"))
-    (version / "model.py").unlink()
-
-
-def planted_library(version: Path, registry: Registry, folder: Path) -> None:
-    """Triton runs a backend's library that it finds beside a version, instead of its own."""
-    code = folder / "planted.c"
-    code.write_text(
-        "#include <stdio.h>\n__attribute__((constructor)) static void run(void)\n"
-        f'{{ fclose(fopen("{folder / "ran"}", "w")); }}\n'
-    )
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", version / "libtriton_parley.so", code], check=True)
-
-
-def signature_of_another_model(version: Path, registry: Registry, folder: Path) -> None:
-    (version / "model.sig").unlink()
-    shutil.copy(registry.repo / MODEL / "1" / "model.sig", version / "model.sig")
-
-
-def an_older_version_put_back(version: Path, registry: Registry, folder: Path) -> None:
-    shutil.rmtree(version)
-    shutil.copytree(registry.repo / MODEL / "1", version)
-
-
-def another_sites_version_of_that_number(version: Path, registry: Registry, folder: Path) -> None:
-    with open_site(folder / "other") as other:
-        shutil.copytree(registry.site.state_dir / "keys", other.site.state_dir / "keys")
-        for number in range(1, int(version.name) + 1):
-            add_version(other, folder / f"theirs{number}", number)
-    shutil.rmtree(version)
-    shutil.copytree(other.repo / MODEL / version.name, version)
-
-
-def foreign_key(version: Path, registry: Registry, folder: Path) -> None:
-    with open_site(folder / "other") as other:
-        for number in range(1, int(version.name) + 1):
-            add_version(other, folder / f"theirs{number}", number)
-    shutil.rmtree(version)
-    shutil.copytree(other.repo / MODEL / version.name, version)
-
-
-def link_in_place_of_the_weights(version: Path, registry: Registry, folder: Path) -> None:
-    shutil.move(version / "model.onnx", folder / "model.onnx")
-    (version / "model.onnx").symlink_to(folder / "model.onnx")
-
-
-def no_signature(version: Path, registry: Registry, folder: Path) -> None:
-    (version / "model.sig").unlink()
-
-
-TRICKS: dict[Trick, str] = {
-    altered_weights: r"model\.onnx: file is altered",
-    swapped_tokenizer: r"labels\.json: file is altered",
-    swapped_tokenizer_with_its_digest: "is altered",
-    added_file: r"notes\.txt: file is not signed",
-    planted_code: r"model\.py: file is not signed",
-    planted_compiled_code: r"model\.cpython-311\.pyc: file is not signed",
-    planted_library: r"libtriton_parley\.so: file is not signed",
-    signature_of_another_model: "is altered",
-    an_older_version_put_back: "is barista_nlu version 1, not barista_nlu version 2",
-    another_sites_version_of_that_number: "not the version this site accepted",
-    foreign_key: "this site does not trust",
-    link_in_place_of_the_weights: r"model\.onnx: a symlink",
-    no_signature: r"model\.sig: not signed",
-}
-
-
-@pytest.mark.parametrize(("trick", "says"), TRICKS.items(), ids=[trick.__name__ for trick in TRICKS])
-async def test_both_engines_refuse_what_is_not_what_was_published_while_the_rest_serves(
-    registry: Registry, tmp_path: Path, trick: Trick, says: str
-) -> None:
-    keep(registry, 1)
-    with serving(registry) as server:
-        view = ServedView(registry)
-        view.folder.unlink(MODEL, 2)
-        HttpControl(server.http_address).load(MODEL)
-        trick(registry.repo / MODEL / "2", registry, tmp_path)
-        async with engine_of(server) as engine, OnnxEngine(registry.repo, Trust.of(registry.site)) as in_process:
-            async with flowing(engine, 1):
-                view.folder.link(MODEL, 2)  # past the view's own check: the server is on its own
-                with pytest.raises(EngineRejected, match=says):
-                    await engine.load(MODEL)
-                with pytest.raises(EngineRejected, match=says):
-                    await in_process.infer(MODEL, 2, GOOD)
-
-            assert not await engine.ready(MODEL, 2) and not await in_process.ready(MODEL, 2)
-            assert await in_process.ready(MODEL, 1)
-        assert not (tmp_path / "ran").exists()
-
-
-async def test_a_version_without_a_pin_is_not_opened_by_the_server(
-    server: TritonServer, registry: Registry, tmp_path: Path
-) -> None:
-    add_version(registry, tmp_path / "new", 3)
-    (registry.site.state_dir / "pins" / MODEL / "3").unlink()
-    ServedView(registry).folder.link(MODEL, 3)
-
-    with pytest.raises(EngineRejected, match="never accepted this version"):
-        control_of(server).load(MODEL)
-
-    assert control_of(server).serving() == {MODEL: {1, 2}}

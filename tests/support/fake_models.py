@@ -169,3 +169,18 @@ class FakeTts:
             if (voice := self.models.voice) is not None:
                 sound = np.resize(np.roll(voice, -index * len(sound)), len(sound))
             yield Piece(sound, self.sample_rate, (end,), index == len(words) - 1)
+
+
+class ReadyEngine:
+    """An engine that is, or is not, ready; the fake models never ask it anything."""
+
+    answers = True
+
+    async def infer(self, *_: Any, **__: Any) -> dict[str, np.ndarray]:
+        raise AssertionError("the fake models use no engine")
+
+    async def ready(self, model: str, version: int) -> bool:
+        return self.answers
+
+    async def close(self) -> None:
+        return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
 from serving_models import scaler_bundle
 
+from parley.serving.triton_control import HttpControl
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
@@ -63,6 +65,34 @@ def serving(registry: Registry) -> Iterator[TritonServer]:
 def engine_of(server: TritonServer, *, channels: int = 1) -> TritonEngine:
     """An engine on the server."""
     return TritonEngine(server.grpc_address, channels=channels)
+
+
+def control_of(server: TritonServer) -> HttpControl:
+    """Model control of the server."""
+    return HttpControl(server.http_address)
+
+
+@asynccontextmanager
+async def flowing(engine: TritonEngine, *versions: int) -> AsyncIterator[dict[int, int]]:
+    """Requests without a pause to these versions while the block runs; any that fails, or answers wrongly, raises."""
+    counts, stop = dict.fromkeys(versions, 0), asyncio.Event()
+
+    async def flow(version: int) -> None:
+        while not stop.is_set():
+            answer = await engine.infer(MODEL, version, GOOD)
+            np.testing.assert_array_equal(answer["y"], X * (version + 1))
+            counts[version] += 1
+
+    async with asyncio.TaskGroup() as flows:
+        for version in [*versions, *versions]:
+            flows.create_task(flow(version))
+        try:
+            yield counts
+            before = dict(counts)
+            while min(counts[version] - before[version] for version in versions) < 20:
+                await asyncio.sleep(0.01)
+        finally:
+            stop.set()
 
 
 def children_of(pid: int) -> set[int]:
