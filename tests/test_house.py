@@ -28,7 +28,6 @@ _CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]+")
 _SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples|Note):")
 
 TOO_LONG = {
-    "tests/experiments/test_experiments_api.py",
     "tests/parley/test_signatures.py",
     "tests/parley/test_swap.py",
     "tests/registry/test_catalogue.py",
