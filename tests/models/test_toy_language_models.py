@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch")
 
@@ -17,20 +20,22 @@ from models.caller_plans import foreign_plans, read_sentences, utterance_plans
 from models.nlg.data import encode as encode_reply
 from models.nlg.data import make_data as make_replies
 from models.nlg.data import make_tokenizer as make_reply_tokenizer
-from models.nlu.client import encode, fill
+from models.nlu.client import Labels, encode, fill
 from models.nlu.data import OutOfScope, Sizes, make_data, make_tokenizer
 from models.pronunciation import pronunciations
 from models.stt.client import load_graph, save_graph
 from models.stt.decoder import GrammarDecoder
 from models.stt.network import SttConfig
+from models.tts.client import HarmonicNoiseClient
 from models.tts.recogniser import Recogniser, words_of
 from models.tts.script import sentences
 from models.tts.text import Lexicon
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.bot.load import parse_bot
+from parley.bundle import Manifest, write_bundle
 from parley.errors import ParleyError
-from parley.language import with_language
+from parley.language import language_of, with_language
 
 
 @pytest.fixture
@@ -120,3 +125,33 @@ def test_an_english_ear_does_not_judge_its_voice(bot: Bot) -> None:
     with pytest.raises(ParleyError, match="hears English, the voice speaks el"):
         Recogniser(["Τραπέζι 21."], Lexicon({}, language=bot.speech))
     assert words_of("Τραπέζι 21.", bot.speech) == ["τραπέζι", "είκοσι", "ένα"]
+
+
+class StillVoice:
+    """An engine whose voice is silent: two frames a phone."""
+
+    async def infer(self, model: str, version: int, inputs: Mapping[str, NDArray[Any]], **_: Any) -> dict[str, Any]:
+        durations = np.where(inputs["phones"] > 0, 2, 0)
+        return {"pcm": np.zeros((1, 20 * 80), np.int16), "durations": durations}
+
+
+def test_a_published_voice_reads_in_the_language_of_its_manifest(bot: Bot, tmp_path: Path) -> None:
+    lexicon = Lexicon({}, language=bot.speech)
+    lexicon.save(tmp_path / "lexicon.json")
+    constants = {"symbols": lexicon.symbols, "language": bot.language, "hop": 80, "piece_frames": 20}
+    manifest = Manifest(
+        family="tts", bot=bot.name, model="kafeneio_tts", inputs=[], outputs=[], sample_rate=8000, constants=constants
+    )
+    write_bundle(tmp_path, manifest)
+
+    async def speak() -> list[str]:
+        client = HarmonicNoiseClient(tmp_path, StillVoice(), "kafeneio_tts", 1)
+        return [word.word async for piece in client.synthesise("Τραπέζι 21, ναι;") for word in piece.words]
+
+    assert asyncio.run(speak()) == ["Τραπέζι", "21", "ναι"]
+
+
+def test_a_version_that_names_no_language_is_english() -> None:
+    labels = Labels(intents=[], tags=[], slots={}, out_of_scope="", threshold=0.5, max_tokens=8)
+
+    assert labels.speech is language_of("en") is Lexicon({}).language is language_of(SttConfig().language)
