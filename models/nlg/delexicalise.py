@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from models.nlg.corpora import Meaning
 from models.nlg.realisations import Patterns
 from parley.bot.replies import relexicalise
-from parley.language import language_of
+from parley.language.english import ENGLISH  # the corpus is
 
-ENGLISH = language_of("en")
-"""The corpus is English."""
 DELEXICALISED = ("name", "near", "food", "eatType")
 _LOOSE = ("coffee",)
 """Phrases that say a delexicalised value only of that value: a text with one is not delexicalised."""
@@ -80,7 +78,7 @@ def written(text: str, meaning: Meaning) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """Runs of letters."""
+    """Runs of letters, of any alphabet."""
     return _WORD.findall(text)
 
 

@@ -50,10 +50,8 @@ class Written:
 def draw_values(bot: Bot, row: Row, rng: random.Random) -> dict[str, str]:
     """Canonical values for the slots of a row; ``answer`` gets one of the bot's answers."""
     answers = [a for task in bot.dialogue.tasks.values() if task.answer for a in task.answer.values.values()]
-    return {
-        s: draw_value(bot.slots[s], rng) if s in bot.slots else rng.choice(answers or [bot.speech.probe])
-        for s in row.slots
-    }
+    answers = answers or [bot.speech.probe]
+    return {s: draw_value(bot.slots[s], rng) if s in bot.slots else rng.choice(answers) for s in row.slots}
 
 
 async def write_all(

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from models.nlg.client import act_token, prompt_tokens, slot_token, style_token
 from models.nlg.corpora import SLOTS, Meaning
 from models.nlg.data import SPECIAL, word_tokenizer
-from models.nlg.delexicalise import DELEXICALISED, ENGLISH
+from models.nlg.delexicalise import DELEXICALISED
+from parley.language.english import ENGLISH
 
 ACT = "inform"
 EXTRA = 3

@@ -72,9 +72,9 @@ def _is_written_in(language: Language, text: str) -> bool:
 
 
 def _a_value(bot: Bot, slot: str, rng: random.Random) -> str:
-    return (
-        draw_value(bot.slots[slot], rng) if slot in bot.slots else bot.speech.script().figures(rng).rstrip(".?").lower()
-    )
+    if slot in bot.slots:
+        return draw_value(bot.slots[slot], rng)
+    return bot.speech.script().figures(rng).rstrip(".?").lower()
 
 
 def drawn_reply(bot: Bot, rng: random.Random) -> str:

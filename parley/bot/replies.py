@@ -19,7 +19,7 @@ from parley.errors import ParleyError
 from parley.language import Language
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_IN_A_FORM = re.compile(_PLACEHOLDER.pattern + r"~([^\W\d_]+)")
+_PLACED = re.compile(_PLACEHOLDER.pattern + r"(?:~([^\W\d_]+))?")
 _MARKED = re.compile(r"(\w+)~([^\W\d_]*)(?=\s+(\S.*)|)")
 
 
@@ -97,12 +97,8 @@ def realise(bot: Bot, act: str, slots: dict[str, str], rng: random.Random | None
 
 def spoken_values(bot: Bot, slots: dict[str, str]) -> dict[str, str]:
     """Canonical values as they are spoken (digits become words); unknown slots such as ``answer`` stay as they are."""
-    return {
-        name: spoken_form(bot.slots[name], value, bot.speech)
-        if name in bot.slots and bot.slots[name].type == "digits"
-        else value
-        for name, value in slots.items()
-    }
+    digits = {name: spec for name, spec in bot.slots.items() if spec.type == "digits"}
+    return {n: spoken_form(digits[n], value, bot.speech) if n in digits else value for n, value in slots.items()}
 
 
 def relexicalise(text: str, slots: dict[str, str], language: Language) -> str:
@@ -112,16 +108,14 @@ def relexicalise(text: str, slots: dict[str, str], language: Language) -> str:
     'One an iced mocha, coming up.'
     """
 
-    def fill(part: str) -> str:
-        return _PLACEHOLDER.sub(lambda m: slots.get(m[1], m[0]), part)
+    def fill(match: re.Match[str]) -> str:
+        value, form = slots.get(match[1]), match[2]
+        if value is None or not form:
+            return match[0] if value is None else value
+        following = _PLACEHOLDER.sub(lambda m: slots.get(m[1], m[0]), text[match.end() :]).lstrip()
+        return language.inflection.agree(value, form, following) or f"{value}~{form}"
 
-    def value_in_its_form(match: re.Match[str]) -> str:
-        if match[1] not in slots:
-            return match[0]
-        following = fill(text[match.end() :]).lstrip()
-        return language.inflection.agree(slots[match[1]], match[2], following) or fill(match[0])
-
-    filled = fill(_IN_A_FORM.sub(value_in_its_form, text))
+    filled = _PLACED.sub(fill, text)
     filled = _MARKED.sub(lambda m: language.inflection.agree(m[1], m[2], m[3] or "") or m[0], filled)
     filled = re.sub(r"\s+([,.?!])", r"\1", " ".join(filled.split()))
     return language.letters.capital(filled)

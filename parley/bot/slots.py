@@ -63,9 +63,8 @@ def spot(slots: dict[str, SlotSpec], text: str, language: Language) -> dict[str,
         for length in range(min(longest, len(words) - at), 0, -1):
             spoken = " ".join(words[at : at + length])
             # A part of a number is another number.
-            part = any(
-                language.digits.says(word) for word in (*words[at - 1 : at], *words[at + length : at + length + 1])
-            )
+            beside = (*words[at - 1 : at], *words[at + length : at + length + 1])
+            part = any(map(language.digits.says, beside))
             free = {n: spec for n, spec in slots.items() if n not in found and not (part and spec.type == "digits")}
             hit = next(((n, v) for n, spec in free.items() if (v := canonicalise(spec, spoken, language))), None)
             if hit:
