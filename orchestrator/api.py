@@ -102,7 +102,7 @@ def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
             "warm": replica.warm,
             "standing_in_for": replica.standing_in_for,
             "fallbacks": {f"{stage}.{reason}": n for (stage, reason), n in replica.services.fallbacks.items()},
-            "loops": {loop.name: loop.health.figures() for loop in replica.loops},
+            "loops": await asyncio.to_thread(replica.loops),
             "torch_loaded": "torch" in sys.modules,
         }
 

@@ -22,7 +22,7 @@ from orchestrator.services import CallAssignment, CallParams, Services
 from orchestrator.turn_taking import TurnParams
 from orchestrator.waiting import Place, WaitingRoom
 from orchestrator.warming import Warming
-from parley.background import BackgroundLoop
+from parley.background import HealthNotes
 from parley.following import Follower
 from parley.ports import is_loopback
 from parley.row_log import RowLog
@@ -185,10 +185,12 @@ class Replica:
         names a release whose dialogue this Parley refuses, they get what was read last."""
         return not self._follower.stale
 
-    @property
-    def loops(self) -> list[BackgroundLoop]:
-        """What runs here beside the calls."""
-        return [self._follower.loop, self.leases.loop, self.row_log.loop]
+    def loops(self) -> dict[str, dict[str, object]]:
+        """How what runs beside the calls does, by name: here, and where the site's models are looked after. Reads
+        small files."""
+        own = (self._follower.loop, self.leases.loop, self.row_log.loop)
+        noted = HealthNotes.of(self.settings.state_dir).read()
+        return noted | {loop.name: loop.health.figures() for loop in own}
 
     def _assign(self, caller: str, call_id: str) -> CallAssignment:
         routing = self.routing

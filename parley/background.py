@@ -14,15 +14,20 @@ that fails never ends the loop.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from parley.errors import ParleyError
+from parley.files import write_atomic
 
 _log = logging.getLogger(__name__)
 _MOST_DOUBLINGS = 30
@@ -78,6 +83,43 @@ class LoopHealth:
         }
 
 
+class HealthNotes:
+    """Health of loops that run in other processes of a site, as they wrote it: a file each, while they run.
+
+    Args:
+        folder: where the files lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @classmethod
+    def of(cls, state_dir: Path) -> HealthNotes:
+        """Those of a site."""
+        return cls(state_dir / "loops")
+
+    def write(self, name: str, health: LoopHealth) -> None:
+        """Say how a loop of this process does. What cannot be written is left out: nothing waits for it."""
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._folder / f"{name}.json", json.dumps({"pid": os.getpid(), **health.figures()}) + "\n")
+
+    def remove(self, name: str) -> None:
+        """The loop has ended."""
+        with suppress(OSError):
+            (self._folder / f"{name}.json").unlink(missing_ok=True)
+
+    def read(self) -> dict[str, dict[str, object]]:
+        """Figures by name, of processes that are there."""
+        found = {}
+        for path in sorted(self._folder.glob("*.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                figures = json.loads(path.read_text(encoding="utf-8"))
+                if Path(f"/proc/{int(figures.pop('pid'))}").exists():
+                    found[path.stem] = figures
+        return found
+
+
 class BackgroundLoop:
     """One step, again and again, in a daemon thread.
 
@@ -87,6 +129,7 @@ class BackgroundLoop:
         pace: when the step runs again.
         failing: what it means that the step fails, for the log; the error follows.
         healed: what it means that it works again.
+        notes: where it writes whether it is well, for other processes; None where this one shows it.
         now: the time, for health.
     """
 
@@ -98,12 +141,14 @@ class BackgroundLoop:
         pace: Pace,
         failing: str,
         healed: str,
+        notes: HealthNotes | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = name
         self.pace = pace
         self._step = step
         self._failing, self._healed = failing, healed
+        self._notes = notes
         self._now = now
         self._health = LoopHealth()
         self._said: set[str] = set()
@@ -128,6 +173,7 @@ class BackgroundLoop:
             if self._thread is None and not self._stopping:
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
+                self._write_note()
         return self
 
     def wake(self) -> None:
@@ -143,6 +189,8 @@ class BackgroundLoop:
             self._state.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
+        if self._notes is not None:
+            self._notes.remove(self.name)
 
     def attempt(self) -> bool:
         """Run the step once; False when it failed. The thread does this; so may its owner while no thread runs."""
@@ -170,10 +218,12 @@ class BackgroundLoop:
             return not self._stopping
 
     def _note_success(self) -> None:
-        if not self._health.ok:
-            _log.info("%s", self._healed)
+        before, self._health = self._health, LoopHealth(last_good=self._now())
         self._said.clear()
-        self._health = LoopHealth(last_good=self._now())
+        if not before.ok:
+            _log.info("%s", self._healed)
+        if not before.ok or before.last_good is None:
+            self._write_note()
 
     def _note_failure(self, error: Exception) -> None:
         kind = type(error).__name__
@@ -187,6 +237,12 @@ class BackgroundLoop:
             error=str(error),
             kind=kind,
         )
+        if self._health.failures == 1:
+            self._write_note()
+
+    def _write_note(self) -> None:
+        if self._notes is not None:
+            self._notes.write(self.name, self._health)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -22,7 +22,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from parley.background import BackgroundLoop, Pace
+from parley.background import BackgroundLoop, HealthNotes, Pace
 from parley.errors import ParleyError
 from parley.implementation import model_of
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
@@ -104,6 +104,7 @@ class ServedView:
         self._bots = bots
         self._trust = Trust.of(registry.site)
         self.folder = ViewFolder(registry.site.state_dir, registry.repo)
+        self.notes = HealthNotes.of(registry.site.state_dir)
         self._unwanted_since: dict[Ref, float] = {}
         self._refused: dict[Ref, tuple[float, ParleyError]] = {}
         self._loads: dict[str, tuple[float, frozenset[int]]] = {}
@@ -339,6 +340,7 @@ class Keeper:
             pace=Pace(interval_s, interval_s, 5 * interval_s),
             failing="what is served cannot be changed now and stays",
             healed="what is served can be changed again",
+            notes=view.notes,
         )
 
     def start(self) -> Self:

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
-from parley.background import BackgroundLoop
+from parley.background import BackgroundLoop, HealthNotes
 from parley.errors import ParleyError
 from parley.folder import MANIFEST
 from parley.ports import free_ports
@@ -186,7 +186,7 @@ class TritonServer:
     def supervise(self, rules: Supervision = SUPERVISION) -> BackgroundLoop:
         """Watch the server from a thread until `stop`, and restart it when it dies or hangs."""
         if self._supervisor is None:
-            self._supervisor = Supervisor(self, rules).loop.start()
+            self._supervisor = Supervisor(self, rules, notes=HealthNotes.of(self.state_dir)).loop.start()
         return self._supervisor
 
     def live(self, *, timeout_s: float) -> bool:

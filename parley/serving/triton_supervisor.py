@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from parley.background import BackgroundLoop, Pace
+from parley.background import BackgroundLoop, HealthNotes, Pace
 from parley.errors import ParleyError
 
 
@@ -68,11 +68,17 @@ class Supervisor:
     Args:
         server: what is watched.
         rules: when it hangs, and how often it is restarted.
+        notes: where the loop's health is written.
         clock: seconds of a clock that nobody sets.
     """
 
     def __init__(
-        self, server: Supervised, rules: Supervision = SUPERVISION, clock: Callable[[], float] = time.monotonic
+        self,
+        server: Supervised,
+        rules: Supervision = SUPERVISION,
+        *,
+        notes: HealthNotes | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server, self._rules, self._clock = server, rules, clock
         self._silent = 0
@@ -84,6 +90,7 @@ class Supervisor:
             pace=Pace(rules.interval_s, rules.interval_s, max(rules.interval_s, rules.retry_at_most_s)),
             failing="tritonserver is not there",
             healed="tritonserver is there again",
+            notes=notes,
         )
 
     def look(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from parley.background import BackgroundLoop, LoopHealth, Pace
+from parley.background import BackgroundLoop, HealthNotes, LoopHealth, Pace
 from parley.errors import ParleyError
 
 GENEROUS_S = 30.0
@@ -149,3 +150,27 @@ def test_a_step_may_stop_its_own_loop() -> None:
     assert done.wait(GENEROUS_S)
     loop.stop()
     assert not loop.running
+
+
+def test_other_processes_read_whether_a_loop_is_well_while_it_runs(tmp_path: Path) -> None:
+    site, notes = Site(), HealthNotes(tmp_path / "loops")
+    loop = BackgroundLoop(site.step, name="n", pace=NEVER, failing="", healed="", notes=notes, now=site.now).start()
+    shown = [notes.read()["n"]["ok"]]
+    for site.trouble in (None, ParleyError("gone"), ParleyError("gone"), None):
+        loop.attempt()
+        shown.append(notes.read()["n"]["ok"])
+    assert shown == [True, True, False, False, True]
+    (tmp_path / "loops" / "dead.json").write_text('{"pid": 999999999, "ok": true}')
+    (tmp_path / "loops" / "torn.json").write_text('{"pid": ')
+    assert set(notes.read()) == {"n"}
+    loop.stop()
+    assert notes.read() == {}
+
+
+def test_a_note_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:
+    (tmp_path / "loops").touch()
+    site = Site()
+    loop = BackgroundLoop(site.step, name="n", pace=NEVER, failing="", healed="", notes=HealthNotes(tmp_path / "loops"))
+    with loop:
+        assert loop.attempt()
+    assert HealthNotes(tmp_path / "loops").read() == {}
