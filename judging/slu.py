@@ -24,7 +24,8 @@ from models.contracts import Clients, Understanding
 from models.pool import ClientPool
 from models.stored_audio import recording_digests
 from models.stt.evaluate import edit_distance
-from orchestrator.hearing import Ear, HoldOver, RecentAudio
+from orchestrator.hearing import Ear, HoldOver
+from orchestrator.recent_audio import RecentAudio
 from orchestrator.services import CallParams
 from orchestrator.stages import Stages
 from orchestrator.turn_taking import BargeIn, TurnEvent, TurnParams, TurnTaker

@@ -12,8 +12,9 @@ import asyncio
 from typing import Protocol
 
 from orchestrator.echo import EchoGuard
-from orchestrator.hearing import Ear, HoldOver, RecentAudio
+from orchestrator.hearing import Ear, HoldOver
 from orchestrator.keys import Keyed, KeyPad
+from orchestrator.recent_audio import RecentAudio
 from orchestrator.services import CallParams
 from orchestrator.speaker import Speaker
 from orchestrator.turn_taking import BargeIn, NoInput, TurnEvent, TurnTaker

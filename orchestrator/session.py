@@ -24,12 +24,13 @@ from orchestrator import call_rows
 from orchestrator.answer import Answering
 from orchestrator.echo import EchoGuard, SentAudio
 from orchestrator.farewell import hang_up, say_last
-from orchestrator.hearing import Ear, Heard, RecentAudio
+from orchestrator.hearing import Ear, Heard
 from orchestrator.keys import Keyed
 from orchestrator.listening import Listener, missing_samples
 from orchestrator.logs import CALL_ID
 from orchestrator.opening import await_start
 from orchestrator.prompts import tones
+from orchestrator.recent_audio import RecentAudio
 from orchestrator.services import CallAssignment, Services
 from orchestrator.speaker import Speaker
 from orchestrator.stages import Stages

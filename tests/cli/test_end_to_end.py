@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import soundfile
 from rich.console import Console
 from starters import copy_starters
 
@@ -22,6 +24,7 @@ from calling.caller import CallOptions, place_call, place_calls
 from calling.report import CallReport, summarise
 from calling.speech import Speech, load_speech, speech_of_file
 from calling.synthetic import synthetic_caller
+from cli import call
 from experiments import commands
 from experiments.store import ExperimentStore
 from models.splits import split_of
@@ -120,6 +123,21 @@ def test_two_calls_at_once_do_not_mix(site: Site) -> None:
         "size": "large",
         "milkAmount": "skim milk",
     }
+
+
+def test_parley_call_takes_an_order_over_the_plain_wire(site: Site, tmp_path: Path) -> None:
+    """16 kHz at the gateway, 8 kHz in the models: they meet at the door."""
+    files = [str(said.recording.path) for said in site.caller]
+    url = f"{site.app.http.replace('http', 'ws', 1)}/plain"
+
+    status = call.main([*files, "--wire", "plain", "--url", url, "--out", str(tmp_path), "--json", str(tmp_path / "j")])
+
+    rows = json.loads((tmp_path / "j").read_text())["rows"]
+    assert status == 0
+    assert [row["intent"] for row in rows] == ["orderDrink", "change", "affirm", "goodbye"]
+    assert rows[0]["slots"] == {"coffeeDrink": "latte", "size": "medium", "milkAmount": "skim milk"}
+    (wav,) = tmp_path.glob("*.wav")
+    assert soundfile.info(wav).samplerate == 16_000
 
 
 def test_the_serving_process_never_loads_torch(site: Site) -> None:
