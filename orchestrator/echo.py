@@ -20,7 +20,7 @@ from math import log10
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm, ms_to_samples
 
 _Floats = NDArray[np.float64]
 _Complex = NDArray[np.complex128]
@@ -105,7 +105,7 @@ class SentAudio:
 
 
 _FFT = 8192
-_HERTZ = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
+_HERTZ = np.fft.rfftfreq(_FFT, 1 / TELEPHONE_RATE)
 _TELEPHONE = ((_HERTZ > 250) & (_HERTZ < 3600)).astype(np.float64)
 _WHITEN = 0.7
 """Between plain correlation (0) and phase alone (1): noise fills the bins that speech leaves empty."""

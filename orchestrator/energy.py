@@ -15,9 +15,9 @@ from math import log10
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE
 
-_BINS = np.fft.rfftfreq(256, 1 / SAMPLE_RATE)
+_BINS = np.fft.rfftfreq(256, 1 / TELEPHONE_RATE)
 _BAND = slice(int(np.searchsorted(_BINS, 200)), int(np.searchsorted(_BINS, 3500, "right")))
 """The telephone band without its lowest part, where hum and handling noise live."""
 _EPSILON = np.float32(1e-3)

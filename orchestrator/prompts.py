@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from models.contracts import Piece, VersionRef
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.replies import realise
 
@@ -63,15 +63,15 @@ class Prompts:
         """The apology by the system's synthesiser, or three tones."""
         if self._last_resort is None:
             pcm = _system_voice(self.texts["apology"], self._voice)
-            self._last_resort = Piece(tones() if pcm is None else pcm, SAMPLE_RATE)
+            self._last_resort = Piece(tones() if pcm is None else pcm, TELEPHONE_RATE)
         return self._last_resort
 
 
 def tones() -> Pcm:
     """ITU-T E.180's "special information tone": 950, 1400, 1800 Hz, a third of a second each, twice. int16 ``[n]``."""
-    time_s = np.arange(SAMPLE_RATE // 3) / SAMPLE_RATE
+    time_s = np.arange(TELEPHONE_RATE // 3) / TELEPHONE_RATE
     sequence = np.concatenate([np.sin(2 * np.pi * hertz * time_s) for hertz in (950, 1400, 1800)])
-    gap = np.zeros(SAMPLE_RATE // 2)
+    gap = np.zeros(TELEPHONE_RATE // 2)
     return (np.concatenate([sequence, gap, sequence]) * 4000).astype(np.int16)
 
 
@@ -90,5 +90,5 @@ def _system_voice(text: str, voice: str) -> Pcm | None:
             _log.warning("the system's synthesiser failed", extra={"reason": type(error).__name__})
             return None
     # Linear interpolation is enough for a last resort; what folds over is below the voice.
-    places = np.arange(0, len(audio) - 1, rate / SAMPLE_RATE)
+    places = np.arange(0, len(audio) - 1, rate / TELEPHONE_RATE)
     return (np.interp(places, np.arange(len(audio)), audio) * 20000).clip(-32768, 32767).astype(np.int16)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.vad import Vad, VoiceActivity
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
+from orchestrator.wall_clock import CALL_RATE
+from parley.audio import FRAME_SAMPLES, Pcm, ms_to_samples
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class TurnTaker:
         if self._over_bot and self._voiced >= ms_to_samples(self.params.barge_in_ms):
             self._over_bot = False
             events.append(BargeIn(self.samples))
-        forced = self.samples - self._start >= self.params.max_utterance_s * SAMPLE_RATE
+        forced = self.samples - self._start >= self.params.max_utterance_s * CALL_RATE
         if forced or self.samples - self._speech_end >= ms_to_samples(self.params.end_of_turn_ms):
             events.append(self._end(forced))
         return events

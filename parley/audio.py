@@ -16,6 +16,7 @@ from parley.errors import ParleyError
 TELEPHONE_RATE = 8000
 """Samples a second of telephone audio (ITU-T G.711)."""
 SAMPLE_RATE = TELEPHONE_RATE
+"""What recordings are kept at and today's models are trained on. Audio of a wire, or a model, has a rate of its own."""
 FRAME_SAMPLES = 160
 """Samples of one 20 ms telephone frame."""
 
@@ -26,17 +27,17 @@ _LOUDEST_FLOAT = 8.0
 """Floats up to here are loud audio, and are clipped; beyond, they are counted in other units."""
 
 Pcm = NDArray[np.int16]
-"""Signed 16-bit samples at :data:`SAMPLE_RATE`, one dimension."""
+"""Signed 16-bit samples, one dimension; at the telephone's rate where nothing else is said."""
 
 
-def samples_to_ms(samples: int) -> float:
-    """Milliseconds of ``samples`` samples."""
-    return samples * 1000.0 / SAMPLE_RATE
+def samples_to_ms(samples: int, rate: int = TELEPHONE_RATE) -> float:
+    """Milliseconds of ``samples`` samples, ``rate`` of them a second."""
+    return samples * 1000.0 / rate
 
 
-def ms_to_samples(ms: float) -> int:
-    """Samples in ``ms`` milliseconds, rounded to the nearest."""
-    return round(ms * SAMPLE_RATE / 1000.0)
+def ms_to_samples(ms: float, rate: int = TELEPHONE_RATE) -> int:
+    """Samples in ``ms`` milliseconds at ``rate`` a second, rounded to the nearest."""
+    return round(ms * rate / 1000.0)
 
 
 def read_audio(path: Path | str) -> Pcm:
