@@ -82,17 +82,6 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield getattr(node, "lineno", 1), text
 
 
-def undocumented(tree: ast.Module) -> list[str]:
-    """Public classes and functions of a module that have no docstring. Methods may have their protocol's."""
-    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    public = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
-    return [node.name for node in public if ast.get_docstring(node) is None and not overloads(node)]
-
-
-def overloads(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return any("overload" in ast.dump(decorator) for decorator in node.decorator_list)
-
-
 def test_no_test_patches_a_constant() -> None:
     """A threshold is a field of its owner's frozen configuration, which a test passes."""
     found = {(named(path), name) for path in modules("tests") for name in patched_constants(tree_of(path))}
@@ -119,9 +108,4 @@ def test_every_docstring_begins_with_what_the_thing_is() -> None:
         for line, text in docstrings(tree_of(path))
         if not text.strip() or _SECTION.match(text.strip())
     ]
-    assert found == []
-
-
-def test_every_public_class_and_function_says_what_it_is() -> None:
-    found = [f"{named(path)}: {name}" for path in modules(*ROOMS) for name in undocumented(tree_of(path))]
     assert found == []

@@ -1,8 +1,8 @@
 """The same requests to the same graphs: ONNX Runtime in this process, and the real tritonserver, in turns.
 
 Both run one thread a session on one core, the client with them, so that what Triton adds (the wire, its scheduler) is
-paid for out of the same core. Precisions, batches and engines alternate within one run:
-a machine that drifts drifts under all of them.
+paid for out of the same core. Precisions, batches and engines alternate within one run: a machine that drifts drifts
+under all of them.
 """
 
 from __future__ import annotations
