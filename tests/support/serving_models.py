@@ -22,7 +22,7 @@ def registry_at(folder: Path, *, mend: bool = True) -> Registry:
         bots_dir=folder / "bots", repo_dir=folder / "repo", state_dir=folder / "var", trusted_keys_dir=folder / "keys"
     )
     site.repo_dir.mkdir(parents=True, exist_ok=True)
-    return open_for_writing(site, mend=mend)
+    return open_for_writing(site) if mend else Registry.unmended(site)
 
 
 def publish_all(folder: Path, *bundles: Path) -> Settings:
