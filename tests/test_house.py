@@ -30,7 +30,6 @@ _SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples|
 TOO_LONG = {
     "tests/parley/test_signatures.py",
     "tests/parley/test_swap.py",
-    "tests/registry/test_catalogue.py",
     "tests/registry/test_inspection.py",
     "tests/registry/test_registry_publish.py",
     "tests/registry/test_shared.py",
