@@ -60,18 +60,19 @@ def references(c: sa.Connection, pseudonym: str) -> list[Subject]:
     return [Subject(**row) for row in c.execute(query.order_by(t.subjects.c.kind, t.subjects.c.reference)).mappings()]
 
 
-def link_rows(c: sa.Connection, rows: Iterable[tuple[str, str]]) -> int:
-    """Link people to dataset rows. How many links are new.
+def link_audio(c: sa.Connection, kind: Literal["recording", "dataset_row"], audio: Iterable[tuple[str, str]]) -> int:
+    """Link people to recordings or dataset rows. How many links are new.
 
     Args:
         c: a writing transaction.
-        rows: (pseudonym, SHA-256 of the row's audio, by which versions list it) of each; without a pseudonym is nobody.
+        kind: what they are.
+        audio: (pseudonym, SHA-256 of the audio) of each; without a pseudonym is nobody.
     """
     of: dict[str, list[str]] = defaultdict(list)
-    for pseudonym, digest in rows:
+    for pseudonym, digest in audio:
         if pseudonym:
             of[pseudonym].append(digest)
-    return sum(link(c, pseudonym, "dataset_row", digests) for pseudonym, digests in of.items())
+    return sum(link(c, pseudonym, kind, digests) for pseudonym, digests in of.items())
 
 
 def rows_in_versions_of(c: sa.Connection, pseudonym: str) -> list[Use]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from parley.settings import settings
 from parley.typed import count
 
 if TYPE_CHECKING:
-    from models.dataset import Dataset
+    from models.dataset import Row
+    from parley.recordings import Recording
 
 
 def main(argv: list[str]) -> int:
@@ -32,14 +34,16 @@ def main(argv: list[str]) -> int:
     from models.dataset_making import make_dataset
     from models.splits import SPLITS
     from parley.bot import load_bot
+    from parley.recordings import read_recordings
 
     bot = load_bot(args.bot)
+    recordings = read_recordings(args.recordings, bot=bot) if args.recordings else []
     dataset = make_dataset(
-        bot, args.out, recordings=args.recordings, synthetic=args.synthetic, seed=args.seed,
+        bot, args.out, recordings=recordings, synthetic=args.synthetic, seed=args.seed,
         licence=args.licence, jobs=args.jobs, others=read_sentences(args.others, bot.speech) if args.others else (),
         alone=args.alone, foreign=args.foreign,
     )  # fmt: skip
-    _link_people(dataset)
+    _link_people(recordings, dataset.rows)
     for name in SPLITS:
         rows = dataset.split(name)
         hours = sum(r.duration_s for r in rows) / 3600
@@ -48,15 +52,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _link_people(dataset: Dataset) -> None:
-    """Note in the site's database whose rows they are, where the recordings say so: who is to be forgotten is found."""
-    rows = [(row.subject, row.sha256) for row in dataset.rows if row.subject]
-    if not rows:
+def _link_people(recordings: Sequence[Recording], rows: Sequence[Row]) -> None:
+    """Note in the site's database whose they are, where the recordings say so: who is to be forgotten is found."""
+    people = {row.subject for row in rows if row.subject}
+    if not people:
         return
 
-    from calls.subjects import link_rows
+    from calls.subjects import link_audio
+    from parley.files import sha256_file
     from registry.catalogue import Catalogue
 
+    digests = [(recording.subject, sha256_file(recording.path)) for recording in recordings if recording.subject]
     with Catalogue.at(settings()) as catalogue, catalogue.write() as c:
-        link_rows(c, rows)
-    print(f"{len({subject for subject, _ in rows})} people linked to {len(rows)} rows (parley lineage --subject)")
+        link_audio(c, "recording", digests)
+        link_audio(c, "dataset_row", [(row.subject, row.sha256) for row in rows])
+    print(f"{len(people)} people linked to {len(digests)} recordings and their rows (parley lineage --subject)")

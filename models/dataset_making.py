@@ -32,7 +32,7 @@ from parley.errors import ParleyError
 from parley.files import canonical_json, sha256_file, sha256_json, write_atomic, write_json
 from parley.language import Language
 from parley.progress import progress
-from parley.recordings import Recording, read_recordings
+from parley.recordings import Recording
 
 RECORDED = "rec-"
 _KINDS = (RECORDED, SYNTHETIC, FOREIGN, ALONE)
@@ -42,8 +42,8 @@ _FRAME_S = 0.02
 
 
 def make_dataset(
-    bot: Bot, out: Path, *, recordings: Path | None, synthetic: int, seed: int, licence: str = "", jobs: int = 2,
-    others: Sequence[str] = (), alone: bool = False, foreign: int = 0,
+    bot: Bot, out: Path, *, synthetic: int, seed: int, recordings: Sequence[Recording] = (), licence: str = "",
+    jobs: int = 2, others: Sequence[str] = (), alone: bool = False, foreign: int = 0,
 ) -> Dataset:  # fmt: skip
     """Make (or finish) the dataset ``out``.
 
@@ -51,7 +51,7 @@ def make_dataset(
         bot: whose utterances the synthetic callers say.
         out: folder; files that are there are kept, so an interrupted step resumes. Recordings that are no longer
             among ``recordings`` are removed from it.
-        recordings: manifest of real recordings, or None.
+        recordings: of real people, with the bot's labels (`parley.recordings.read_recordings`).
         synthetic: number of synthetic utterances.
         seed: every draw follows from it.
         licence: of the recordings; goes to the manifests of the models that learn from them.
@@ -61,14 +61,14 @@ def make_dataset(
         foreign: number of synthetic utterances more, by voices with a foreign accent.
 
     Raises:
-        ParleyError: a synthesiser is missing, the recordings' manifest is wrong (file, line, key), a recording stands
-            in it twice, or words of digits are asked for and the bot has no digits.
+        ParleyError: a synthesiser is missing, a recording is no audio or holds the samples of another, or words of
+            digits are asked for and the bot has no digits.
     """
     if alone and not any(slot.type == "digits" for slot in bot.slots.values()):
         mend = "give a slot the type digits, or leave out --alone"
         raise ParleyError("words of digits for a bot that takes no digits", where=bot.name, mend=mend)
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    rows = list(_recorded_rows(read_recordings(recordings, bot=bot), out, seed)) if recordings else []
+    rows = list(_recorded_rows(recordings, out, seed))
     plans = [*utterance_plans(bot, synthetic, seed, others), *foreign_plans(bot, foreign, seed, others)]
     plans += alone_plans(bot.speech, seed) if alone else ()
     with progress("synthetic callers", len(plans)) as bar, ThreadPoolExecutor(jobs) as pool:

@@ -12,7 +12,7 @@ from manifests import row, write_manifest
 from release_site import make_site
 
 from calls import tables
-from calls.subjects import link_rows, references, rows_in_versions_of
+from calls.subjects import link_audio, references, rows_in_versions_of
 from cli.main import run
 from judging.evidence import leaked_people
 from models.dataset import Dataset, load_dataset
@@ -69,15 +69,19 @@ def test_a_person_is_taken_out_of_a_dataset_and_found_in_the_versions_before(
     fewer, _ = dataset_of(tmp_path, [r for r in ROWS if r["speaker"] != "ben"], capsys)
     record(site, 2, fewer)
 
-    assert "3 people linked to 6 rows" in said
+    assert "3 people linked to 6 recordings" in said
     with Catalogue.at(site) as catalogue, catalogue.read() as c:
         found = {who: rows_in_versions_of(c, pseudonym) for who, pseudonym in PEOPLE.items()}
-        bens = [one.reference for one in references(c, PEOPLE["ben"])]
+        bens = references(c, PEOPLE["ben"])
     rows = {r.id: r for r in everybody.rows if r.speaker == "ben"}
     assert [(use.version.number, use.id, use.split) for use in found["ben"]] == [
         (1, r.id, r.split) for r in everybody.rows if r.speaker == "ben"
     ]
-    assert bens == sorted(r.sha256 for r in rows.values()) and not rows.keys() & {r.id for r in fewer.rows}
+    assert [one.reference for one in bens if one.kind == "dataset_row"] == sorted(r.sha256 for r in rows.values())
+    assert [one.reference for one in bens if one.kind == "recording"] == sorted(
+        sha256((tmp_path / "recordings" / f"ben{n}.wav").read_bytes()).hexdigest() for n in range(2)
+    )
+    assert not rows.keys() & {r.id for r in fewer.rows}
     # Everybody else's rows have the names, digests and splits they had.
     assert {(u.id, u.sha256, u.split) for u in found["ann"] if u.version.number == 1} == {
         (u.id, u.sha256, u.split) for u in found["ann"] if u.version.number == 2
@@ -85,10 +89,8 @@ def test_a_person_is_taken_out_of_a_dataset_and_found_in_the_versions_before(
 
 
 def test_the_command_shows_a_persons_rows_and_versions(
-    site: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    site: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The version is unsigned, which mending would set aside: it is not what is asked here.
-    monkeypatch.setattr("registry.site.Registry.mend", lambda registry: [])
     made, _ = dataset_of(tmp_path, ROWS, capsys)
     record(site, 1, made)
 
@@ -141,7 +143,7 @@ def test_nobody_is_linked_where_no_subject_is_named(
 
     assert "linked" not in said
     with Catalogue.at(site) as catalogue, catalogue.write() as c:
-        assert link_rows(c, [("", "ab" * 32)]) == 0
+        assert link_audio(c, "dataset_row", [("", "ab" * 32)]) == 0
         assert c.scalar(sa.select(sa.func.count()).select_from(tables.subjects)) == 0
-        assert link_rows(c, [(PEOPLE["ann"], "ab" * 32), (PEOPLE["ann"], "ab" * 32)]) == 1
-        assert link_rows(c, [(PEOPLE["ann"], "ab" * 32)]) == 0
+        assert link_audio(c, "dataset_row", [(PEOPLE["ann"], "ab" * 32), (PEOPLE["ann"], "ab" * 32)]) == 1
+        assert link_audio(c, "dataset_row", [(PEOPLE["ann"], "ab" * 32)]) == 0

@@ -18,6 +18,7 @@ from models.dataset_making import in_order, make_dataset
 from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.files import canonical_json
+from parley.recordings import read_recordings
 
 PEOPLE = {name: sha256(name.encode()).hexdigest() for name in ("ann", "ben", "cy", "dora", "eve", "fay", "gus", "hal")}
 
@@ -32,7 +33,12 @@ def entries() -> list[dict[str, Any]]:
 def make(folder: Path, rows: list[dict[str, Any]], **more: Any) -> Dataset:
     manifest = write_manifest(folder / "recordings" / "m.jsonl", rows)
     return make_dataset(
-        load_bot("barista"), folder / "data", recordings=manifest, synthetic=more.pop("synthetic", 0), seed=7, **more
+        load_bot("barista"),
+        folder / "data",
+        recordings=read_recordings(manifest),
+        synthetic=more.pop("synthetic", 0),
+        seed=7,
+        **more,
     )
 
 
@@ -117,7 +123,9 @@ def test_a_synthetic_row_is_named_by_words_and_voice_and_stays_when_others_are_a
 def test_recordings_of_another_rate_are_stored_at_the_datasets(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "recordings" / "m.jsonl", [row("a.wav")], rate=16000)
 
-    made = make_dataset(load_bot("barista"), tmp_path / "data", recordings=manifest, synthetic=0, seed=7)
+    made = make_dataset(
+        load_bot("barista"), tmp_path / "data", recordings=read_recordings(manifest), synthetic=0, seed=7
+    )
 
     assert soundfile.info(made.path / made.rows[0].audio).samplerate == 8000
     assert made.rows[0].duration_s == 0.5 and len(made.dry(made.rows[0])) == 4000

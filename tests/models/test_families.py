@@ -30,7 +30,7 @@ def _no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     out = tmp_path_factory.mktemp("dataset")
-    return make_dataset(load_bot("barista"), out, recordings=None, synthetic=12, seed=3)
+    return make_dataset(load_bot("barista"), out, synthetic=12, seed=3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

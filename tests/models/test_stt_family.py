@@ -34,6 +34,7 @@ from parley.bot import load_bot
 from parley.bundle import read_manifest, verify_files
 from parley.errors import ParleyError
 from parley.language.english.voices import ACCENTS
+from parley.recordings import read_recordings
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
 from parley.utterances import read_utterances
@@ -46,7 +47,7 @@ SMALL = SttConfig(channels=16, blocks=((1, 2), (2, 2), (1, 0)), gate=4)
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     out = tmp_path_factory.mktemp("dataset")
-    return make_dataset(load_bot(ROOT / "bots" / "barista"), out, recordings=None, synthetic=120, seed=3)
+    return make_dataset(load_bot(ROOT / "bots" / "barista"), out, synthetic=120, seed=3)
 
 
 def _config(dataset: Dataset, **more: Any) -> TrainConfig:
@@ -240,11 +241,11 @@ def test_a_damaged_asset_is_named(run: Run, tmp_path: Path) -> None:
 
 def test_the_same_inputs_give_the_same_digest_and_another_seed_another(dataset: Dataset, tmp_path: Path) -> None:
     bot = load_bot("barista")
-    again = make_dataset(bot, tmp_path / "again", recordings=None, synthetic=120, seed=3)
-    other = make_dataset(bot, tmp_path / "other", recordings=None, synthetic=12, seed=4)
+    again = make_dataset(bot, tmp_path / "again", synthetic=120, seed=3)
+    other = make_dataset(bot, tmp_path / "other", synthetic=12, seed=4)
 
     assert again.digest == dataset.digest == load_dataset(dataset.path).digest
-    assert other.digest != make_dataset(bot, tmp_path / "other2", recordings=None, synthetic=12, seed=5).digest
+    assert other.digest != make_dataset(bot, tmp_path / "other2", synthetic=12, seed=5).digest
 
 
 def test_every_voice_says_the_words_of_a_number_alone_when_asked(
@@ -254,7 +255,7 @@ def test_every_voice_says_the_words_of_a_number_alone_when_asked(
     monkeypatch.setattr(caller_plans, "speakers", lambda _: voices)
     monkeypatch.setattr(caller_plans, "foreigners", lambda _: [Voice("espeak", "el+m3")])
 
-    made = make_dataset(load_bot("digits"), tmp_path, recordings=None, synthetic=3, seed=3, alone=True)
+    made = make_dataset(load_bot("digits"), tmp_path, synthetic=3, seed=3, alone=True)
 
     said = [r for r in made.rows if r.id.startswith(ALONE)]
     counts = {v: sum(r.speaker == v for r in said) for v in ("flite:slt", "espeak:en-us+m3", "espeak:el+m3")}
@@ -266,8 +267,8 @@ def test_every_voice_says_the_words_of_a_number_alone_when_asked(
 def test_foreign_callers_say_what_the_bot_takes_and_are_added_to_the_others(tmp_path: Path) -> None:
     bot, others = load_bot("digits"), ["the quick brown fox"]
 
-    plain = make_dataset(bot, tmp_path / "plain", recordings=None, synthetic=4, seed=3, others=others)
-    more = make_dataset(bot, tmp_path / "more", recordings=None, synthetic=4, seed=3, others=others, foreign=6)
+    plain = make_dataset(bot, tmp_path / "plain", synthetic=4, seed=3, others=others)
+    more = make_dataset(bot, tmp_path / "more", synthetic=4, seed=3, others=others, foreign=6)
 
     foreign = [r for r in more.rows if r.id.startswith("foreign-")]
     assert more.rows[: len(plain.rows)] == plain.rows and len(more.rows) == len(plain.rows) + 6
@@ -277,20 +278,20 @@ def test_foreign_callers_say_what_the_bot_takes_and_are_added_to_the_others(tmp_
 
 def test_a_bot_without_digits_has_no_words_of_digits_to_say(tmp_path: Path) -> None:
     with pytest.raises(ParleyError, match="takes no digits"):
-        make_dataset(load_bot("barista"), tmp_path, recordings=None, synthetic=1, seed=3, alone=True)
+        make_dataset(load_bot("barista"), tmp_path, synthetic=1, seed=3, alone=True)
 
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_dataset_resumes_and_an_altered_manifest_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    first = make_dataset(load_bot("barista"), out, recordings=None, synthetic=20, seed=3)
+    first = make_dataset(load_bot("barista"), out, synthetic=20, seed=3)
     lost = out / first.rows[4].audio
     kept = out / first.rows[5].audio
     stamp = kept.stat().st_mtime_ns
     lost.unlink()
 
-    assert make_dataset(load_bot("barista"), out, recordings=None, synthetic=20, seed=3).digest == first.digest
+    assert make_dataset(load_bot("barista"), out, synthetic=20, seed=3).digest == first.digest
     assert lost.is_file() and kept.stat().st_mtime_ns == stamp
     with (out / "dataset.jsonl").open("a") as file:
         file.write("{}\n")
@@ -299,7 +300,7 @@ def test_an_interrupted_dataset_resumes_and_an_altered_manifest_is_refused(datas
 
 
 def test_no_speaker_is_in_two_splits(recordings: Path, tmp_path: Path) -> None:
-    made = make_dataset(load_bot("barista"), tmp_path, recordings=recordings, synthetic=30, seed=7)
+    made = make_dataset(load_bot("barista"), tmp_path, recordings=read_recordings(recordings), synthetic=30, seed=7)
     homes: dict[str, set[str]] = {}
     for row in made.rows:
         homes.setdefault(row.speaker, set()).add(row.split)
