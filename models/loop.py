@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from models.checkpoints import load_checkpoint, save_checkpoint
-from models.run_directory import forget_weights, has_checkpoint
+from models.run_directory import has_checkpoint
 from parley.errors import ParleyError
 from parley.progress import progress
 from parley.runs import Run
@@ -213,7 +213,6 @@ def fit(recipe: Recipe[Network, Batch], run: Run, plan: Plan, *, resume: bool) -
     else:
         if resume:
             LOG.warning("%s holds no checkpoint yet: the training begins", run.path)
-        forget_weights(run.path)
         run.forget_after(0)
     return loop.go()
 

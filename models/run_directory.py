@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,42 +32,68 @@ _KEPT = ("best", "average")
 """Folders of weights in a run, the first that is there counts. ``average`` is what earlier trainings of voices kept."""
 _PLACES = ("data", "bot_path", "corpus", "taught", "init", "noise", "encoder")
 """Parameters that say where something lay. What was there has a digest; the place may change in a resumed run."""
-_FREE = ("minutes", "bot_text_digest", *(place for place in _PLACES if place not in ("init", "noise", "encoder")))
+_FREE = ("minutes", *(place for place in _PLACES if place not in ("init", "noise", "encoder")))
 """Parameters that a resumed run may have otherwise."""
 
 
-def begin(
-    out: Path, family: str, name: str, config: Configuration, seed: int, *, resume: bool, bot: Bot | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> Run:  # fmt: skip
-    """Make the run directory of a training, or go on with the one that is there.
+@dataclass(frozen=True)
+class Beginning:
+    """What a training is asked for, before its run directory is touched."""
 
-    Args:
-        out: the directory.
-        family: whose training.
-        name: of the bot or corpus.
-        config: every parameter; ``bot`` is ``bot_path`` in the run, whose own ``bot`` is the name.
-        seed: of every draw.
-        resume: the run goes on, if there is one.
-        bot: its text is kept in the run.
-        more: what else a resumed training must find as it was: digests of its data.
+    family: str
+    name: str
+    """Of the bot or corpus."""
+    config: Configuration
+    """Every parameter; its ``bot`` is ``bot_path`` in the run, whose own ``bot`` is the name."""
+    seed: int
+    bot: Bot | None = None
+    """Its text is kept in the run."""
 
-    Raises:
-        ParleyError: the run was started with other parameters; names each.
-    """
-    asked = {**config.parameters(), **(more or {})}
-    asked.pop("seed", None)
-    text = ""
-    if bot is not None:
-        text = _text_of(bot, asked["bot"])
-        asked |= {"bot_path": asked.pop("bot"), "bot_digest": bot.digest, "bot_text_digest": _sha256(text)}
-    resume = resume and (out / "params.json").is_file()
-    if resume:
-        check_same_run(out, {"family": family, "bot": name, "seed": seed, **asked}, _FREE)
-    run = Run.create(out, family, name, asked, seed, resume=resume)
-    if bot is not None:
-        write_atomic(out / _BOT, text)
-    return run
+    def check_resumed(self, out: Path, **more: Any) -> None:
+        """A run that is continued must have been started so.
+
+        Args:
+            out: the run directory; nothing is checked where there is none.
+            more: what else must be as it was: digests of data.
+
+        Raises:
+            ParleyError: names the parameters that differ.
+        """
+        if (out / "params.json").is_file():
+            asked = {"family": self.family, "bot": self.name, "seed": self.seed, **self._asked(more)}
+            check_same_run(out, asked, _FREE)
+
+    def run(self, out: Path, *, resume: bool, **more: Any) -> Run:
+        """Make the run directory, or go on with the one that is there; what is begun anew forgets its weights.
+
+        Args:
+            out: the directory.
+            resume: the run goes on, if there is one.
+            more: what is written beside the parameters: digests of data.
+
+        Raises:
+            ParleyError: the run was started with other parameters; names each. Or it would begin with its own weights.
+        """
+        text = _text_of(self.bot, self._asked({})["bot_path"]) if self.bot else ""
+        asked = {**self._asked(more), **({"bot_text_digest": _sha256(text)} if self.bot else {})}
+        resume = resume and (out / "params.json").is_file()
+        if resume:
+            self.check_resumed(out, **more)
+        elif asked.get("init") and Path(asked["init"]).resolve() == out.resolve():
+            raise ParleyError("a run cannot begin with its own weights", where=str(out), mend="give another --out")
+        else:
+            forget_weights(out)
+        run = Run.create(out, self.family, self.name, asked, self.seed, resume=resume)
+        if self.bot:
+            write_atomic(out / _BOT, text)
+        return run
+
+    def _asked(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        asked = {**self.config.parameters(), **more}
+        asked.pop("seed", None)
+        if self.bot:
+            asked |= {"bot_path": asked.pop("bot"), "bot_digest": self.bot.digest}
+        return asked
 
 
 def _text_of(bot: Bot, source: str) -> str:

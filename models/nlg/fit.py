@@ -32,7 +32,7 @@ from models.nlg.network import NlgConfig, NlgNetwork
 from models.nlg.prompts import STYLES, WIDTH, encode_meaning, encode_reply, make_corpus_tokenizer
 from models.nlg.realisations import Patterns
 from models.nlg.rows import Row, read_rows, rows_of, swapped
-from models.run_directory import begin
+from models.run_directory import Beginning
 from models.tokenizer import read_tokenizer
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
@@ -118,9 +118,11 @@ def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "vali
     loop.seed_everything(seed)
     resume = (out / "params.json").is_file()
     references = read_references(corpus)
-    more = {"corpus": str(corpus), "corpus_digest": digest(references), "fold": fold, "taught": str(taught or ""),
-            "taught_digest": sha256_file(taught) if taught else ""}  # fmt: skip
-    run = begin(out, "nlg-corpus", "e2e", params, seed, resume=resume, more=more)
+    beginning = Beginning("nlg-corpus", "e2e", params, seed)
+    run = beginning.run(
+        out, resume=resume, corpus=str(corpus), corpus_digest=digest(references), fold=fold,
+        taught=str(taught or ""), taught_digest=sha256_file(taught) if taught else "",
+    )  # fmt: skip
     train, valid = splits(references, fold)
     patterns = Patterns.of_e2e({pair for row in references for pair in row.meaning})
     rows = rows_of(train, patterns)

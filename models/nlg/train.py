@@ -16,7 +16,7 @@ from models.configuration import Configuration, add_options, knob, options_of, s
 from models.nlg.client import TOKENIZER
 from models.nlg.data import SPECIAL, NlgData, Row, buffer_length, encode, make_data, make_tokenizer
 from models.nlg.network import NlgConfig, NlgNetwork, reply_loss
-from models.run_directory import begin
+from models.run_directory import Beginning
 from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.command import exit_with
@@ -89,8 +89,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     bot = load_bot(config.bot)
     loop.seed_everything(config.seed)
     data = make_data(bot, config.seed)
-    more = {"dataset_digest": data.digest}
-    run = begin(out, "nlg", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
+    beginning = Beginning("nlg", bot.name, config, config.seed, bot)
+    run = beginning.run(out, resume=resume, dataset_digest=data.digest)
     tokenizer = make_tokenizer(bot, data)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     network = NlgNetwork(NlgConfig(tokenizer.get_vocab_size(), buffer_length(tokenizer, data)))

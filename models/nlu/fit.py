@@ -36,7 +36,7 @@ from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taugh
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.words import WORDS, WordTable
-from models.run_directory import begin
+from models.run_directory import Beginning
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -127,9 +127,11 @@ def fit(
     corpus = read_corpus(folder)
     loop.seed_everything(seed)
     resume = (out / "params.json").is_file()
-    more = {"corpus": corpus.name, "corpus_digest": corpus.digest, "teachers": [path.name for path in teachers],
-            "texts": [path.name for path in texts]}  # fmt: skip
-    run = begin(out, "nlu-corpus", corpus.name, params, seed, resume=resume, more=more)
+    beginning = Beginning("nlu-corpus", corpus.name, params, seed)
+    run = beginning.run(
+        out, resume=resume, corpus=corpus.name, corpus_digest=corpus.digest,
+        teachers=[path.name for path in teachers], texts=[path.name for path in texts],
+    )  # fmt: skip
     said = [row.words for row in corpus.train]
     # Not the corpus itself, counted twice: a word said once would be known, and nothing in training as new as in use.
     others = [row.words for path in texts if path.resolve() != folder.resolve() for row in read_corpus(path).train]

@@ -30,7 +30,7 @@ from models.nlu.judge import Answer, figures
 from models.nlu.linear import LinearIntents, learn_once
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.pretrained import PretrainedNetwork, SentenceConfig, package_folder, read_sentence_encoder
-from models.run_directory import begin
+from models.run_directory import Beginning
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -124,8 +124,8 @@ def tune(folder: Path, out: Path, seed: int, params: TuneParams, source: Path | 
     corpus = read_corpus(folder)
     loop.seed_everything(seed)
     resume = (out / "params.json").is_file()
-    more = {"corpus": corpus.name, "corpus_digest": corpus.digest}
-    run = begin(out, "nlu-pretrained", corpus.name, params, seed, resume=resume, more=more)
+    beginning = Beginning("nlu-pretrained", corpus.name, params, seed)
+    run = beginning.run(out, resume=resume, corpus=corpus.name, corpus_digest=corpus.digest)
     config, weights, tokenizer = read_sentence_encoder(source or package_folder())
     network = PretrainedNetwork(config, len(corpus.intents), params.dropout)
     network.encoder.load_state_dict(weights)

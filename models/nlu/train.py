@@ -21,7 +21,7 @@ from models.configuration import Configuration, add_options, knob, options_of, s
 from models.nlu.client import LABELS, TOKENIZER, Labels, encode
 from models.nlu.data import MAX_TOKENS, OUT_OF_SCOPE, Example, NluData, Sizes, make_data, make_tokenizer
 from models.nlu.network import NluConfig, NluNetwork, joint_loss
-from models.run_directory import begin
+from models.run_directory import Beginning
 from parley.arguments import ArgumentParser
 from parley.bot import Bot, load_bot
 from parley.command import exit_with
@@ -136,8 +136,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     bot = load_bot(config.bot)
     loop.seed_everything(config.seed)
     data = make_data(bot, config.seed, config.sizes())
-    more = {"dataset_digest": data.digest}
-    run = begin(out, "nlu", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
+    beginning = Beginning("nlu", bot.name, config, config.seed, bot)
+    run = beginning.run(out, resume=resume, dataset_digest=data.digest)
     tokenizer = make_tokenizer(bot, data.train)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     encoder = Encoder(tokenizer, data)

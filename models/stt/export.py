@@ -7,6 +7,7 @@ differ on real audio, streamed chunk by chunk.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from parley.errors import ParleyError
 from parley.runs import Run
 from parley.utterances import Utterance, Utterances, write_utterances
 
+LOG = logging.getLogger(__name__)
 _TOLERANCE = {"fp32": 1e-4, "fp16": 5e-2, "fp16-weights": 5e-2, "int8": 0.25, "int8-weights": 0.25}
 """On log-probabilities down to -30, relative to the largest. int8 is judged by its word errors (parley bench speed);
 here a wreck fails: 0.6 was one, with three times the word errors, and 0.04 is none."""
@@ -91,6 +93,8 @@ def export(run: Run, precision: str = "fp32", *, tensorrt: bool = False, confide
             "the run learned from everybody recorded: there is nobody to fit its confidence on", where=str(run.path),
             mend="--confidence RUN ...: exported runs of the same recipe that kept people apart (its folds)",
         )  # fmt: skip
+    for other in confidence_of:
+        _check_fold(run, Run.open(other))
     with exporting.staged(run.bundle_path) as bundle:
         manifest = _export_into(
             bundle, run, network, dataset, precision, tensorrt=tensorrt, confidence_of=confidence_of
@@ -98,6 +102,21 @@ def export(run: Run, precision: str = "fp32", *, tensorrt: bool = False, confide
     size = (run.bundle_path / "model.onnx").stat().st_size
     run.figures(precision=precision, confidence=manifest.constants["confidence"], bundle_bytes=size)
     return run.bundle_path
+
+
+def _check_fold(run: Run, other: Run) -> None:
+    """The confidence is that of a grammar: a run that lends its people must have one like it.
+
+    Raises:
+        ParleyError: it is another bot's.
+    """
+    if other.params["bot"] != run.params["bot"]:
+        raise ParleyError(
+            f"a run of bot {other.params['bot']}, the confidence is of {run.params['bot']}", where=str(other.path),
+            mend="name runs of the same recipe",
+        )  # fmt: skip
+    if other.params.get("bot_digest") != run.params.get("bot_digest"):
+        LOG.warning("%s was trained on another text of the bot: its margins are of that grammar", other.path)
 
 
 def _export_into(

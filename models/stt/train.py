@@ -30,7 +30,7 @@ from models.channel import place_noise, through_codec
 from models.checkpoints import load_beginning
 from models.configuration import Configuration, add_options, knob, options_of, said
 from models.dataset import WITHOUT, Dataset, Row, check_bot, load_split, speech_of
-from models.run_directory import begin
+from models.run_directory import Beginning, has_checkpoint
 from models.stt.augment import disturb
 from models.stt.data import Batch, Batches
 from models.stt.network import SttConfig, SttNetwork
@@ -228,15 +228,16 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     dataset = load_split(config.data, config.fold, config.seed)
     check_bot(dataset, bot.name)
     loop.seed_everything(config.seed)
-    more = {"dataset_digest": dataset.digest}
-    run = begin(out, "stt", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
+    beginning = Beginning("stt", bot.name, config, config.seed, bot)
+    run = beginning.run(out, resume=resume, dataset_digest=dataset.digest)
     noise = place_noise(config.noise, "first") if config.noise else None
     batches = Batches(dataset, config.config, seed=config.seed, size=config.batch, noise=noise)
     network = SttNetwork(config.config)
     recipe = Recipe(config, run.path, network, batches, dataset)
-    if config.init:
+    goes_on = resume and has_checkpoint(run.checkpoint_path)
+    if config.init and not goes_on:
         load_beginning(config.init, network)
-    else:
+    elif not goes_on:
         set_feature_statistics(network, batches)
     run.figures(parameters=loop.parameter_count(network))
     plan = loop.Plan(

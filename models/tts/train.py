@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from models import loop
 from models.checkpoints import beginning, load_beginning
 from models.configuration import Configuration, add_options, knob, options_of, said
-from models.run_directory import begin
+from models.run_directory import Beginning, has_checkpoint, read_run_json
 from models.tts.data import Corpus, build, load
 from models.tts.losses import (
     Batch,
@@ -118,6 +118,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
         ParleyError: no such bot or corpus, or ``resume`` of a run that was started with other parameters.
     """
     bot = load_bot(config.bot)
+    if resume:  # before a corpus is made in the place of the training's
+        Beginning("tts", bot.name, config, config.seed, bot).check_resumed(out)
     if config.data:
         corpus = load(config.data)
     else:
@@ -132,13 +134,15 @@ def train_on(corpus: Corpus, bot: Bot, config: TrainConfig, out: Path, *, resume
         ParleyError: ``resume`` of a run that was started with other parameters; no run to start from.
     """
     loop.seed_everything(config.seed)
-    shape = shape_of(config.init) if config.init else _scaled(config.network, corpus)
-    more = {"dataset_digest": corpus.digest}
-    run = begin(out, "tts", bot.name, config, config.seed, resume=resume, bot=bot, more=more)
-    network = TtsNetwork(shape)
-    if config.init:
+    run = Beginning("tts", bot.name, config, config.seed, bot).run(out, resume=resume, dataset_digest=corpus.digest)
+    if resume and has_checkpoint(run.checkpoint_path):
+        network = TtsNetwork(TtsConfig(**read_run_json(run, "config.json")))
+    elif config.init:
+        network = TtsNetwork(shape_of(config.init))
         load_beginning(config.init, network)
-    run.write_json("config.json", shape.to_dict())
+    else:
+        network = TtsNetwork(_scaled(config.network, corpus))
+    run.write_json("config.json", network.config.to_dict())
     plan = loop.Plan(
         config.steps, config.validate_every, clip=3.0, log_every=50, patience=config.patience, minutes=config.minutes,
         average=loop.Averaging(config.average_decay), keep="last",

@@ -23,7 +23,7 @@ from models.checkpoints import load_checkpoint
 from models.configuration import Configuration, add_options, knob, options_of, said
 from models.dataset import Dataset, Row, load_dataset
 from models.noises import NoiseBank
-from models.run_directory import begin, finished_run
+from models.run_directory import Beginning, finished_run
 from models.stt.augment import Disturbance, disturb
 from models.vad.client import DILATIONS, FEATURES, HIDDEN, WEIGHTS, Levels, Weights, band_levels, power
 from parley.arguments import ArgumentParser
@@ -180,8 +180,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> Run:
     """
     loop.seed_everything(config.seed)
     dataset = load_dataset(config.data)
-    more = {"dataset_digest": dataset.digest}
-    run = begin(out, "vad", dataset.bot, config, config.seed, resume=resume, more=more)
+    beginning = Beginning("vad", dataset.bot, config, config.seed)
+    run = beginning.run(out, resume=resume, dataset_digest=dataset.digest)
     features, labels = draw_examples(config, dataset)
     recipe = Recipe(config, VadNetwork(), features, labels)
     plan = loop.Plan(config.steps, config.look_every, clip=1.0, keep="last")

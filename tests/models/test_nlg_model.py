@@ -141,6 +141,26 @@ def test_a_graph_with_other_weights_fails_the_parity_check(run: Path, tmp_path: 
         exporting.check_replies(network, tmp_path / "model.onnx", ids, 1e-4)
 
 
+def test_a_version_is_of_the_bot_that_training_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "barista" / "bot.yaml"
+    file.parent.mkdir()
+    file.write_text(BOT.read_text())
+    monkeypatch.setenv("PARLEY_BOTS_DIR", str(tmp_path))
+    trained = load_bot(file)
+    run = train(replace(TINY, bot=str(file), steps=2), tmp_path / "run")
+    file.write_text(file.read_text().replace("latte", "tisane"))
+
+    bundle = exporting.export(run)
+    figures = evaluate(run)
+
+    kept = (bundle / "bot.json").read_text()
+    assert "latte" in kept and "tisane" not in kept
+    assert verify_files(bundle).lineage.bot_digest == trained.digest != load_bot(file).digest
+    assert figures and str(tmp_path) not in verify_files(bundle).lineage.model_dump_json()
+    with pytest.raises(ParleyError, match="bot_digest = "):
+        train(replace(TINY, bot=str(file), steps=2), tmp_path / "run", resume=True)
+
+
 def test_the_bundle_is_whole_and_records_both_parities(run: Path) -> None:
     manifest = verify_files(run / "bundle")
     assert set(manifest.files) == {"model.onnx", "tokenizer.json", "bot.json", "utterances.tsv"}

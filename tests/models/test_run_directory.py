@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 
 from models.configuration import Configuration, add_options, knob, options_of, said
-from models.run_directory import begin, bot_of, check_data, lineage_of
+from models.run_directory import Beginning, bot_of, check_data, kept_weights, lineage_of
 from parley.arguments import ArgumentParser
 from parley.bot import load_bot
 from parley.errors import ParleyError
@@ -36,6 +36,7 @@ class ToyConfig(Configuration):
     minutes: float = knob(0.0, "limit", least=0)
     deep: bool = knob(False, "whether it is deep")
     kind: Literal["small", "large"] = knob("small", "of network")
+    init: Path | None = knob(None, "weights to begin with")
     texts: tuple[Path, ...] = knob((), "others")
     hidden: int = 3
 
@@ -54,7 +55,7 @@ def bot_file(tmp_path: Path) -> Path:
 
 
 def begun(config: ToyConfig, out: Path, *, resume: bool = False) -> Run:
-    return begin(out, "nlu", "barista", config, config.seed, resume=resume, bot=load_bot(config.bot))
+    return Beginning("nlu", "barista", config, config.seed, load_bot(config.bot)).run(out, resume=resume)
 
 
 def read(*arguments: str) -> ToyConfig:
@@ -104,6 +105,23 @@ def test_a_resumed_run_says_every_parameter_that_differs(tmp_path: Path) -> None
     assert caught.value.mend == "give the same parameters, or another --out"
     with pytest.raises(ParleyError, match="seed = 7, not 8"):
         begun(replace(config, seed=8), tmp_path, resume=True)
+
+
+def test_a_run_that_begins_anew_forgets_its_weights_before_its_parameters_change(tmp_path: Path) -> None:
+    config, kept = ToyConfig("barista"), tmp_path / "best" / "state.json"
+    run = begun(config, tmp_path)
+    kept.parent.mkdir()
+    kept.write_text("{}")
+
+    begun(config, tmp_path, resume=True)
+    assert kept_weights(run.path) == kept.parent
+    begun(replace(config, steps=3), tmp_path)
+    assert kept_weights(run.path) is None
+
+
+def test_a_run_does_not_begin_with_its_own_weights(tmp_path: Path) -> None:
+    with pytest.raises(ParleyError, match="begin with its own weights"):
+        begun(ToyConfig("barista", init=tmp_path / "run" / "." / ""), tmp_path / "run")
 
 
 def test_a_resumed_run_of_a_bot_that_changed_is_refused(tmp_path: Path, bot_file: Path) -> None:

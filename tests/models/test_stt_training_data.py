@@ -241,6 +241,16 @@ def test_a_release_is_not_exported_without_them(tmp_path: Path, monkeypatch: pyt
         export.export(Run.create(tmp_path / "run", "stt", "barista", {"fold": "all"}, 7), "fp32")
 
 
+def test_the_confidence_of_another_bot_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    mine, other = (Run.create(tmp_path / bot, "stt", bot, {"fold": "all"}, 7) for bot in ("barista", "digits"))
+    monkeypatch.setattr(export, "load_network", lambda run: None)
+    monkeypatch.setattr(export, "split_as_trained", lambda run: Dataset(tmp_path, "", (), bot="barista"))
+
+    with pytest.raises(ParleyError, match="a run of bot digits, the confidence is of barista"):
+        export.export(mine, confidence_of=[other.path])
+
+
 def test_realignment_takes_the_form_that_was_said() -> None:
     said = ["", "ah", "n", "", "ae", "p", ""]
     labels = SttConfig().labels

@@ -22,7 +22,7 @@ from models.tts.losses import Batch
 from models.tts.network import TtsConfig, TtsNetwork
 from models.tts.recogniser import bigram_arpa, word_errors
 from models.tts.text import Lexicon
-from models.tts.train import Recipe, TrainConfig, train_on
+from models.tts.train import Recipe, TrainConfig, train, train_on
 from parley.bot import load_bot
 from parley.bundle import read_manifest, write_bundle
 from parley.errors import ParleyError
@@ -169,6 +169,18 @@ def test_a_resumed_run_equals_an_unbroken_one(corpus: Corpus, tmp_path, monkeypa
     assert unbroken.figures()["training"] | {"training_s": 0} == resumed.figures()["training"] | {"training_s": 0}
     with pytest.raises(ParleyError, match="steps = 7, not 9"):
         learned(corpus, tmp_path / "broken", **{**usual, "steps": 9}, resume=True)
+
+
+def test_a_resume_that_is_refused_leaves_the_corpus_of_the_training(
+    corpus: Corpus, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run = learned(corpus, tmp_path, steps=1)
+    monkeypatch.setattr("models.tts.train.build", lambda *_, **__: pytest.fail("a corpus was made"))
+
+    with pytest.raises(ParleyError, match="sentences = 1500, not 10"):
+        train(TrainConfig("barista", seed=3, batch=3, stretch_frames=30, steps=1, network=TINY, sentences=10),
+              run.path, resume=True)  # fmt: skip
 
 
 def test_training_stops_when_held_out_audio_no_longer_improves(
