@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import numpy as np
 import pytest
 from call_fakes import LineClock, fake_services
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from leg_gateway import LegGateway, call_on
 
 from calling.wires.contract import BotAudio, BotClears
 from calling.wires.registered import CALLER_WIRES
+from calls.records import CallBegan
 from orchestrator.gatekeeper import Gatekeeper, Refused
 from orchestrator.session import answer_call
 from orchestrator.wall_clock import CALL_RATE
-from orchestrator.wires.contract import Audio, CallStarted, HungUp, NotOnThisWire, Wire
+from orchestrator.wires.contract import Audio, CallStarted, Event, HungUp, Key, NotOnThisWire, Played, Wire
 from orchestrator.wires.registered import WIRES
 from orchestrator.wires.slices import FRAME_SAMPLES, SLICE_SAMPLES
 from parley.settings import Settings
@@ -57,6 +61,66 @@ def test_an_order_is_taken_over_any_wire(wire: Wire) -> None:
     assert acts == ["greet", "ask.size", "confirm.orderDrink", "done.orderDrink", "goodbye"]
     assert reason == "goodbye" and gateway.closed == (1000, "goodbye")
     assert gateway.told("partial") and gateway.told("call")[0]["bot"] == "barista"
+
+
+@every_wire
+def test_a_calls_row_names_its_wire_and_the_gateways_call(wire: Wire) -> None:
+    services, _ = fake_services()
+    rows: list[object] = []
+    services.record = rows.extend
+
+    async def caller(gateway: LegGateway) -> None:
+        gateway.begin()
+        await gateway.hear_turn(1)
+        gateway.hang_up()
+
+    asyncio.run(call_on(wire, lambda: far_end_of(wire), services, caller))
+
+    (began,) = [row for row in rows if isinstance(row, CallBegan)]
+    assert began.wire == wire.name and began.gateway_id
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(exclude_categories=[])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+messages = st.one_of(
+    st.binary(max_size=700),
+    st.text(max_size=40),
+    st.fixed_dictionaries(
+        {"event": st.sampled_from(["start", "media", "key", "dtmf", "mark", "played", "clear", "x"]) | json_like},
+        optional={name: json_like for name in ("key", "mark", "call", "caller", "start", "media", "dtmf", "streamSid")},
+    ).map(json.dumps),
+)
+
+
+@every_wire
+@settings(max_examples=60, deadline=None)
+@given(sent=st.lists(messages, max_size=12))
+def test_whatever_is_sent_in_a_call_is_an_event_or_counted(wire: Wire, sent: list[str | bytes]) -> None:
+    logging.disable(logging.ERROR)
+
+    async def listen() -> list[Event]:
+        gateway = far_end_of(wire)
+        call = wire.open(gateway, LineClock())
+        gateway.begin()
+        events = [await anext(call)]
+        for message in [*sent, None]:
+            gateway.inbound.put_nowait(message)
+        while not isinstance(events[-1], HungUp):
+            events.append(await anext(call))
+        assert all(isinstance(value, int | float) for value in call.figures().values())
+        return events
+
+    try:
+        events = asyncio.run(listen())
+    finally:
+        logging.disable(logging.NOTSET)
+
+    assert isinstance(events[0], CallStarted)
+    assert all(isinstance(event, Audio | Key | Played | HungUp) for event in events[1:])
+    assert all(event.mark.encode() for event in events if isinstance(event, Played))
 
 
 @every_wire
