@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -18,8 +18,8 @@ from parley.errors import ParleyError
 from parley.serving.triton_record import read_record
 from registry.loading import SiteLoader
 from registry.opening import open_for_writing
-from registry.releasing import promotion as moving
 from registry.releasing.aliases import current_aliases, history
+from registry.releasing.holds import Ref
 from registry.releasing.promotion import promote, rollback
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -48,10 +48,8 @@ def ready(site: DrillSite) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("when", ["before the versions are loaded", "after they are loaded"])
-def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answered(
-    site: DrillSite, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    make_ready, killed = moving.make_ready, []
+def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answered(site: DrillSite, when: str) -> None:
+    killed = []
 
     def kill() -> None:
         record = read_record(site.settings.state_dir)
@@ -59,23 +57,22 @@ def test_a_server_killed_in_mid_promotion_leaves_old_or_new_and_calls_are_answer
         killed.append(record.pid)
         os.kill(record.pid, signal.SIGKILL)
 
-    def interrupted(*args: Any) -> None:
-        if when.startswith("before"):
-            kill()
-        make_ready(*args)
-        if when.startswith("after"):
-            kill()
+    class Interrupted(SiteLoader):
+        def make_ready(self, refs: Sequence[Ref]) -> None:
+            if when.startswith("before"):
+                kill()
+            super().make_ready(refs)
+            if when.startswith("after"):
+                kill()
 
-    monkeypatch.setattr(moving, "make_ready", interrupted)
     with open_for_writing(site.settings) as registry:
         with registry.catalogue.read() as c:
             changes = len(history(c, "barista"))
         try:
-            promote(registry, "barista", BAD, loader=SiteLoader(registry), who="tester", why="drill", force=True)
+            promote(registry, "barista", BAD, loader=Interrupted(registry), who="tester", why="drill", force=True)
             champion = BAD
         except ParleyError:
             champion = 1
-        monkeypatch.undo()
         with registry.catalogue.read() as c:
             assert current_aliases(c, "barista").champion == champion
             assert len(history(c, "barista")) - changes == (champion == BAD)
