@@ -8,6 +8,7 @@ import hmac
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,14 +16,27 @@ from experiments.assignment import ExperimentRefused
 from experiments.problems import problem, refusal
 
 PREFIX = "/v1/"
-MAX_IDS_BYTES = 4_000_000
-"""Body of a look-up of ids."""
-MAX_CHANGE_BYTES = 64_000
-"""Any other body."""
-READ_WITHIN_S = 10.0
-MOST_ATTEMPTS, ATTEMPTS_WITHIN_S, MOST_PEERS = 20, 60.0, 4096
-"""Wrong tokens that an address may name in that time, and addresses whose attempts are remembered."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class DoorLimits:
+    """What the door takes at most."""
+
+    ids_bytes: int = 4_000_000
+    """Body of a look-up of ids."""
+    change_bytes: int = 64_000
+    """Any other body."""
+    read_within_s: float = 10.0
+    """A whole body."""
+    attempts: int = 20
+    """Wrong tokens that an address may name within `attempts_within_s`."""
+    attempts_within_s: float = 60.0
+    peers: int = 4096
+    """Addresses whose attempts are remembered."""
+
+
+LIMITS = DoorLimits()
 
 
 class TokenGuard:
@@ -67,39 +81,42 @@ class Attempts:
     asks for no token.
 
     Args:
+        limits: how many, in which time, of how many addresses.
         clock: seconds of a clock that nobody sets.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, limits: DoorLimits = LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits, self._clock = limits, clock
         self._failed: dict[str, list[float]] = {}
 
     def wait_s(self, peer: str) -> float:
         """Seconds until this address is heard again; 0 when it is."""
         recent = self._recent(peer)
-        return recent[0] + ATTEMPTS_WITHIN_S - self._clock() if len(recent) >= MOST_ATTEMPTS else 0.0
+        if len(recent) < self._limits.attempts:
+            return 0.0
+        return recent[0] + self._limits.attempts_within_s - self._clock()
 
     def failed(self, peer: str) -> None:
         """It named a wrong token."""
         recent = self._recent(peer)
         self._failed.pop(peer, None)  # to the end: who failed last is remembered longest
         self._failed[peer] = [*recent, self._clock()]
-        for old in list(self._failed)[:-MOST_PEERS]:
+        for old in list(self._failed)[: -self._limits.peers]:
             del self._failed[old]
 
     def _recent(self, peer: str) -> list[float]:
-        since = self._clock() - ATTEMPTS_WITHIN_S
+        since = self._clock() - self._limits.attempts_within_s
         return [at for at in self._failed.get(peer, []) if at > since]
 
 
 class RestDoor:
     """Middleware before the routes under ``/v1/``."""
 
-    def __init__(self, app: ASGIApp, guard: TokenGuard, read_within_s: float = READ_WITHIN_S) -> None:
+    def __init__(self, app: ASGIApp, guard: TokenGuard, limits: DoorLimits = LIMITS) -> None:
         self._app = app
         self._guard = guard
-        self._attempts = Attempts()
-        self._read_within_s = read_within_s
+        self._attempts = Attempts(limits)
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on the request with its whole body."""
@@ -120,18 +137,19 @@ class RestDoor:
                 self._attempts.failed(peer)
             await refusal(error)(scope, receive, send)
             return
-        most = MAX_IDS_BYTES if scope["path"].rstrip("/").endswith("/assign") else MAX_CHANGE_BYTES
+        limits = self._limits
+        most = limits.ids_bytes if scope["path"].rstrip("/").endswith("/assign") else limits.change_bytes
         declared = _header(scope, b"content-length") or "0"
         try:
             if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > most:
                 raise _TooLong
-            async with asyncio.timeout(self._read_within_s):
+            async with asyncio.timeout(limits.read_within_s):
                 body = await _read(receive, most)
         except _TooLong:
             # The server drops what still comes. Closing now would take the answer from a client that is still sending.
             answer = problem(413, "body too large", f"send at most {most} bytes", kind="too-large")
         except TimeoutError:
-            limit = f"send it within {self._read_within_s:g} s"
+            limit = f"send it within {limits.read_within_s:g} s"
             answer = problem(408, "the body did not come", limit, kind="too-slow", headers={"Connection": "close"})
         else:
             if body is not None:

@@ -37,9 +37,6 @@ from registry.releasing.leases import CallLeases
 
 _log = logging.getLogger(__name__)
 
-FOLLOW_S = 0.1
-"""Between two looks at the aliases. A rollback has a second from command to last replica; most of it goes into starting
-the command. A look is two indexed reads, about a millisecond."""
 WARM_UP_WITHIN_S = 20.0
 """How long a replica's start waits for release and arms to be tried once; what fails is tried again behind its back."""
 WAKE_EVERY_S = 0.05
@@ -89,7 +86,7 @@ class Replica:
         self.row_log = RowLog.at(settings)
         reader = RoutingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
         self._follower: Follower[Routing] = Follower(
-            reader.version, reader.read, reader.read(), f"routing of {bot_name}", FOLLOW_S, on_change=self._moved
+            reader.version, reader.read, reader.read(), f"routing of {bot_name}", on_change=self._moved
         )
         self._proof = Proof(pool)
         self._warming = Warming(pool, lambda: self.routing)

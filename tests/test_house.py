@@ -35,12 +35,6 @@ TOO_LONG = {
     "tests/registry/test_shared.py",
 }
 """Modules that are longer still: to be split. This list only shrinks."""
-PATCHED = {
-    ("tests/parley/test_swap.py", "LINGER_S"),
-    ("tests/registry/test_statistics.py", "_ENUMERATE"),
-    ("tests/registry/test_statistics.py", "_EXACT_COST"),
-}
-"""Constants (test module, name) that tests still patch: to be moved to their owner's configuration. Only shrinks."""
 
 
 @cache
@@ -84,7 +78,7 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def test_no_test_patches_a_constant() -> None:
     """A threshold is a field of its owner's frozen configuration, which a test passes."""
     found = {(named(path), name) for path in modules("tests") for name in patched_constants(tree_of(path))}
-    assert found <= PATCHED
+    assert found == set()
 
 
 @pytest.mark.parametrize(

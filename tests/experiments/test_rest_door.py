@@ -10,15 +10,7 @@ from rest_site import BEARER, START, TOKEN, assert_problem, client_of
 from rest_site import client as client
 from rest_site import site as site
 
-from experiments.door import (
-    ATTEMPTS_WITHIN_S,
-    MAX_CHANGE_BYTES,
-    MOST_ATTEMPTS,
-    MOST_PEERS,
-    Attempts,
-    RestDoor,
-    TokenGuard,
-)
+from experiments.door import LIMITS, Attempts, DoorLimits, RestDoor, TokenGuard
 from experiments.store import ExperimentStore
 from parley.settings import Settings
 
@@ -96,7 +88,7 @@ class Asked:
         self.sent.append(message)
 
     def ask(self) -> int | None:
-        door = RestDoor(self.app, TokenGuard(TOKEN), read_within_s=0.05)
+        door = RestDoor(self.app, TokenGuard(TOKEN), DoorLimits(read_within_s=0.05))
         asyncio.run(door(self.scope, self.receive, self.send))  # type: ignore[arg-type]
         return self.sent[0]["status"] if self.sent else None
 
@@ -112,7 +104,7 @@ def test_a_body_is_counted_while_it_is_read_whatever_length_it_declares(length: 
     asked = Asked([b"x" * 10_000] * 2000, length=length)
 
     assert asked.ask() == 413
-    assert asked.taken <= MAX_CHANGE_BYTES // 10_000 + 1
+    assert asked.taken <= LIMITS.change_bytes // 10_000 + 1
 
 
 def test_a_body_that_does_not_end_is_given_up() -> None:
@@ -132,27 +124,27 @@ def test_a_whole_body_reaches_the_routes() -> None:
 
 def test_wrong_tokens_are_counted_by_address_and_the_right_one_is_not_heard_among_them() -> None:
     now = 0.0
-    attempts = Attempts(lambda: now)
-    for _ in range(MOST_ATTEMPTS):
+    attempts = Attempts(clock=lambda: now)
+    for _ in range(LIMITS.attempts):
         assert attempts.wait_s("a") == 0
         attempts.failed("a")
 
-    assert 0 < attempts.wait_s("a") <= ATTEMPTS_WITHIN_S and attempts.wait_s("b") == 0
-    now = ATTEMPTS_WITHIN_S + 1
+    assert 0 < attempts.wait_s("a") <= LIMITS.attempts_within_s and attempts.wait_s("b") == 0
+    now = LIMITS.attempts_within_s + 1
     assert attempts.wait_s("a") == 0
 
 
 def test_addresses_that_are_remembered_are_bounded() -> None:
-    attempts = Attempts(lambda: 0.0)
-    for number in range(2 * MOST_PEERS):
+    attempts = Attempts(DoorLimits(peers=10), clock=lambda: 0.0)
+    for number in range(20):
         attempts.failed(str(number))
 
-    assert len(attempts._failed) == MOST_PEERS
+    assert len(attempts._failed) == 10
 
 
 def test_a_token_cannot_be_guessed_at_will(client: TestClient) -> None:
     wrong = [client.get("/v1/experiments", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(25)]
-    assert wrong == [401] * MOST_ATTEMPTS + [429] * (25 - MOST_ATTEMPTS)
+    assert wrong == [401] * LIMITS.attempts + [429] * (25 - LIMITS.attempts)
 
     refused = client.get("/v1/experiments", headers=BEARER)
 
@@ -161,7 +153,7 @@ def test_a_token_cannot_be_guessed_at_will(client: TestClient) -> None:
 
 
 def test_who_names_no_token_only_has_to_name_one(client: TestClient) -> None:
-    assert {client.get("/v1/experiments").status_code for _ in range(2 * MOST_ATTEMPTS)} == {401}
+    assert {client.get("/v1/experiments").status_code for _ in range(2 * LIMITS.attempts)} == {401}
     assert client.get("/v1/experiments", headers=BEARER).status_code == 200
 
 
