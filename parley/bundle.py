@@ -29,13 +29,16 @@ Family = Literal["stt", "nlu", "nlg", "tts"]
 FAMILIES: tuple[Family, ...] = ("stt", "nlu", "nlg", "tts")
 
 
+DType = Literal["FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT8", "BOOL"]
+
+
 class TensorSpec(BaseModel):
     """One input or output of the graph; ``dims`` leaves out the batch, -1 is dynamic."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    dtype: Literal["FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT8", "BOOL"]
+    dtype: DType
     dims: list[int]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.contracts import Understanding
 from models.nlu.client import softmax, spans
+from models.nlu.corpora import split_words
 from models.nlu.decode import TagDecoder
 from models.nlu.judge import Answer
 from models.nlu.lexicon import LEXICON, Lexicon
@@ -89,7 +90,7 @@ class CorpusClient:
 
     async def parse(self, text: str) -> Understanding:
         """See `models.contracts.NluClient`."""
-        words = text.split()
+        words = split_words(text)
         if not words:
             return Understanding("", {}, 1.0, True)
         got = await self._engine.infer(self._model, self._version, self._reader.feeds(words))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,23 @@ from torch import Tensor, nn
 
 from models.exporting import PRECISIONS, Feeds, check_parity, convert, staged, to_onnx
 from models.nlu.corpora import Sentence
-from models.nlu.corpus_client import CHAIN, INPUTS, MARKS, OUTPUTS, feeds
+from models.nlu.corpus_client import CHAIN, IMPLEMENTATION, INPUTS, MARKS, OUTPUTS, feeds
 from models.nlu.encoder import Encoder
 from models.nlu.export import TOLERANCE
 from models.nlu.fit import chain_scores, open_fit
 from models.nlu.lexicon import LEXICON
 from models.nlu.linear import LINEAR
+from models.nlu.losses import Batch
 from models.nlu.network import NluNetwork
 from models.nlu.words import WORDS
+from models.run_directory import lineage_of
 from parley.arguments import ArgumentParser
+from parley.bundle import DType, Manifest, TensorSpec, write_bundle
 from parley.command import exit_with
 from parley.files import write_json
+from parley.runs import Run
+
+_TYPES: dict[torch.dtype, DType] = {torch.int64: "INT64", torch.float32: "FP32"}
 
 
 def bundle_of(run: Path, precision: str) -> Path:
@@ -75,12 +82,26 @@ def export_corpus(path: Path, rows: list[Sentence], precision: str = "fp32") -> 
         to_onnx(network, batch.inputs, names, outputs, model, axes)
         convert(model, precision)
         parity = _parity(network, encoder, rows, model, precision)
+        write_bundle(bundle, _manifest(run, encoder, batch, outputs, parity))
     run.figures(**{f"parity_{precision}": parity})
     return parity
 
 
 def _inputs(encoder: Encoder) -> tuple[str, ...]:
     return (*INPUTS, MARKS) if encoder.lexicon else INPUTS
+
+
+def _manifest(run: Run, encoder: Encoder, batch: Batch, outputs: Sequence[str], parity: dict[str, Any]) -> Manifest:
+    corpus = run.params["corpus"]
+    dims = {"intent_logits": [len(encoder.intents)], "tag_logits": [-1, len(encoder.tags)]}
+    return Manifest(
+        family="nlu", bot=corpus, model=f"{corpus}_nlu", implementation=IMPLEMENTATION,
+        inputs=[TensorSpec(name=name, dtype=_TYPES[tensor.dtype], dims=[-1, *tensor.shape[2:]])
+                for name, tensor in zip(_inputs(encoder), batch.inputs, strict=True)],
+        outputs=[TensorSpec(name=name, dtype="FP32", dims=dims[name]) for name in outputs],
+        constants={"language": "en"}, lineage=lineage_of(run, run.params["corpus_digest"]), parity=parity,
+        data_licence="the corpus's own",
+    )  # fmt: skip
 
 
 def _parity(network: nn.Module, encoder: Encoder, rows: list[Sentence], model: Path, precision: str) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def _contract(manifest: Manifest) -> dict[str, Any]:
     sides = (("input", manifest.inputs), ("output", manifest.outputs))
     tensors = {f"{side} {spec.name}": f"{spec.dtype} {spec.dims}" for side, specs in sides for spec in specs}
     return {
+        "implementation": manifest.read_by,
         **tensors,
         **{f"constants.{name}": value for name, value in flatten(manifest.constants).items()},
         **{f"provides.{name}": value for name, value in manifest.provides.items()},

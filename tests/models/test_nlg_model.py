@@ -163,6 +163,7 @@ def test_a_version_is_of_the_bot_that_training_saw(tmp_path: Path, monkeypatch: 
 
 def test_the_bundle_is_whole_and_records_both_parities(run: Path) -> None:
     manifest = verify_files(run / "bundle")
+    assert manifest.implementation == "act-prompt/1"
     assert set(manifest.files) == {"model.onnx", "tokenizer.json", "bot.json", "utterances.tsv"}
     assert manifest.parity["step"]["inputs_checked"] > 50
     assert manifest.parity["replies_equal"] == len(make_data(load_bot(BOT), 7).rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import random
@@ -16,8 +17,11 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from safetensors.torch import load_file  # noqa: E402
 
 from benchmarks.quality.nlu import LocalParser  # noqa: E402
+from models.contracts import Understanding  # noqa: E402
+from models.implementations import NLU, implementation  # noqa: E402
 from models.nlu.augment import ValueSwapper, WordDropper  # noqa: E402
 from models.nlu.chain import Chain  # noqa: E402
+from models.nlu.client import spans  # noqa: E402
 from models.nlu.cooccurrence import word_vectors  # noqa: E402
 from models.nlu.corpora import Sentence, read_corpus, split_words  # noqa: E402
 from models.nlu.corpus_export import export_corpus  # noqa: E402
@@ -28,8 +32,10 @@ from models.nlu.lexicon import Lexicon  # noqa: E402
 from models.nlu.linear import LinearIntents  # noqa: E402
 from models.nlu.out_of_scope import choose_thresholds  # noqa: E402
 from models.nlu.words import UNKNOWN, WordTable  # noqa: E402
+from parley.bundle import read_manifest  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
 from parley.runs import Run  # noqa: E402
+from parley.serving.onnx_engine import OnnxEngine  # noqa: E402
 
 TINY = FitParams(epochs=2, batch=8, width=16, grams=64, recurrent=1, convolutions=1, layers=1)
 
@@ -281,16 +287,28 @@ def _interrupt(self: Run, step: int, **figures: float) -> None:
 
 
 @pytest.mark.parametrize("knobs", [{}, {"lexicon": True, "linear": 256}])
-def test_the_client_answers_as_torch_does(knobs: dict[str, int], corpus: Path, tmp_path: Path) -> None:
+def test_the_clients_answer_as_torch_does(knobs: dict[str, int], corpus: Path, tmp_path: Path) -> None:
     fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2, **knobs))
     rows = read_corpus(corpus)
     parity = export_corpus(tmp_path / "run", rows.valid)
     assert max(parity["max_abs_error"].values()) < 1e-4
     _, encoder, network = open_fit(tmp_path / "run")
-    client = LocalParser(tmp_path / "run" / "bundle")
-    for row, mine in zip(rows.test, answer(network, encoder, rows.test), strict=True):
-        theirs = client.parse(row.words)
+    bundle = tmp_path / "run" / "bundle"
+    manifest, local = read_manifest(bundle), LocalParser(bundle)
+    assert (manifest.read_by, manifest.model) == ("corpus-chain/1", f"{rows.name}_nlu")
+
+    async def understood() -> list[Understanding]:
+        async with OnnxEngine.from_bundle(bundle) as engine:
+            client = implementation(NLU, manifest)(bundle, engine, manifest.model, 1)
+            return [await client.parse(text) for text in (*(" ".join(row.words) for row in rows.test), " ")]
+
+    *served, nothing = asyncio.run(understood())
+    for row, mine, meant in zip(rows.test, answer(network, encoder, rows.test), served, strict=True):
+        theirs = local.parse(row.words)
         assert (theirs.intent, theirs.tags) == (mine.intent, mine.tags)
+        assert (meant.intent, meant.out_of_scope) == (mine.intent, False)
+        assert meant.slots == {slot: " ".join(row.words[start:end]) for slot, start, end in spans(mine.tags)}
+    assert nothing.out_of_scope
 
 
 def test_a_word_never_seen_shares_its_parts() -> None:

@@ -211,7 +211,7 @@ def test_a_version_is_of_the_bot_that_training_saw(tmp_path: Path, monkeypatch: 
 def test_the_bundle_is_whole_and_agrees_with_torch(run: Path) -> None:
     manifest = verify_files(run / "bundle")
     assert set(manifest.files) == {"model.onnx", "tokenizer.json", "labels.json", "bot.json", "utterances.tsv"}
-    assert manifest.parity["inputs_checked"] > 60
+    assert manifest.parity["inputs_checked"] > 60 and manifest.implementation == "joint-bio/1"
     assert manifest.parity["decisions_equal"]
     assert max(manifest.parity["max_abs_error"].values()) <= 1e-4
 

@@ -121,6 +121,7 @@ def test_the_bundle_binds_files_contract_and_lineage(run: Run, dataset: Dataset)
     assert manifest.inputs[1].dims == manifest.outputs[1].dims == [SMALL.state_size()]
     assert manifest.constants["chunk_samples"] * 1000 / 8000 <= 320
     assert manifest.constants["language"] == "en-US"
+    assert (manifest.implementation, manifest.sample_rate) == ("phone-ctc-grammar/1", 8000)
     learned = read_utterances(run.bundle_path)
     assert learned and {row.sha256 for row in learned.rows} == {row.sha256 for row in dataset.rows}
     assert (learned.dataset, learned.bot) == (dataset.digest, "barista")

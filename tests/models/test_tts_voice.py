@@ -232,6 +232,7 @@ def test_export_agrees_with_torch(precision: str, bundle, monkeypatch: pytest.Mo
     assert manifest.parity["max_abs_error"]["durations"] == 0
     assert manifest.parity["inputs_checked"] == 2
     assert manifest.constants["hop"] == HOP and manifest.model == "barista_tts"
+    assert (manifest.implementation, manifest.sample_rate) == ("harmonic-noise/1", 8000)
     assert manifest.constants["language"] == "en-US" and manifest.constants["symbols"] == list(LEXICON.symbols)
 
 
