@@ -16,12 +16,11 @@ from pathlib import Path
 
 from calls.callers import caller_form
 from parley.errors import ParleyError
+from parley.names import is_pseudonym
 from parley.settings import Settings
 
 KEY_FILE = "pseudonym.key"
 _KEY_BYTES = 32
-_PSEUDONYM_CHARS = 64
-_HEX = frozenset("0123456789abcdef")
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +52,6 @@ def unit_of_call(caller: str, call_id: str, key: str | bytes, region: str = "") 
     """
     known = caller_form(caller, region)
     return pseudonym(f"call:{call_id}" if known is None else known, key)
-
-
-def is_pseudonym(text: str) -> bool:
-    """Whether ``text`` has the form :func:`pseudonym` gives."""
-    return len(text) == _PSEUDONYM_CHARS and _HEX.issuperset(text)
 
 
 def unit_of_id(text: str, key: str | bytes, region: str = "") -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.files import readable_json
+from parley.names import is_pseudonym
 from parley.settings import settings
 from parley.table import aligned
 from parley.typed import version_number
@@ -110,7 +111,6 @@ def _of_utterance(registry: Registry, given: str, as_json: bool) -> int:
 
 
 def _of_subject(registry: Registry, given: str, as_json: bool) -> int:
-    from calls.pseudonyms import is_pseudonym
     from calls.subjects import references, rows_in_versions_of
 
     if not is_pseudonym(given):

@@ -23,6 +23,7 @@ from parley.bot import Bot
 from parley.bot.slots import is_value
 from parley.errors import ParleyError
 from parley.files import canonical_json, write_atomic
+from parley.names import is_pseudonym
 from parley.text_files import json_objects
 
 Scalar = str | int | float | bool
@@ -33,7 +34,6 @@ AROUND_S = 0.3
 """Seconds kept before and after marked speech: a call never begins within a word."""
 
 _MEND = "see docs/data.md"
-_PSEUDONYM = re.compile(r"[0-9a-f]{64}")
 _TELEPHONE = re.compile(r"(?:tel:|sips?:)?\+[\d ().-]{7,}(?:@.*)?")
 
 
@@ -202,7 +202,7 @@ def _slots(entry: Mapping[str, object], where: str) -> dict[str, str]:
 def _subject(entry: Mapping[str, object], where: str) -> str:
     """A number here would be copied into datasets: it is refused, not hidden."""
     subject = _text(entry, "subject", where) or ""
-    if subject and not _PSEUDONYM.fullmatch(subject):
+    if subject and not is_pseudonym(subject):
         raise ParleyError(
             "subject: expected a pseudonym, 64 hex digits; a caller's number may not stand in a manifest",
             where=where,

@@ -21,13 +21,13 @@ import binascii
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from parley.errors import ParleyError
 from parley.folder import MANIFEST, SIGNATURE, list_files
+from parley.names import is_sha256
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -36,7 +36,6 @@ PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 _SERIALISATION = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
 _LARGEST_SIGNATURE = 4 << 20
 _LARGEST_MANIFEST = 16 << 20
-_HEX = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 _passed_over: set[Path] = set()
 _FORGED = "do not serve it; publish or import the version again from a bundle you trust"
@@ -167,7 +166,7 @@ def _envelope(path: Path) -> tuple[dict[str, Any], str]:
         _refuse("expected exactly one signature", path, _FORGED)
     public = material.get("publicKey")
     hint = public.get("hint") if isinstance(public, dict) else None
-    if not isinstance(hint, str) or not _HEX.fullmatch(hint):
+    if not isinstance(hint, str) or not is_sha256(hint):
         _refuse("does not name its key", path, _FORGED)
     return envelope, hint
 
@@ -276,7 +275,7 @@ def _listed(resources: Any, path: Path) -> dict[str, str]:
         if not isinstance(entry, dict) or entry.keys() != {"name", "algorithm", "digest"}:
             _refuse("lists something that is no file with a digest", path, _FORGED)
         name, digest = entry["name"], entry["digest"]
-        if entry["algorithm"] != "sha256" or not isinstance(digest, str) or not _HEX.fullmatch(digest):
+        if entry["algorithm"] != "sha256" or not isinstance(digest, str) or not is_sha256(digest):
             _refuse(f"lists {name!r} without a SHA-256", path, _FORGED)
         if not isinstance(name, str) or name in files:
             _refuse(f"lists {name!r} twice or not by name", path, _FORGED)

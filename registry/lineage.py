@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from parley.bundle import Manifest
 from parley.errors import ParleyError
 from parley.files import sha256_file
+from parley.names import is_sha256
 from parley.utterances import Utterance
 from registry import tables as t
 from registry.catalogue import VersionRow, manifest_of, version
@@ -124,10 +125,9 @@ def utterance_digests(given: str) -> list[str]:
     without sound by its words.
 
     Raises:
-        ParleyError: it is neither a SHA-256 nor a readable file, or sound in another form than a telephone's; says how
-            to convert it.
+        ParleyError: it is neither a SHA-256 nor a readable file, or sound of several channels.
     """
-    if len(given) == 64 and set(given.lower()) <= set("0123456789abcdef"):
+    if is_sha256(given.lower()):
         return [given.lower()]
     path = Path(given)
     if not path.is_file():

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -20,13 +19,12 @@ from pathlib import Path, PurePosixPath
 from parley.errors import ParleyError
 from parley.files import fsync_dir, sha256_file, write_atomic
 from parley.folder import SIGNATURE, list_files
+from parley.names import is_sha256
 from parley.serving.trust import Trust
 from parley.settings import Settings
 from parley.signatures import key_id
 from parley.typed import is_number
 from registry.layout import file_lock
-
-_HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def sign(directory: Path, site: Settings, *, name: str = "", digests: Mapping[str, str] | None = None) -> str:
@@ -110,7 +108,7 @@ def staged_pin(site: Settings, model: str, number: int, digest: str) -> Iterator
     """
     path = pins(site) / model / str(number)
     before = read_pin(site, model, number)
-    if before not in (None, digest) or not _HEX.fullmatch(digest):
+    if before not in (None, digest) or not is_sha256(digest):
         raise ParleyError(
             f"version {number} was accepted here with another manifest ({str(before)[:12]}, this is {digest[:12]})",
             where=str(path),
