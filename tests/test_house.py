@@ -102,3 +102,14 @@ def test_every_docstring_begins_with_what_the_thing_is() -> None:
         if not text.strip() or _SECTION.match(text.strip())
     ]
     assert found == []
+
+
+def test_one_module_starts_threads() -> None:
+    """What runs beside calls is a `BackgroundLoop`: it says when it fails, backs off, and is seen in ``/healthz``."""
+    starters = {
+        named(path)
+        for path in modules(*ROOMS)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("Thread", "Timer")
+    }
+    assert starters == {"parley/background.py"}
