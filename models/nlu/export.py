@@ -47,6 +47,7 @@ def open_run(run: Run) -> tuple[Bot, NluNetwork]:
         ParleyError: no weights, or no bot (:func:`models.run_directory.bot_of`).
     """
     finished_run(run.path, "nlu")
+    read_run_json(run, LABELS)  # written last, with the calibration
     network = NluNetwork(NluConfig(**read_run_json(run, "config.json")))
     load_checkpoint(run.path / "best", network)
     return bot_of(run), network.eval()

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -206,6 +207,15 @@ def test_a_version_is_of_the_bot_that_training_saw(tmp_path: Path, monkeypatch: 
     assert figures and str(tmp_path) not in verify_files(bundle).lineage.model_dump_json()
     with pytest.raises(ParleyError, match="bot_digest = "):
         train(replace(TINY, bot=str(file), steps=2), tmp_path / "run", resume=True)
+
+
+def test_a_training_that_was_not_calibrated_is_not_exported(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "labels.json").unlink()
+
+    with pytest.raises(ParleyError, match="no labels.json") as caught:
+        export(Run.open(tmp_path / "run"))
+    assert caught.value.mend == "run the training to its end"
 
 
 def test_the_bundle_is_whole_and_agrees_with_torch(run: Path) -> None:
