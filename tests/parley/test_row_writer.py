@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -40,3 +41,37 @@ def test_a_database_that_stays_away_costs_counted_rows_at_close(caplog: pytest.L
     writer.close(0.2)
     assert (writer.written, writer.dropped) == (0, 7)
     assert caplog.text.count("wait in memory") == 1
+
+
+class Away:
+    """A database that is away for the first tries."""
+
+    def __init__(self, tries: int) -> None:
+        self.tries = tries
+        self.rows: list[int] = []
+
+    def write(self, batch: Sequence[int]) -> None:
+        self.tries -= 1
+        if self.tries >= 0:
+            raise DatabaseUnavailable("gone")
+        self.rows.extend(batch)
+
+
+def test_rows_wait_while_the_database_is_away_and_are_written_once_in_their_order() -> None:
+    database = Away(tries=3)
+    writer = RowWriter[int](database.write, pace=Pace(None, retry_s=0.001, retry_at_most_s=0.001))
+    for row in range(1200):
+        writer.put([row])
+    assert writer.flush(GENEROUS_S)
+    writer.close(GENEROUS_S)
+    assert database.rows == list(range(1200))
+    assert (writer.written, writer.dropped, writer.pending) == (1200, 0, 0)
+    assert writer.loop.health.ok
+
+
+def test_closing_tries_again_without_the_back_off() -> None:
+    database = Away(tries=2)
+    writer = RowWriter[int](database.write, pace=Pace(None, retry_s=3600.0, retry_at_most_s=3600.0))
+    writer.put([1, 2])
+    writer.close(GENEROUS_S)
+    assert database.rows == [1, 2] and writer.dropped == 0
