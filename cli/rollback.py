@@ -17,7 +17,6 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.loading import SiteLoader
-    from registry.recovery import mend
     from registry.releasing.aliases import bots_with_aliases
     from registry.releasing.promotion import rollback
     from registry.resolve import resolve_bot
@@ -27,6 +26,8 @@ def main(argv: list[str]) -> int:
         with registry.catalogue.read() as c:
             lost = not bots_with_aliases(c)
         if lost:
+            from registry.recovery import mend  # what a rollback does not need it does not wait for
+
             mend(registry)
         bot, loader = resolve_bot(registry, args.bot), SiteLoader(registry)
         say(rollback(registry, bot, args.to, loader=loader, who=who(), why=args.why))

@@ -34,6 +34,7 @@ from registry.housekeeping.envelope import seal, unseal
 from registry.housekeeping.shared_store import SharedStore
 from registry.releasing import documents, releases
 from registry.releasing.checking import check_release
+from registry.releasing.creating import record_release
 from registry.releasing.documents import Release, ReleaseDocument
 from registry.releasing.holds import KEPT, Ref
 from registry.site import Registry
@@ -242,20 +243,17 @@ def _pull_release(registry: Registry, store: SharedStore, bot: str, number: int)
     """Take in a release whose versions are here; no alias points to it until somebody promotes it."""
     document = _fetch_document(registry, store, bot, number)
     release = document.release
-    with registry.catalogue.write() as c:
+
+    def make(c: sa.Connection) -> ReleaseDocument | None:
         known = next((each for each in releases.releases(c, bot) if each.number == number), None)
-        if known is not None:
-            if not _same(known, release):
-                raise _other(store, release, "this site")
-            return "here already"
-        check_release(c, registry.repo, release, document.dialogue)
-        path = documents.write_release(registry.repo, document)
-        try:
-            releases.insert_release(c, release, document.dialogue)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-    return "pulled"
+        if known is None:
+            check_release(c, registry.repo, release, document.dialogue)
+            return document
+        if not _same(known, release):
+            raise _other(store, release, "this site")
+        return None
+
+    return "here already" if record_release(registry, make) is None else "pulled"
 
 
 def _fetch_document(registry: Registry, store: SharedStore, bot: str, number: int) -> ReleaseDocument:

@@ -7,7 +7,8 @@ with open_for_writing(settings()) as registry:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
 
@@ -50,7 +51,8 @@ def create_release(
     stale.check_reason(bot, stale_ok, why)
     bind(registry)
     text = _current_dialogue(registry, bot) if dialogue is None else dialogue
-    with registry.catalogue.write() as c:
+
+    def make(c: sa.Connection) -> ReleaseDocument:
         number = max([0, *release_numbers(c, bot), *documents.release_numbers(registry.repo, bot)]) + 1
         release = Release(
             number=number, bot=bot, stages=_stages(c, bot, stages), dialogue_digest=digest_of(text),
@@ -60,15 +62,46 @@ def create_release(
         found = stale.stale_versions(registry, c, release, text)
         if not stale_ok:
             stale.refuse_stale(release, found)
-        release = release.model_copy(update={"why": stale.accepted(found, why)})
-        # The document first: a row without it could not be made anew. One that is left over is taken up by `seed`.
-        path = documents.write_release(registry.repo, ReleaseDocument(release=release, dialogue=text))
-        try:
-            insert_release(c, release, text)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-    return release
+        return ReleaseDocument(release=release.model_copy(update={"why": stale.accepted(found, why)}), dialogue=text)
+
+    made = record_release(registry, make)
+    assert made is not None
+    return made.release
+
+
+def record_release(
+    registry: Registry, make: Callable[[sa.Connection], ReleaseDocument | None]
+) -> ReleaseDocument | None:
+    """Make a release known in one transaction: its document, then its rows. Where it fails neither is left.
+
+    Args:
+        make: decides on it; None is nothing to record.
+
+    Raises:
+        ParleyError: the database refuses.
+        OSError: the disk refuses.
+    """
+    document = None
+    try:
+        with registry.catalogue.write() as c:
+            document = make(c)
+            if document is not None:
+                # The document first: a row without it could not be made anew.
+                documents.write_release(registry.repo, document)
+                insert_release(c, document.release, document.dialogue)
+    except BaseException:
+        if document is not None:
+            _withdraw(registry, document.release)
+        raise
+    return document
+
+
+def _withdraw(registry: Registry, release: Release) -> None:
+    """Remove the document of a release that got no row, or the next command would take it up. Only when the database
+    says so itself: a connection that was lost may have committed."""
+    with suppress(ParleyError, OSError), registry.catalogue.read() as c:
+        if release.number not in release_numbers(c, release.bot):
+            (documents.folder_of(registry.repo, release.bot) / f"{release.number}.json").unlink(missing_ok=True)
 
 
 def _current_dialogue(registry: Registry, bot: str) -> str:

@@ -257,14 +257,19 @@ def put_back(registry: Registry, model: str, number: int) -> str:
     with model_lock(registry.repo, model):
         if place.exists():
             raise ParleyError("another version has its place", where=str(place), mend=f"see both; it is {kept[-1][2]}")
-        kept[-1][2].rename(place)
-        fsync_dir(directory)
-        with registry.catalogue.write() as c:
-            catalogue.audit(c, who(), _PUT_BACK, f"{model} {number}", "", {"from": kept[-1][2].name})
+        aside = kept[-1][2]
+        aside.rename(place)
+        try:
+            fsync_dir(directory)
+            with registry.catalogue.write() as c:
+                catalogue.audit(c, who(), _PUT_BACK, f"{model} {number}", "", {"from": aside.name})
+        except BaseException:
+            place.rename(aside)  # nobody would know that a person put it back, and it would be set aside once more
+            raise
         try:
             return _adopt(registry, directory, number)
-        except catalogue.CatalogueUnavailable:
-            raise
+        except (catalogue.CatalogueUnavailable, OSError) as error:
+            return f"{model} {number} is back; the next command takes it in: {error}"
         except (ParleyError, ValidationError) as error:
             return f"{model} {number} is back; nothing serves it, for it does not verify: {error}"
 

@@ -14,11 +14,14 @@ from release_site import add_verdict, add_versions, make_site, write_seed
 from parley.bundle import FAMILIES
 from registry import tables as t
 from registry.catalogue import Catalogue, CatalogueUnavailable
+from registry.gating.gate import Verdict
+from registry.gating.verdict import record
 from registry.loading import SiteLoader
 from registry.opening import open_for_writing
 from registry.releasing.aliases import current_aliases
 from registry.releasing.creating import create_release
 from registry.releasing.promotion import AliasChanged, promote, rollback, set_candidate
+from registry.releasing.releases import release_numbers
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 
@@ -100,3 +103,36 @@ def test_what_fails_after_the_change_is_a_note(
     assert changed.change.champion == champion and "is not written yet" in changed.warnings[-1]
     with registry.catalogue.read() as c:
         assert current_aliases(c, "barista").champion == champion
+
+
+class NeverCommits(Catalogue):
+    """A catalogue whose disk is full when the transaction ends."""
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        with super().write() as c:
+            yield c
+            raise CatalogueUnavailable("the database does not answer: disk is full")
+
+
+def test_a_release_whose_transaction_fails_at_its_end_is_not_made_by_the_next_command(registry: Registry) -> None:
+    catalogue = NeverCommits(f"sqlite:///{registry.site.state_dir / 'parley.db'}")
+
+    with pytest.raises(CatalogueUnavailable):
+        create_release(replace(registry, catalogue=catalogue), "barista", {"nlu": 2}, who="ada")
+
+    assert mend_releases(registry) == []
+    with registry.catalogue.read() as c:
+        assert release_numbers(c, "barista") == [1, 2]
+
+
+def test_an_accepted_verdict_whose_release_was_retired_stands_and_says_so(registry: Registry) -> None:
+    with registry.catalogue.write() as c:
+        c.execute(t.releases.update().where(t.releases.c.number == 2).values(state="retired"))
+    verdict = Verdict("barista", 2, 1, "better", True, "Accepted: release 2 is better.", (), {}, {}, {})
+
+    recorded = record(registry, verdict, who="ada")
+
+    assert recorded.candidate is None and "it is retired" in recorded.note
+    with registry.catalogue.read() as c:
+        assert c.scalars(sa.select(t.verdicts.c.id)).all() == [recorded.number]
