@@ -240,7 +240,7 @@ def _normalizer(language: Language) -> normalizers.Normalizer:
     """Sentences as phrases are written: small letters of the language, figures, and marks inside words; any other sign
     parts words."""
     letters = language.letters
-    accents = [normalizers.NFKD(), normalizers.StripAccents()] if letters.accents else [normalizers.NFKC()]
+    accents = [normalizers.NFKD(), normalizers.StripAccents()] if letters.drops_accents else [normalizers.NFKC()]
     silent = [normalizers.Replace(mark, "") for mark in letters.silent]
     other = Regex(f"[^{re.escape(letters.small)}0-9{re.escape(letters.inner)}]+")
     return normalizers.Sequence(

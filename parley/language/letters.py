@@ -23,9 +23,9 @@ class Letters:
     """Marks that belong to a word after its first letter: an apostrophe, a hyphen."""
     silent: str = ""
     """Characters that change no word, such as stress marks; taken out before anything is compared."""
-    accents: bool = True
-    """Whether a letter with an accent that is not in ``small`` is the letter without: "café" is "cafe". Where it is no,
-    such a letter is no letter of the language."""
+    drops_accents: bool = True
+    """Whether the NLU reads a letter with an accent as the letter without ("café" as "cafe"). Not where accents make
+    other letters, which then stand in ``small``."""
 
     @cached_property
     def word(self) -> str:
@@ -35,9 +35,9 @@ class Letters:
 
     @cached_property
     def signs(self) -> str:
-        """What may stand in a word of a text, figures included, as the inside of a character class."""
+        """What may stand in a word of a reply, figures included, as the inside of a character class."""
         both = dict.fromkeys(self.small + self.small.upper())
-        return f"{re.escape(''.join(both))}0-9{re.escape(self.inner)}"
+        return f"{re.escape(''.join(both))}0-9{re.escape(self.inner + self.silent)}"
 
     def is_phrase(self, text: str) -> bool:
         """Whether a text is lower-case words with one blank between them."""
@@ -45,8 +45,8 @@ class Letters:
 
     def fold(self, text: str) -> str:
         """A text in small letters, composed (NFC), without what changes no word."""
-        kept = unicodedata.normalize("NFC", "".join(c for c in text if c not in self.silent)) if self.silent else text
-        return kept.lower()
+        kept = "".join(c for c in text if c not in self.silent) if self.silent else text
+        return unicodedata.normalize("NFC", kept).lower()
 
     def capital(self, text: str) -> str:
         """A text as a sentence begins. A script without capitals keeps its letters: its title letters are its own."""

@@ -68,6 +68,7 @@ def test_sentences_are_read_and_slots_filled_by_its_letters_and_numbers(bot: Bot
 
     assert said.words == ["θέλω", "καφέ", "στο", "τραπέζι", "είκοσι", "ένα"]
     assert tokenizer.token_to_id("[UNK]") not in said.ids
+    assert encode(tokenizer, "τσˈάι 'τσα\u0301ι'", 64).words == ["τσάι", "τσάι"]
     tags = ["O", "B-drink", "O", "O", "B-table", "O"]
     assert fill(said.words, tags, bot.slots, bot.speech) == ({"drink": "καφές", "table": "21"}, True)
     assert GREEK.digits.figures_as_words("τραπέζι 21") == "τραπέζι δύο ένα"

@@ -15,7 +15,7 @@ from parley.language.contract import Accents, CallersSpeech, CallersVoices, Disc
 from parley.language.digits import DigitWords
 from parley.language.letters import Letters
 
-LETTERS = Letters("αάβγδεέζηήθιίϊΐκλμνξοόπρσςτυύϋΰφχψωώ", silent="ˈ", accents=False)
+LETTERS = Letters("αάβγδεέζηήθιίϊΐκλμνξοόπρσςτυύϋΰφχψωώ", silent="ˈ", drops_accents=False)
 DIGITS = DigitWords(
     {
         "0": ("μηδέν",), "1": ("ένα",), "2": ("δύο",), "3": ("τρία",), "4": ("τέσσερα",), "5": ("πέντε",),

@@ -7,12 +7,13 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_language import GREEK
 
 from parley.language.digits import DigitWords
 from parley.language.english import ENGLISH
 from parley.language.letters import Letters
 
-RUSSIAN = Letters("абвгдежзийклмнопрстуфхцчшщъыьэюяё", inner="-", silent="\u0301", accents=False)
+RUSSIAN = Letters("абвгдежзийклмнопрстуфхцчшщъыьэюяё", inner="-", silent="\u0301", drops_accents=False)
 ONES = ("ноль", "один", "два", "три", "четыре", "пять", "шесть", "семь", "восемь", "девять")
 PAIRS = DigitWords(
     {str(n): (word,) for n, word in enumerate(ONES)}
@@ -41,6 +42,7 @@ def test_a_phrase_is_small_letters_of_the_language(letters: Letters, phrase: str
 def test_what_changes_no_word_is_left_out_before_words_are_compared() -> None:
     assert RUSSIAN.fold("За\u0301мок") == "замок" and RUSSIAN.fold("и\u0306од") == "йод"
     assert RUSSIAN.plain("Ёлка, ДВА\u0301!") == "ёлка два"
+    assert GREEK.letters.fold("Τσα\u0301ι") == "τσάι", "composed as in the phrases"
     assert ENGLISH.letters.plain("I'd like 2 LATTES") == "i d like 2 lattes"
 
 
