@@ -131,20 +131,11 @@ def _synthetic_row(plan: Plan, language: Language, out: Path, seed: int) -> Row:
     pcm = read_audio(file)
     start, end = speech_bounds(pcm, SAMPLE_RATE)
     return Row(
-        name,
-        f"audio/{file.name}",
-        sha256_file(file),
-        round(len(pcm) / SAMPLE_RATE, 3),
-        plan.voice.speaker,
-        split_of(plan.voice.speaker, seed, 0.05, 0.05),
-        "synthetic",
-        plan.text,
-        plan.intent,
-        plan.slots,
-        start,
-        end,
-        draw_channel(random.Random(f"{seed}|{name}")).record(),
-    )
+        id=name, audio=f"audio/{file.name}", sha256=sha256_file(file), duration_s=round(len(pcm) / SAMPLE_RATE, 3),
+        speaker=plan.voice.speaker, split=split_of(plan.voice.speaker, seed, 0.05, 0.05), source="synthetic",
+        text=plan.text, intent=plan.intent, slots=plan.slots, speech_start_s=start, speech_end_s=end,
+        channel=draw_channel(random.Random(f"{seed}|{name}")).record(),
+    )  # fmt: skip
 
 
 # --- recordings -------------------------------------------------------------------------------------------------
@@ -170,25 +161,13 @@ def _recorded_row(recording: Recording, pcm: Pcm, samples: str, out: Path, seed:
     file = out / "audio" / f"{name}.flac"
     if not file.is_file():
         write_flac(file, pcm, SAMPLE_RATE)
-    start, end = recording.speech_start_s, recording.speech_end_s
-    if start is None or end is None:
-        start, end = speech_bounds(pcm, SAMPLE_RATE)
+    start, end = recording.marks or speech_bounds(pcm, SAMPLE_RATE)
     return Row(
-        name,
-        f"audio/{file.name}",
-        sha256_file(file),
-        round(len(pcm) / SAMPLE_RATE, 3),
-        recording.speaker,
-        split_of(recording.speaker, seed),
-        "recording",
-        recording.text,
-        recording.intent or "",
-        dict(recording.slots),
-        start,
-        end,
-        Channel(low_hz=50, high_hz=4000).record(),
-        recording.subject,
-    )
+        id=name, audio=f"audio/{file.name}", sha256=sha256_file(file), duration_s=round(len(pcm) / SAMPLE_RATE, 3),
+        speaker=recording.speaker, split=split_of(recording.speaker, seed), source="recording",
+        text=recording.text, intent=recording.intent or "", slots=dict(recording.slots), speech_start_s=start,
+        speech_end_s=end, channel=Channel(low_hz=50, high_hz=4000).record(), subject=recording.subject,
+    )  # fmt: skip
 
 
 def speech_bounds(pcm: Pcm, rate: int) -> tuple[float, float]:
