@@ -17,10 +17,8 @@ from orchestrator.playout import Playout, SpokenWord
 from orchestrator.wall_clock import CALL_RATE, Clock, Elapsed
 from orchestrator.wires.contract import GatewayCall
 
-MAX_PLAY_S = 5.0
-"""Audio given at once: gateways have limits too, such as Asterisk's of 65,500 bytes."""
 STEP_S, AHEAD_S = 0.02, 0.1
-"""The same, and audio that waits at the gateway at most, where it must be sent in step with time."""
+"""Audio given at once, and audio that waits at the gateway at most, where it must be sent in step with time."""
 HANGUP_SLACK_S = 1.0
 """How much longer than the audio's length to wait for its last mark before hanging up."""
 _KEPT_PIECES = 1024
@@ -85,7 +83,7 @@ class Speaker:
         origin = self.playout.sent if begin is None else begin
         words = [SpokenWord(word.word, origin + round(word.end_s * CALL_RATE)) for word in piece.words]
         rate = piece.sample_rate
-        step = round((STEP_S if self._in_step else MAX_PLAY_S) * rate)
+        step = round((STEP_S if self._in_step else self._can.at_once_s) * rate)
         for at in range(0, len(piece.pcm), step):
             part, ends = piece.pcm[at : at + step], at + step >= len(piece.pcm)
             if self._in_step:

@@ -125,6 +125,8 @@ class Capabilities:
     """Whether it can press keys for the bot."""
     transfer: bool
     """Whether it can put the caller through. Else ending the call does: the gateway's next instruction follows."""
+    at_once_s: float = 5.0
+    """Seconds of audio that it takes in one piece: messages have limits, such as Asterisk's of 65,500 bytes."""
 
 
 class GatewayCall(Protocol):
