@@ -124,6 +124,8 @@ class Replica:
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._follower.start)
         self._tasks = [asyncio.create_task(self._warming.run()), asyncio.create_task(self._watch_loop())]
+        for task in self._tasks:
+            task.add_done_callback(_say_failure)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._warming.tried(), WARM_UP_WITHIN_S)
 
@@ -227,6 +229,12 @@ def _engine_of(settings: Settings) -> Engine:
     if settings.engine == "onnx":
         return open_engine(settings)
     return StandIn(lambda: open_engine(settings), OnnxEngine(settings.repo_dir, Trust.of(settings)))
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    """These tasks end when they are cancelled; one that ends before is a bug, and is to be seen when it happens."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a background task of this replica ended", exc_info=error)
 
 
 def _refs(stages: Iterable[StageAssignment]) -> list[tuple[str, int]]:

@@ -232,7 +232,7 @@ async def test_a_release_whose_dialogue_cannot_be_used_leaves_the_last_one(regis
         await until(lambda: not replica.following)
         async with calling(replica) as gateway:
             assert told(gateway)[0] == 1
-        assert replica.loops[0].health.figures()["ok"] is False
+        assert replica.loops()["routing of barista-follower"]["ok"] is False
         promote(registry, "barista", 1, loader=SiteLoader(registry), who="ada", why="the other is broken", force=True)
         await until(lambda: replica.following)
 
@@ -260,3 +260,12 @@ async def test_a_replica_does_not_start_without_a_release(tmp_path: Path, databa
         add_version(registry, "stt")
         with pytest.raises(Exception, match="the bot has no release"):
             Replica("barista", site, engine=ReadyEngine(), pool=FakeModels(load_bot("barista")))
+
+
+async def test_a_background_task_that_ends_by_a_bug_is_said_when_it_does(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_replica(registry) as replica:
+        monkeypatch.setattr(replica.admission, "look", lambda *_: 1 / 0)
+        await until(lambda: "a background task of this replica ended" in caplog.text)
+    assert "ZeroDivisionError" in caplog.text
