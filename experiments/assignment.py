@@ -17,10 +17,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from experiments.hashing import cumulative64, draw64, gb_bucket_ranges, gb_choose, gb_hash, share64
-from parley.bundle import FAMILIES
+from parley.bundle import FAMILIES, Family, VersionRef
 from parley.errors import ParleyError
 
 STAGES = FAMILIES
@@ -122,20 +122,11 @@ class StageAssignment:
     config_version: int
 
 
-class VersionRef(Protocol):
-    """A model and the number of its version."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-
-
 class ReleaseLike(Protocol):
     """What this module needs of a release (``registry.releasing.releases.Release`` is one)."""
 
     @property
-    def stages(self) -> Mapping[Any, VersionRef]: ...
+    def stages(self) -> Mapping[Family, VersionRef]: ...
 
 
 def arm_of(experiment: Experiment, unit: str) -> Arm | None:
@@ -159,7 +150,7 @@ def assign_call(
     release: ReleaseLike,
     unit: str,
     available: Callable[[str, int], bool] | None = None,
-) -> dict[str, StageAssignment]:
+) -> dict[Family, StageAssignment]:
     """What answers each stage of a call that starts now.
 
     Args:

@@ -18,17 +18,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from parley.audio import Pcm
-from parley.bundle import Family
+from parley.bundle import Family, VersionRef
 from parley.serving.engine import Engine
-
-
-class VersionRef(Protocol):
-    """A model and the number of its version."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> int: ...
 
 
 @dataclass(frozen=True)

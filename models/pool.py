@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic
 
-from models.contracts import Client, ClientT, Implementations, NlgClient, NluClient, SttClient, TtsClient, VersionRef
+from models.contracts import Client, ClientT, Implementations, NlgClient, NluClient, SttClient, TtsClient
 from models.implementations import NLG, NLU, STT, TTS, implementation
-from parley.bundle import Family, read_manifest
+from parley.bundle import Family, VersionRef, read_manifest
 from parley.errors import ParleyError
 from parley.serving.engine import Engine
 from parley.serving.trust import Trust

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from models.contracts import Piece, VersionRef
+from models.contracts import Piece
 from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.replies import realise
+from parley.bundle import VersionRef
 
 _log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from contextlib import aclosing
 
 import numpy as np
 
-from models.contracts import Clients, Piece, TimedWord, TtsClient, VersionRef
+from models.contracts import Clients, Piece, TimedWord, TtsClient
 from orchestrator.dialogue import Act
 from orchestrator.prompts import PROMPT_ACTS
 from orchestrator.routing import Routing
 from orchestrator.stages import Stages
 from parley.audio import Pcm
-from parley.bundle import FAMILIES, Family
+from parley.bundle import FAMILIES, Family, VersionRef
 
 PROOF_WITHIN_S = 2.0
 PROOF_HOLDS_S = 1.0

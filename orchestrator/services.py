@@ -14,6 +14,7 @@ from orchestrator.stages import RETRIES, Retries
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Clock, MonotonicClock
 from parley.bot import Bot
+from parley.bundle import Family
 from parley.row_log import Row
 
 
@@ -65,7 +66,7 @@ class CallAssignment:
     unit: str
     """The caller's pseudonym."""
     release: int
-    stages: Mapping[str, StageAssignment]
+    stages: Mapping[Family, StageAssignment]
     script: Script
 
 

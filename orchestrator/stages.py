@@ -34,7 +34,6 @@ from models.contracts import (
     Transcript,
     TtsClient,
     Understanding,
-    VersionRef,
 )
 from orchestrator.dialogue import Act
 from orchestrator.prompts import Prompts
@@ -42,7 +41,7 @@ from orchestrator.wall_clock import CALL_RATE
 from parley.audio import Pcm
 from parley.bot import Bot
 from parley.bot.replies import realise
-from parley.bundle import FAMILIES, Family
+from parley.bundle import FAMILIES, Family, VersionRef
 from parley.errors import ParleyError
 from parley.resampling import Resampler
 from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
@@ -101,7 +100,7 @@ class Stages:
         self,
         bot: Bot,
         clients: Clients,
-        assigned: Mapping[Family, VersionRef] | Mapping[str, VersionRef],
+        assigned: Mapping[Family, VersionRef],
         prompts: Prompts | None,
         *,
         timeout_s: float = 2.0,

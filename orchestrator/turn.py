@@ -21,6 +21,7 @@ from experiments.assignment import StageAssignment
 from experiments.exposures import Exposure
 from orchestrator.hearing import Heard
 from parley.audio import samples_to_ms
+from parley.bundle import Family
 
 NO_VERSION = 0
 """The "version" of an exposure where a built-in fallback answered instead of a published version."""
@@ -35,13 +36,13 @@ class Turn:
     """The caller's pseudonym."""
     number: int
     """The greeting is 0."""
-    assigned: Mapping[str, StageAssignment]
+    assigned: Mapping[Family, StageAssignment]
     heard: Heard | None
     """What is answered; None is the call's beginning."""
     since: int
     """Samples of the bot's audio that had been sent before it."""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    fallbacks: dict[str, str] = field(default_factory=dict)
+    fallbacks: dict[Family, str] = field(default_factory=dict)
     """Each stage it reached, and why the assigned version did not answer there; empty where it did."""
     intent: str | None = None
     nlu_ms: float | None = None
@@ -67,11 +68,11 @@ class Turn:
         """From the end of the turn being known to the final transcript."""
         return self.heard.stt_ms if self.heard else None
 
-    def reach(self, stage: str) -> None:
+    def reach(self, stage: Family) -> None:
         """A stage is asked, whatever comes of it: an answer that never comes was served too."""
         self.fallbacks.setdefault(stage, "")
 
-    def served(self, stage: str, fallback: str) -> None:
+    def served(self, stage: Family, fallback: str) -> None:
         """How a stage answered. Of several answers in one turn the first fallback counts."""
         self.fallbacks[stage] = self.fallbacks.get(stage, "") or fallback
 
@@ -102,7 +103,7 @@ def figures(turn: Turn) -> dict[str, float | int | bool | None]:
     return {name: round(value, 1) if isinstance(value, float) else value for name, value in made.items()}
 
 
-def fallbacks(turn: Turn) -> dict[str, str]:
+def fallbacks(turn: Turn) -> dict[Family, str]:
     """Stage to why its assigned version did not answer, where it did not."""
     return {stage: reason for stage, reason in turn.fallbacks.items() if reason}
 
@@ -179,7 +180,7 @@ def row(turn: Turn, *, with_text: bool) -> TurnRow:
     )
 
 
-def _reached(turn: Turn) -> list[tuple[str, StageAssignment, str]]:
+def _reached(turn: Turn) -> list[tuple[Family, StageAssignment, str]]:
     """(stage, what it was assigned, why that did not answer) of the stages it reached."""
     known = turn.assigned
     return [(stage, known[stage], reason) for stage, reason in turn.fallbacks.items() if stage in known]

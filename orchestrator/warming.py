@@ -22,10 +22,15 @@ from registry.releasing.documents import StageVersion
 
 _log = logging.getLogger(__name__)
 
-AGAIN_S = 2.0
-"""Between two attempts at what did not answer."""
-ARM_WITHIN_S = 20.0
-"""How long an arm may take to answer; another one may wait for it meanwhile."""
+
+@dataclass(frozen=True)
+class Attempts:
+    """How long warming up waits. In seconds."""
+
+    again_s: float = 2.0
+    """Between two attempts at what did not answer."""
+    arm_within_s: float = 20.0
+    """So long an arm may take to answer; another one may wait for it meanwhile."""
 
 
 @dataclass
@@ -44,10 +49,11 @@ class Warming:
     Args:
         clients: of the versions.
         routing: gives the routing as it is now.
+        attempts: how long to wait for what.
     """
 
-    def __init__(self, clients: Clients, routing: Callable[[], Routing]) -> None:
-        self._clients, self._routing = clients, routing
+    def __init__(self, clients: Clients, routing: Callable[[], Routing], attempts: Attempts | None = None) -> None:
+        self._clients, self._routing, self._attempts = clients, routing, attempts or Attempts()
         self.warm = False
         """Whether a synthetic turn has run through all four stages, of any release."""
         self._release = self._said_release = 0
@@ -85,7 +91,7 @@ class Warming:
             answered = await attempt(self._routing())
             watch.tried.set()
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if answered else AGAIN_S):
+                async with asyncio.timeout(None if answered else self._attempts.again_s):
                     await watch.news.wait()
 
     async def _try_release(self, routing: Routing) -> bool:
@@ -114,7 +120,7 @@ class Warming:
         for ref in arms.keys() - self._arms:
             where = {"version": f"{ref[0]} {ref[1]}"}
             try:
-                async with asyncio.timeout(ARM_WITHIN_S):
+                async with asyncio.timeout(self._attempts.arm_within_s):
                     version, probe = StageVersion(model=ref[0], version=ref[1]), routing.script.bot.speech.probe
                     await prove(arms[ref], version, self._clients, probe)
             except Exception as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,13 +20,22 @@ from parley.folder import MANIFEST, SIGNATURE, UTTERANCES, list_files
 
 __all__ = [
     "BOT",
-    "FAMILIES", "MANIFEST", "SIGNATURE", "UTTERANCES", "Family", "Lineage", "Manifest", "TensorSpec", "read_manifest",
-    "verify_files", "write_bundle",
+    "FAMILIES", "MANIFEST", "SIGNATURE", "UTTERANCES", "Family", "Lineage", "Manifest", "TensorSpec", "VersionRef",
+    "read_manifest", "verify_files", "write_bundle",
 ]  # fmt: skip
 BOT = "bot.json"
 """The whole bot file that a version was trained on, as data; NLU and NLG keep it."""
 Family = Literal["stt", "nlu", "nlg", "tts"]
 FAMILIES: tuple[Family, ...] = ("stt", "nlu", "nlg", "tts")
+
+
+class VersionRef(Protocol):
+    """A model and the number of its version."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> int: ...
 
 
 DType = Literal["FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT8", "BOOL"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.quality.sphinx import Sphinx, jsgf
 from judging.slu import Heard, learned_from, listener_of
-from models.contracts import SttClient, VersionRef
+from models.contracts import SttClient
 from models.pool import ClientPool
 from models.splits import fold_of, split_of
 from models.stt.client import PhoneCtcClient
@@ -23,6 +23,7 @@ from orchestrator.stages import Stages
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
+from parley.bundle import VersionRef
 from parley.errors import ParleyError
 from parley.recordings import Recording
 from parley.runs import Run

@@ -56,7 +56,8 @@ def check_same_contract(manifests: Iterable[Manifest]) -> None:
                         f"version {manifest.version or 'to publish'} has {side[:-1]} {name!r} as {_show(new)}, "
                         f"version {known.version} as {_show(old)}",
                         where=manifest.model,
-                        mend=f"versions that {manifest.read_by} reads share their tensors: name another implementation",
+                        mend=f"versions of one model that {manifest.read_by} reads share their tensors: export it "
+                        "under another model name",
                     )
 
 

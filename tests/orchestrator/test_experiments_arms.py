@@ -13,9 +13,8 @@ from release_site import add_version, add_versions, make_site, write_seed
 from experiments import commands
 from experiments.assignment import Arm, Experiment, ExperimentRefused, assign_call, start
 from experiments.store import ExperimentStore
-from models.contracts import VersionRef
 from orchestrator.routing import Routing, RoutingReader
-from parley.bundle import FAMILIES
+from parley.bundle import FAMILIES, VersionRef
 from registry import tables as t
 from registry.catalogue import set_state
 from registry.loading import SiteLoader

@@ -13,11 +13,11 @@ from toy_nlu import keyword_bundle, register
 
 from experiments import commands
 from experiments.store import ExperimentStore
-from models.contracts import NluClient, VersionRef
+from models.contracts import NluClient
 from models.pool import ClientPool
 from orchestrator.replica import Replica
 from parley.bot import load_bot
-from parley.bundle import read_manifest
+from parley.bundle import VersionRef, read_manifest
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings

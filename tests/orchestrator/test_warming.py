@@ -15,10 +15,9 @@ from release_site import add_versions, make_site, write_seed
 from experiments import commands
 from experiments.exposures import Exposure
 from experiments.store import ExperimentStore
-from models.contracts import VersionRef
 from orchestrator.replica import Replica
 from parley.bot import load_bot
-from parley.bundle import FAMILIES
+from parley.bundle import FAMILIES, VersionRef
 from parley.serving.engine import EngineUnavailable
 from registry.opening import open_for_writing
 from registry.releasing.seeding import mend_releases

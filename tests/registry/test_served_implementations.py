@@ -15,6 +15,7 @@ from parley.bundle import read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.serving.choice import open_engine
 from parley.serving.engine import Engine
+from parley.serving.handover import handover
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from registry.served import Patience, ServedView
@@ -72,13 +73,24 @@ async def test_both_are_served_in_this_process(tmp_path: Path) -> None:
             await both_answer(engine)
 
 
+def test_the_server_is_handed_a_version_under_its_implementations_name_alone(tmp_path: Path) -> None:
+    with open_site(tmp_path) as registry:
+        assert publish(keyword_bundle(tmp_path / "keywords"), registry) == 1
+        version, trust = registry.repo / MODEL / "1", Trust.of(registry.site)
+
+        assert handover(version, f"{MODEL}.keyword-1", 1, trust).startswith(b"input FP32 counts\n")
+        for name in (MODEL, f"{MODEL}.joint-bio-1", "bank_nlu.keyword-1"):
+            with pytest.raises(ParleyError):
+                handover(version, name, 1, trust)
+
+
 def test_tensors_differ_only_where_implementations_do(tmp_path: Path) -> None:
     with open_site(tmp_path, versions=1) as registry:
         other = keyword_bundle(tmp_path / "same")
         write_bundle(other, read_manifest(other).model_copy(update={"implementation": ""}))
         with pytest.raises(ParleyError, match="input 'counts'") as refused:
             publish(other, registry)
-        assert "another implementation" in refused.value.mend
+        assert "joint-bio/1" in refused.value.mend
 
         assert publish(keyword_bundle(tmp_path / "own"), registry) == 2
         assert publish(scaler_bundle(tmp_path / "third", 9), registry) == 3, "the first implementation's own go on"

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from models.contracts import Piece, Reply, TimedWord, Transcript, Understanding, VersionRef
+from models.contracts import Piece, Reply, TimedWord, Transcript, Understanding
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.bot.replies import realise
-from parley.bundle import Family
+from parley.bundle import Family, VersionRef
 from parley.serving.engine import EngineUnavailable
 
 SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
