@@ -7,7 +7,7 @@
         record_version(c, directory, manifest, who="ada", key_id=key)
 
 The functions take the connection, so that several changes make one transaction. The files are the truth: whatever the
-catalogue says about a version can be read from its directory again (`registry.site.rebuild`).
+catalogue says about a version can be read from its directory again (`registry.recovery.rebuild`).
 """
 
 from __future__ import annotations

@@ -51,8 +51,7 @@ class SiteLoader:
         site = self.registry.site
         if site.engine != "triton" or (not site.triton_grpc and read_record(site.state_dir) is None):
             return
-        from registry.served import (
-            ServedView,  # its gRPC takes a tenth of a second to import: a quick rollback does not
-        )
+        # Its gRPC takes a tenth of a second to import, which a rollback to what answers already does not wait for.
+        from registry.served import ServedView
 
         ServedView(self.registry).ensure(refs)

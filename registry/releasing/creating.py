@@ -14,6 +14,7 @@ from typing import cast
 
 import sqlalchemy as sa
 
+from parley.bot.load import find_bot, load_bot, read_bot_text
 from parley.bundle import FAMILIES, Family
 from parley.errors import ParleyError
 from registry.binding import bind
@@ -105,8 +106,6 @@ def _withdraw(registry: Registry, release: Release) -> None:
 
 
 def _current_dialogue(registry: Registry, bot: str) -> str:
-    from parley.bot.load import find_bot, load_bot, read_bot_text  # YAML: only where no text is given
-
     load_bot(bot, registry.site)  # what is wrong with the file is told by its own lines
     return read_bot_text(find_bot(bot, registry.site))
 

@@ -180,6 +180,8 @@ def against_file(registry: Registry, bot: str, text: str) -> list[str]:
 
 
 # --- family by family -----------------------------------------------------------------------------------------------
+# A family's client is imported where its version is read: numpy and its like take longer than a rollback, which needs
+# none of them.
 
 
 def _trained(trained: Trained, digest: str) -> Bot:
