@@ -49,7 +49,7 @@ class Beginning:
     bot: Bot | None = None
     """Its text is kept in the run."""
 
-    def check_resumed(self, out: Path, **more: Any) -> None:
+    def check_resumed(self, out: Path, **more: str | list[str]) -> None:
         """A run that is continued must have been started so.
 
         Args:
@@ -63,7 +63,7 @@ class Beginning:
             asked = {"family": self.family, "bot": self.name, "seed": self.seed, **self._asked(more)}
             check_same_run(out, asked, _FREE)
 
-    def run(self, out: Path, *, resume: bool, **more: Any) -> Run:
+    def run(self, out: Path, *, resume: bool, **more: str | list[str]) -> Run:
         """Make the run directory, or go on with the one that is there; what is begun anew forgets its weights.
 
         Args:
@@ -88,7 +88,7 @@ class Beginning:
             write_atomic(out / _BOT, text)
         return run
 
-    def _asked(self, more: Mapping[str, Any]) -> dict[str, Any]:
+    def _asked(self, more: Mapping[str, str | list[str]]) -> dict[str, Any]:
         asked = {**self.config.parameters(), **more}
         asked.pop("seed", None)
         if self.bot:
@@ -164,10 +164,22 @@ def finished_run(path: Path, family: str) -> Run:
     """
     run = Run.open(path)
     if run.params.get("family") != family or kept_weights(path) is None:
-        raise ParleyError(
-            f"not a trained {family} run", where=str(path), mend=f"run `parley train {family}` to its end"
-        )
+        raise _not_trained(path, family)
     return run
+
+
+def check_family(run: Run, family: str) -> None:
+    """A family's verbs are given its own runs.
+
+    Raises:
+        ParleyError: it is another family's.
+    """
+    if run.params.get("family") != family:
+        raise _not_trained(run.path, family)
+
+
+def _not_trained(path: Path, family: str) -> ParleyError:
+    return ParleyError(f"not a trained {family} run", where=str(path), mend=f"run `parley train {family}` to its end")
 
 
 def bot_of(run: Run) -> Bot:

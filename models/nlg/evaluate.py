@@ -22,7 +22,7 @@ from models.contracts import Reply
 from models.nlg.client import ActPromptClient, SlotErrors, Writer
 from models.nlg.data import Row, phrasings
 from models.nlg.export import data_of
-from models.run_directory import bot_of
+from models.run_directory import bot_of, check_family
 from parley.arguments import ArgumentParser
 from parley.bot import Bot
 from parley.bot.replies import acts, says, spoken_values
@@ -131,6 +131,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     Raises:
         ParleyError: the run has no bundle, or its data cannot be made again.
     """
+    check_family(run, "nlg")
     manifest = read_manifest(run.bundle_path)
     figures = asyncio.run(measure(run))
     write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))

@@ -22,7 +22,7 @@ from models.contracts import Understanding
 from models.nlu.client import JointBioClient, encode, feeds, read_labels, spans
 from models.nlu.data import OUT_OF_SCOPE, Example
 from models.nlu.export import data_of
-from models.run_directory import bot_of
+from models.run_directory import bot_of, check_family
 from models.tokenizer import read_tokenizer
 from parley.arguments import ArgumentParser
 from parley.bundle import read_manifest, write_bundle
@@ -192,6 +192,7 @@ def evaluate(run: Run, *, recordings: Path | None = None, foreign: Path | None =
     Raises:
         ParleyError: the run has no bundle, its data cannot be made again, or a file cannot be read.
     """
+    check_family(run, "nlu")
     manifest = read_manifest(run.bundle_path)
     for file in filter(None, (recordings, foreign)):
         if not file.is_file():

@@ -16,7 +16,7 @@ import numpy as np
 from models.channel import through_codec
 from models.contracts import SttClient, Transcript
 from models.dataset import Dataset, Row, check_bot, load_split, speech_of
-from models.run_directory import bot_of, check_data
+from models.run_directory import bot_of, check_data, check_family
 from models.stt.client import PhoneCtcClient
 from parley.arguments import ArgumentParser
 from parley.audio import SAMPLE_RATE, Pcm
@@ -109,6 +109,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     Raises:
         ParleyError: the run has no bundle, or its dataset has changed since the training.
     """
+    check_family(run, "stt")
     manifest = read_manifest(run.bundle_path)
     dataset, bot = split_as_trained(run), bot_of(run)
     figures: dict[str, Any] = {}

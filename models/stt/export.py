@@ -66,10 +66,11 @@ def load_network(run: Run) -> SttNetwork:
     Raises:
         ParleyError: the run has no weights.
     """
+    weights = beginning(finished_run(run.path, "stt").path)
     fields = dict(run.params["config"])
     fields["blocks"] = tuple(tuple(b) for b in fields["blocks"])
     network = SttNetwork(SttConfig(**fields))
-    load_checkpoint(beginning(finished_run(run.path, "stt").path), network)
+    load_checkpoint(weights, network)
     return network.eval()
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contracts import TimedWord
+from models.run_directory import check_family
 from models.tts.alignment import match_frames, mel_bands
 from models.tts.client import HarmonicNoiseClient
 from models.tts.data import HOP, Corpus, Utterance
@@ -129,6 +130,7 @@ def evaluate(run: Run, *, data: Path | None = None, limit: int = 100) -> dict[st
     Raises:
         ParleyError: the run has no bundle, or its corpus is gone, another one, or holds no sentence back.
     """
+    check_family(run, "tts")
     corpus = corpus_of(run, data)
     chosen = [corpus.utterances[n] for n in corpus.split("test")][:limit]
     if not chosen:

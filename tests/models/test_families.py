@@ -92,9 +92,12 @@ def test_a_voice_activity_that_was_interrupted_ends_where_a_straight_one_ends(
         vad.train(vad.TrainConfig(dataset.path, examples=7, steps=9, look_every=4), tmp_path / "cut", resume=True)
 
 
-def test_an_export_of_a_training_that_did_not_end_is_refused(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "nlu", "barista", {}, 7)
-    for family in FAMILIES:
-        export = importlib.import_module(f"models.{family}.export").export
-        with pytest.raises(ParleyError, match=f"not a trained {family} run"):
-            export(Run(run.path, {**run.params, "family": family, "config": {"blocks": []}}))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_training_that_did_not_end_or_is_of_another_family_is_refused(family: str, tmp_path: Path) -> None:
+    unfinished, other = Run.create(tmp_path / "a", family, "bank", {}, 7), Run.create(tmp_path / "b", "vad", "b", {}, 7)
+    export, evaluate = (getattr(importlib.import_module(f"models.{family}.{v}"), v) for v in ("export", "evaluate"))
+
+    for verb, run in ((export, unfinished), (export, other), (evaluate, other)):
+        with pytest.raises(ParleyError, match=f"not a trained {family} run") as caught:
+            verb(run)
+        assert f"parley train {family}" in caught.value.mend
