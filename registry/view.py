@@ -22,7 +22,6 @@ from parley.folder import MANIFEST
 from parley.implementation import model_of
 from parley.serving.triton_control import LOAD_TIMEOUT_S, Control
 from parley.serving.triton_install import view_of
-from parley.typed import is_number
 from registry.layout import version_numbers
 from registry.versions.model_config import write_model_config
 
@@ -75,7 +74,7 @@ class ViewFolder:
     def link(self, model: str, number: int) -> None:
         """Put a version in. The caller has verified it."""
         version = self._repo / model / str(number)
-        path = self.directory / read_manifest(version).served_as / str(number)
+        path = self._place(model, number)
         wanted = {name: version / name for name in SERVED if (version / name).exists()}
         if path.is_symlink():  # of a view as it was made before
             path.unlink()
@@ -108,6 +107,10 @@ class ViewFolder:
                 gone.append(directory.name)
         return gone
 
+    def _place(self, model: str, number: int) -> Path:
+        """Where a version of the repository belongs in the view."""
+        return self.directory / read_manifest(self._repo / model / str(number)).served_as / str(number)
+
     def _folders(self, model: str | None = None) -> list[Path]:
         """The folders of the server's models; those of one model of the site."""
         if not self.directory.is_dir():
@@ -116,14 +119,13 @@ class ViewFolder:
 
     def reset(self, refs: Iterable[Ref]) -> None:
         """Make the folder hold exactly these versions, whatever it holds now."""
-        wanted = set(refs)
+        wanted = {self._place(*ref): ref for ref in sorted(set(refs))}
         for directory in self._folders():
             for entry in directory.iterdir():
-                is_wanted = is_number(entry.name) and (model_of(directory.name), int(entry.name)) in wanted
-                if entry.is_symlink() or (entry.is_dir() and entry.name != "configs" and not is_wanted):
+                if entry.is_symlink() or (entry.is_dir() and entry.name != "configs" and entry not in wanted):
                     _remove(entry)
-        for model, number in sorted(wanted):
-            self.link(model, number)
+        for ref in wanted.values():
+            self.link(*ref)
         for model in {model_of(directory.name) for directory in self._folders()}:
             self.configure(model)
 

@@ -73,6 +73,17 @@ async def test_both_are_served_in_this_process(tmp_path: Path) -> None:
             await both_answer(engine)
 
 
+def test_a_version_lies_in_the_folder_of_its_implementation_alone(tmp_path: Path) -> None:
+    with open_site(tmp_path) as registry:
+        publish(keyword_bundle(tmp_path / "keywords"), registry)
+        view = ServedView(registry)
+        (view.folder.directory / MODEL / "1").mkdir(parents=True)
+
+        assert view.prepare() == []
+
+        assert view.folder.served_names(MODEL) == {f"{MODEL}.keyword-1": {1}}
+
+
 def test_the_server_is_handed_a_version_under_its_implementations_name_alone(tmp_path: Path) -> None:
     with open_site(tmp_path) as registry:
         assert publish(keyword_bundle(tmp_path / "keywords"), registry) == 1
