@@ -148,10 +148,46 @@ def changed_meanwhile(name: str, audit: Sequence[AuditRow]) -> ExperimentRefused
 def _router(store: ExperimentStore, site: Settings) -> APIRouter:
     """The routes. Their functions are plain ``def``: the database never holds the loop."""
     routes = APIRouter(prefix="/v1/experiments", tags=["experiments"])
+    _add_looks(routes, store, site)
+    _add_changes(routes, store)
+    return routes
 
-    def shown(experiment: Experiment, response: Response) -> dict[str, Any]:
-        response.headers["ETag"] = f'"{experiment.epoch}"'
-        return as_json(experiment)
+
+def _shown(experiment: Experiment, response: Response) -> dict[str, Any]:
+    response.headers["ETag"] = f'"{experiment.epoch}"'
+    return as_json(experiment)
+
+
+def _add_looks(routes: APIRouter, store: ExperimentStore, site: Settings) -> None:
+    """What changes nothing."""
+
+    @routes.get("")
+    def list_experiments(stopped: bool = True) -> dict[str, Any]:
+        """All experiments, or with ``stopped=false`` the live ones."""
+        snapshot = store.snapshot()
+        listed = snapshot.experiments if stopped else snapshot.live
+        return {"config_version": snapshot.config_version, "experiments": [as_json(e) for e in listed]}
+
+    @routes.post("/assign")
+    def assign(body: AssignRequest) -> dict[str, Any]:
+        """Each id's arm in every live experiment, null where it is not in."""
+        snapshot = store.snapshot()
+        key = b"" if body.raw else pseudonym_key(site)
+        arms: dict[str, dict[str, str | None]] = {}
+        for given in body.ids:
+            unit = given if body.raw else unit_of_id(given, key, site.region)
+            found = {e.name: arm_of(e, unit) if unit else None for e in snapshot.live}
+            arms[given] = {name: arm.name if arm else None for name, arm in found.items()}
+        return {"config_version": snapshot.config_version, "arms": arms}
+
+    @routes.get("/{name}")
+    def show(name: str, response: Response) -> dict[str, Any]:
+        """One experiment, in its newest epoch."""
+        return _shown(find(name, store.snapshot().experiments), response)
+
+
+def _add_changes(routes: APIRouter, store: ExperimentStore) -> None:
+    """Start, ramp, stop: each in the epoch that its caller has seen, if he says which."""
 
     def change(name: str, what: str, note: Note, if_match: str | None, rule: Callable[[Experiment], Experiment]) -> Any:
         def in_this_epoch(known: Sequence[Experiment]) -> Experiment:
@@ -164,13 +200,6 @@ def _router(store: ExperimentStore, site: Settings) -> APIRouter:
             return store.change(note.who, what, note.why, in_this_epoch)
         except _Stale:
             raise changed_meanwhile(name, store.audit(name)) from None
-
-    @routes.get("")
-    def list_experiments(stopped: bool = True) -> dict[str, Any]:
-        """All experiments, or with ``stopped=false`` the live ones."""
-        snapshot = store.snapshot()
-        listed = snapshot.experiments if stopped else snapshot.live
-        return {"config_version": snapshot.config_version, "experiments": [as_json(e) for e in listed]}
 
     @routes.post("", status_code=201)
     def start_experiment(body: StartRequest, response: Response) -> dict[str, Any]:
@@ -188,24 +217,7 @@ def _router(store: ExperimentStore, site: Settings) -> APIRouter:
             check_start,
         )
         response.headers["Location"] = f"/v1/experiments/{new.name}"
-        return shown(new, response)
-
-    @routes.post("/assign")
-    def assign(body: AssignRequest) -> dict[str, Any]:
-        """Each id's arm in every live experiment, null where it is not in."""
-        snapshot = store.snapshot()
-        key = b"" if body.raw else pseudonym_key(site)
-        arms: dict[str, dict[str, str | None]] = {}
-        for given in body.ids:
-            unit = given if body.raw else unit_of_id(given, key, site.region)
-            found = {e.name: arm_of(e, unit) if unit else None for e in snapshot.live}
-            arms[given] = {name: arm.name if arm else None for name, arm in found.items()}
-        return {"config_version": snapshot.config_version, "arms": arms}
-
-    @routes.get("/{name}")
-    def show(name: str, response: Response) -> dict[str, Any]:
-        """One experiment, in its newest epoch."""
-        return shown(find(name, store.snapshot().experiments), response)
+        return _shown(new, response)
 
     @routes.post("/{name}/ramp")
     def ramp_experiment(name: str, body: RampRequest, response: Response, if_match: IfMatch = None) -> dict[str, Any]:
@@ -216,13 +228,11 @@ def _router(store: ExperimentStore, site: Settings) -> APIRouter:
             raise ExperimentRefused(
                 f"unknown fields: {', '.join(sorted(extra))}", kind="invalid-request", status=422, where=name
             )
-        return shown(change(name, "ramp", body, if_match, lambda now: ramp(now, body.coverage)), response)
+        return _shown(change(name, "ramp", body, if_match, lambda now: ramp(now, body.coverage)), response)
 
     @routes.post("/{name}/stop")
     def stop_experiment(
         name: str, response: Response, body: Note | None = None, if_match: IfMatch = None
     ) -> dict[str, Any]:
         """Stop it; calls in progress keep their versions."""
-        return shown(change(name, "stop", body or Note(), if_match, stop), response)
-
-    return routes
+        return _shown(change(name, "stop", body or Note(), if_match, stop), response)

@@ -188,7 +188,7 @@ async def on_recordings(
             dry = recording.samples(SAMPLE_RATE)
             for condition, spoil in under.items():
                 pcm = through_codec(spoil(dry, recording.audio), codec)
-                _judge(measured, sides, recording, await _hear(measured, sides, pcm), condition, fields)
+                _judge(measured, recording, await _hear(measured, sides, pcm), condition, fields)
                 bar.advance()
                 if sides.broken():
                     return measured
@@ -224,8 +224,7 @@ class _Answer:
 
 
 def _judge(
-    measured: Measured, sides: Sides, recording: Recording, answers: tuple[_Answer, _Answer], condition: str,
-    fields: Sequence[str],
+    measured: Measured, recording: Recording, answers: tuple[_Answer, _Answer], condition: str, fields: Sequence[str]
 ) -> None:  # fmt: skip
     """A command is right when its intent and every slot are."""
     wanted = (recording.intent, dict(recording.slots))

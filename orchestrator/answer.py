@@ -61,11 +61,11 @@ class Answering:
             await self._say(step, turn)
         except SpeechDown as down:
             turn.served("tts", down.reason)
-            end = await self._apologise(turn)
+            end = await self._apologise()
         except Exception:
             # A bug in one answer: the caller is put through, other calls never notice.
             _log.exception("answer failed", extra={"turn": turn.number})
-            end = await self._apologise(turn)
+            end = await self._apologise()
         turn.answered = True
         turn.waited_until(self._speaker.sent_after(turn.since))
         # How much of it is heard is not known yet; so much was sent.
@@ -201,7 +201,7 @@ class Answering:
                         turn.tts_first_ms = _ms_since(phrased)
                     await self._speaker.send(piece.value, begin)
 
-    async def _apologise(self, turn: Turn) -> str:
+    async def _apologise(self) -> str:
         """Say the apology that needs no stage, and hand over."""
         self.ending = True
         await self._speaker.send(self._script.prompts.apology())

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
@@ -86,8 +86,15 @@ def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
             api.add_api_websocket_route(path, door.take)
             api.add_api_websocket_route(path + "/{token}", door.take)
     refuse_other_sockets(api)
+    api.include_router(_health(replica))
+    return api
 
-    @api.get("/healthz")
+
+def _health(replica: Replica) -> APIRouter:
+    """Where an operator and a load balancer look."""
+    routes = APIRouter()
+
+    @routes.get("/healthz")
     async def healthz() -> dict[str, object]:
         """The process lives; what it does."""
         return {
@@ -106,7 +113,7 @@ def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
             "torch_loaded": "torch" in sys.modules,
         }
 
-    @api.get("/readyz")
+    @routes.get("/readyz")
     async def readyz() -> JSONResponse:
         """Whether the four versions of the release answer: each is asked. ``standing_in_for``: those that this process
         answers in Triton's place; ``following``: whether the release is the one that the aliases name now."""
@@ -124,7 +131,7 @@ def create_api(open_replica: Callable[[], Replica]) -> FastAPI:
         }
         return JSONResponse(body, status_code=200 if ready else 503)
 
-    return api
+    return routes
 
 
 class CallDoor:

@@ -10,11 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-ULAW_SILENCE = 0xFF
-"""The mu-law code of a zero sample."""
-ALAW_SILENCE = 0xD5
-"""The A-law code of the smallest positive sample."""
-
 _ULAW_BIAS = 0x84
 _ULAW_CLIP = 32635
 
