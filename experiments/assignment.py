@@ -242,11 +242,19 @@ def start(
     if len({arm.name for arm in arms}) < len(arms):
         raise _invalid("arms", "two arms have one name", "name each arm differently")
     used = salt or f"{model}/{name}"
+    _check_free(name, used, stage, model, known)
+    frozen = tuple(replace(arm, weight=float(arm.weight)) for arm in arms)
+    known_algorithm: Algorithm = "gb2" if algorithm == "gb2" else "sha256"
+    return Experiment(name, stage, model, known_algorithm, used, frozen, float(coverage))
+
+
+def _check_free(name: str, salt: str, stage: str, model: str, known: Iterable[Experiment]) -> None:
+    """Check that nobody has this name or salt, and that no other experiment is live on the model."""
     for other in known:
-        if unicodedata.normalize("NFC", other.salt) == unicodedata.normalize("NFC", used) and other.name != name:
+        if unicodedata.normalize("NFC", other.salt) == unicodedata.normalize("NFC", salt) and other.name != name:
             raise ExperimentRefused(
                 f"its salt is that of {other.name!r}: both would draw the same callers into the same arms",
-                kind="salt-taken", status=409, where=used[:80], mend="leave the salt out, or choose a new one",
+                kind="salt-taken", status=409, where=salt[:80], mend="leave the salt out, or choose a new one",
             )  # fmt: skip
         if other.name == name:
             raise ExperimentRefused(
@@ -260,9 +268,6 @@ def start(
                 kind="stage-occupied", status=409, where=f"{model} ({stage})",
                 mend=f"stop it first: parley experiment stop {other.name}",
             )  # fmt: skip
-    frozen = tuple(replace(arm, weight=float(arm.weight)) for arm in arms)
-    known_algorithm: Algorithm = "gb2" if algorithm == "gb2" else "sha256"
-    return Experiment(name, stage, model, known_algorithm, used, frozen, float(coverage))
 
 
 def ramp(experiment: Experiment, coverage: float) -> Experiment:

@@ -114,31 +114,9 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
     site.state_dir.mkdir(parents=True, exist_ok=True)
     folder = _private_folder()
     _set_environment(site, folder)
-    import ray
-    from ray import serve
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     app = RunningApp(settings.host, port, folder)
     try:
-        ray.init(
-            address="local",
-            num_cpus=max(2, replicas + 1),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            _temp_dir=str(folder / "ray"),
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            ignore_reinit_error=False,
-        )
-        # With HAProxy in front only that listens where the site does; the replicas behind it listen on loopback.
-        balanced = os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
-        host = LOOPBACK if balanced else settings.host
-        serve.start(http_options={"host": host, "port": port}, logging_config=_serve_logging())
-        calls = serve.RunTarget(_calls(bot_name, site, replicas), APPLICATION, "/")
-        rest = serve.RunTarget(_rest(site), REST_APPLICATION, REST_PREFIX)
-        serve.run_many([calls, rest])
-        if balanced:
-            _await_balancer(replicas + 1)
+        _run(bot_name, site, folder, replicas)
     except ParleyError:
         app.stop()
         raise
@@ -151,6 +129,33 @@ def start_app(bot_name: str, settings: Settings, *, replicas: int = 1) -> Runnin
             mend=f"read {site.state_dir / 'logs'}; `parley doctor` checks this machine",
         ) from error
     return app
+
+
+def _run(bot_name: str, site: Settings, folder: Path, replicas: int) -> None:
+    """Start Ray and run both applications on it. The environment is set already: Ray reads it when it is imported."""
+    import ray
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    ray.init(
+        address="local",
+        num_cpus=max(2, replicas + 1),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        _temp_dir=str(folder / "ray"),
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        ignore_reinit_error=False,
+    )
+    # With HAProxy in front only that listens where the site does; the replicas behind it listen on loopback.
+    balanced = os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    host = LOOPBACK if balanced else site.host
+    serve.start(http_options={"host": host, "port": site.port}, logging_config=_serve_logging())
+    calls = serve.RunTarget(_calls(bot_name, site, replicas), APPLICATION, "/")
+    rest = serve.RunTarget(_rest(site), REST_APPLICATION, REST_PREFIX)
+    serve.run_many([calls, rest])
+    if balanced:
+        _await_balancer(replicas + 1)
 
 
 def refuse_strangers(site: Settings) -> None:
