@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from postgresql import PostgreSQL, running_postgresql
+
+from orchestrator.logs import ROOMS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "disabled"
@@ -43,6 +46,20 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test writes lands in the checkout; tests run from the checkout's root."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PARLEY_STATE_DIR", str(tmp_path / "var"))
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before() -> Iterator[None]:
+    """Where a test sends the rooms' logs is nothing to the next one."""
+    before = {}
+    for room in ROOMS:
+        logger = logging.getLogger(room)
+        before[room] = (logger.handlers[:], logger.propagate, logger.level)
+    yield
+    for room, (handlers, propagate, level) in before.items():
+        logger = logging.getLogger(room)
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

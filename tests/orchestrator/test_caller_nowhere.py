@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,14 @@ TELLING = ("987123654", "987 123", "123-654")
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Settings]:
+def site(tmp_path: Path) -> Settings:
     made = make_site(tmp_path).model_copy(update={"engine": "triton", "region": "DE"})
     with open_for_writing(made) as registry:
         add_versions(registry)
         write_seed(made, dict.fromkeys(FAMILIES, 1), number=3)
         mend_releases(registry)
     log_to(made.state_dir / "logs", logging.DEBUG)
-    yield made
-    log_to(None)
+    return made
 
 
 async def orders(gateway: FakeGateway) -> None:

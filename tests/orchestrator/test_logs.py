@@ -10,17 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.logs import LOG_FILE, ROOMS, log_to
+from orchestrator.logs import LOG_FILE, log_to
 from parley.errors import ParleyError
-
-
-@pytest.fixture(autouse=True)
-def _loggers_as_before() -> object:
-    before = {room: (logging.getLogger(room).handlers[:], logging.getLogger(room).propagate) for room in ROOMS}
-    yield
-    for room, (handlers, propagate) in before.items():
-        logger = logging.getLogger(room)
-        logger.handlers[:], logger.propagate = handlers, propagate
 
 
 def test_a_record_is_one_json_line(tmp_path: Path) -> None:

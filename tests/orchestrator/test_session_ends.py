@@ -91,10 +91,8 @@ def test_half_a_character_anywhere_is_answered_and_logged(fields: dict[str, str]
 
     services.assign = assign
     log_to(tmp_path)
-    try:
-        reason, line = begin(start_message(**fields), '{"event":"stop"}', services=services)
-    finally:
-        log_to(None)
+
+    reason, line = begin(start_message(**fields), '{"event":"stop"}', services=services)
 
     assert reason == "caller_hung_up" and len(asked) == 1
     assert line.closed == (1000, "caller_hung_up")
