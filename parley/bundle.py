@@ -73,6 +73,9 @@ class Manifest(BaseModel):
     bot: str
     model: str
     """Name in the Triton repository: ``<bot>_<family>``."""
+    sizes: str = Field(default="", pattern=f"^$|^{implementation.SIZES}$")
+    """Digest of its tensors, where their sizes are not those of the first version of its model and implementation.
+    Publishing says so; a part of the name that a Triton server knows it by."""
     implementation: str = Field(default="", pattern=f"^$|^{implementation.NAME}$")
     """Which of `models.implementations` reads it, ``phone-ctc-grammar/1``. Older manifests name none: ask `read_by`."""
     sample_rate: int | None = None
@@ -110,7 +113,7 @@ class Manifest(BaseModel):
     @property
     def served_as(self) -> str:
         """The name by which a Triton server knows this version's model."""
-        return implementation.served_name(self.model, self.family, self.read_by)
+        return implementation.served_name(self.model, self.family, self.read_by, self.sizes)
 
     @property
     def audio_rate(self) -> int:

@@ -1,9 +1,10 @@
 """Which code reads a version, and under which name a server of models knows it. Standard library alone.
 
 A manifest names its implementation, ``phone-ctc-grammar/1``: a family's way of turning a graph and assets into answers,
-and the number of its contract. Versions of one model may have different ones, and then different tensors. A Triton
-server has one set of tensors for each of its models, so it knows the versions of every implementation but the family's
-first under a name of their own, ``barista_nlu.keyword-1``.
+and the number of its contract. Versions of one model may have different ones, and then different tensors; those of one
+implementation may differ in their tensors' sizes, as when a bot gets an intent. A Triton server has one set of tensors
+for each of its models, so it knows such versions under names of their own: ``barista_nlu.keyword-1`` those of another
+implementation than the family's first, ``barista_nlu.5e1f02ab`` those of other sizes than the model's first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _OF_FILES = {("nlu", "chain.json"): CORPUS_NLU, ("nlg", "slots.json"): CORPUS_NL
 """Other old ones, told by a file that only they have."""
 NAME = r"[a-z][a-z0-9-]{0,47}/[1-9][0-9]{0,3}"
 """What an implementation may be called; it becomes a part of folders' names."""
+SIZES = r"[0-9a-f]{8}"
+"""A digest of tensors in a name: no implementation's part, which ends with ``-`` and a number."""
 
 
 def implementation_of(family: str, declared: str, files: Collection[str]) -> str:
@@ -37,11 +40,14 @@ def implementation_of(family: str, declared: str, files: Collection[str]) -> str
     return next((name for (of, file), name in _OF_FILES.items() if of == family and file in files), FIRST[family])
 
 
-def served_name(model: str, family: str, implementation: str) -> str:
-    """The name by which a Triton server knows the versions of a model that an implementation reads."""
-    if implementation == FIRST[family]:
-        return model
-    return f"{model}.{implementation.replace('/', '-')}"
+def served_name(model: str, family: str, implementation: str, sizes: str = "") -> str:
+    """The name by which a Triton server knows those versions of a model that take and give the same tensors.
+
+    Args:
+        sizes: as their manifests say (`parley.bundle.Manifest.sizes`).
+    """
+    read_by = "" if implementation == FIRST[family] else implementation.replace("/", "-")
+    return ".".join(part for part in (model, read_by, sizes) if part)
 
 
 def model_of(served: str) -> str:

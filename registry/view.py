@@ -1,9 +1,9 @@
 """The folder a site's Triton server is started on: a folder of links per version that is served, a configuration per
 model of the server's.
 
-The server has one set of tensors for each of its models. A site's model whose versions are read by several
-implementations is therefore several models there (`Manifest.served_as`), and here is where that is known: everybody
-else names a model and a version. The folder knows no catalogue: `registry.served` decides what belongs into it.
+The server has one set of tensors for each of its models. A site's model whose versions differ in theirs is therefore
+several models there (`Manifest.served_as`), and here is where that is known: everybody else names a model and a
+version. The folder knows no catalogue: `registry.served` decides what belongs into it.
 """
 
 from __future__ import annotations

@@ -41,9 +41,10 @@ def handover(directory: Path, model: str, number: int, trust: Trust) -> bytes:
     manifest = trust.verify(directory, model_of(model), number, pinned=True)
     family = manifest["family"]
     reader = implementation_of(family, manifest.get("implementation", ""), manifest["files"])
-    if served_name(manifest["model"], family, reader) != model:
+    name = served_name(manifest["model"], family, reader, manifest.get("sizes", ""))
+    if name != model:
         raise ParleyError(
-            f"is read by {reader}, and is served under the name of another implementation",
+            f"is read by {reader} and served as {name}, and lies under the name {model}",
             where=str(directory), mend="serve the view of the site: parley triton start",
         )  # fmt: skip
     lines = [f"input {spec['dtype']} {spec['name']}" for spec in manifest["inputs"]]

@@ -61,8 +61,8 @@ class TritonEngine:
         address: `host:port` of Triton's gRPC service, or `unix:` and the path of its socket.
         control_key: where the server was started with one; only `load` and `unload` need it.
         channels: connections used in turn. One carries some hundred calls.
-        repo: the model repository, whose manifests say which implementation reads a version and so under which name
-            the server knows it; left out, every version is known by its model's own name.
+        repo: the model repository, whose manifests say under which name the server knows a version; left out, every
+            version is known by its model's own name.
     """
 
     def __init__(self, address: str, *, control_key: str = "", channels: int = 1, repo: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from registry.layout import (
     version_numbers,
 )
 from registry.site import Registry, who
-from registry.versions.model_config import check_same_contract, write_model_config
+from registry.versions.model_config import check_same_contract, sizes_of, write_model_config
 from registry.versions.signing import pinned_numbers, pins, read_pin, trusted_keys, write_pin
 
 LOG = logging.getLogger(__name__)
@@ -128,10 +129,13 @@ def _folders(registry: Registry, directory: Path) -> tuple[Path, ...]:
 
 
 def _stale_config(directory: Path, numbers: set[int]) -> bool:
-    """Whether the files beside the versions are not the newest version's."""
+    """Whether the files beside the versions are not the newest version's, where it is served under the model's name."""
     if not numbers:
         return False
     newest = directory / str(max(numbers))
+    own = newest / "config.pbtxt"
+    if not own.is_file() or f'name: "{directory.name}"\n' not in own.read_text(encoding="utf-8", errors="replace"):
+        return False
     for source in (newest / "config.pbtxt", *sorted((newest / "configs").glob("*.pbtxt"))):
         copy = directory / source.relative_to(newest)
         if source.is_file() and not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
@@ -202,19 +206,29 @@ def _adopt(registry: Registry, directory: Path, number: int) -> str:
 
 
 def check_contract(c: sa.Connection, manifest: Manifest) -> None:
-    """Check that a version takes and gives the tensors of those that its implementation reads and that were published
-    before it.
+    """Check that a version keeps the contract of those that its implementation reads and that were published before
+    it (`check_same_contract`).
 
-    They share theirs, so the newest one that is known speaks for all.
+    Those that are served under one name share their tensors, so the newest of them that is known speaks for all.
 
     Raises:
         ParleyError: names the tensor that differs.
     """
-    for row in reversed(catalogue.versions(c, model=manifest.model, state=PUBLISHED)):
-        other = catalogue.manifest_of(c, manifest.model, row.number)
-        if other.read_by == manifest.read_by:
-            check_same_contract([other, manifest])
+    for other in _earlier(c, manifest, state=PUBLISHED):
+        check_same_contract(other, manifest)
+        if other.served_as == manifest.served_as:
             return
+
+
+def with_sizes(c: sa.Connection, manifest: Manifest) -> Manifest:
+    """The manifest of a version to be published, with what it says of its sizes (`sizes_of`)."""
+    return manifest.model_copy(update={"sizes": sizes_of(manifest, _earlier(c, manifest))})
+
+
+def _earlier(c: sa.Connection, manifest: Manifest, state: str | None = None) -> Iterator[Manifest]:
+    """The manifests of the model's versions, the newest first; of those in one state, or of all, collected ones too."""
+    for row in reversed(catalogue.versions(c, model=manifest.model, state=state)):
+        yield catalogue.manifest_of(c, manifest.model, row.number)
 
 
 def _set_aside(registry: Registry, version: Path, error: ParleyError) -> str:

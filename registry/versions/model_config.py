@@ -5,13 +5,16 @@
 carries its own, bound by its signature; the files beside the versions are copies of the newest version's.
 
 The text names no version and the policy is always `all`: what lies in the model's folder is served. Triton reloads
-every version of a model when the text changes, so it changes only with the model's tensors, batching or warm-up.
-Versions of several implementations have other tensors each, and are models of their own to Triton, each with its text
-and under its own name (`Manifest.served_as`).
+every version of a model when the text changes, so it changes only with the model's batching or warm-up. Versions whose
+tensors differ, because another implementation reads them or because their sizes do, are models of their own to Triton,
+each with its text and under its own name (`Manifest.served_as`): one text with open sizes for all of them would not do,
+for Triton's ONNX Runtime backend of GPU nodes refuses a graph whose size is fixed where the text leaves it open, and a
+warm-up has one size.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,30 +38,55 @@ _BACKENDS: dict[Target, str] = {
 }
 
 
-def check_same_contract(manifests: Iterable[Manifest]) -> None:
-    """Check that all versions of one model that are read by one implementation take and give the same tensors.
+def check_same_contract(known: Manifest, manifest: Manifest) -> None:
+    """Check that two versions of one model keep one contract with what reads them.
 
-    An implementation is a contract with its graph; and Triton keeps one configuration for all of its versions.
+    An implementation knows its graph's tensors by name, type and number of dimensions. Their sizes are each version's
+    own; only those that a Triton server knows under one name have one configuration, and so the same sizes.
 
     Raises:
         ParleyError: names the versions and the tensor that differ.
     """
-    first: dict[str, Manifest] = {}
-    for manifest in manifests:
-        known = first.setdefault(manifest.read_by, manifest)
-        for side in ("inputs", "outputs"):
-            ours = {spec.name: spec for spec in getattr(known, side)}
-            theirs = {spec.name: spec for spec in getattr(manifest, side)}
-            for name in sorted(ours.keys() | theirs.keys()):
-                old, new = ours.get(name), theirs.get(name)
-                if old != new:
-                    raise ParleyError(
-                        f"version {manifest.version or 'to publish'} has {side[:-1]} {name!r} as {_show(new)}, "
-                        f"version {known.version} as {_show(old)}",
-                        where=manifest.model,
-                        mend=f"versions of one model that {manifest.read_by} reads share their tensors: export it "
-                        "under another model name",
-                    )
+    if known.read_by != manifest.read_by:
+        return
+    one_name = known.served_as == manifest.served_as
+    for side, old_specs, new_specs in (
+        ("input", known.inputs, manifest.inputs),
+        ("output", known.outputs, manifest.outputs),
+    ):
+        ours, theirs = ({spec.name: spec for spec in specs} for specs in (old_specs, new_specs))
+        for name in sorted(ours.keys() | theirs.keys()):
+            old, new = ours.get(name), theirs.get(name)
+            if old == new or (old and new and _kind(old) == _kind(new) and not one_name):
+                continue
+            mend = f"versions of one model that {manifest.read_by} reads share names, types and ranks of tensors: "
+            raise ParleyError(
+                f"version {manifest.version or 'to publish'} has {side} {name!r} as {_show(new)}, "
+                f"version {known.version} as {_show(old)}",
+                where=manifest.model,
+                mend=mend + ("publish it here from its bundle" if one_name else "export it under another model name"),
+            )
+
+
+def sizes_of(manifest: Manifest, earlier: Iterable[Manifest]) -> str:
+    """What a version to be published says of its tensors' sizes (`Manifest.sizes`).
+
+    Args:
+        manifest: of the version.
+        earlier: of all that were ever published under its model, the newest first.
+
+    Returns:
+        What an earlier version with the same tensors says; nothing where it is the first that its implementation reads;
+        else the digest of its tensors.
+    """
+    alone = True
+    for known in earlier:
+        if known.read_by == manifest.read_by:
+            alone = False
+            if (known.inputs, known.outputs) == (manifest.inputs, manifest.outputs):
+                return known.sizes
+    tensors = [[spec.model_dump() for spec in side] for side in (manifest.inputs, manifest.outputs)]
+    return "" if alone else hashlib.sha256(json.dumps(tensors).encode()).hexdigest()[:8]
 
 
 def render(manifest: Manifest, target: Target = "cpu") -> str:
@@ -100,8 +128,8 @@ def config_files(manifest: Manifest) -> dict[str, str]:
 def write_model_config(manifest: Manifest, directory: Path) -> bool:
     """Write a version's configurations into its model's folder, each in one rename and only where the text differs.
 
-    In the repository, where all implementations share a model's folder, the first one's configurations lie beside the
-    versions: Triton wants a model called as its folder.
+    In the repository, where all versions of a model share a folder, the configurations of those that are served under
+    its own name lie beside them: Triton wants a model called as its folder.
 
     Returns:
         Whether anything was written, so that a running server has to be told.
@@ -157,6 +185,10 @@ def _ints(values: Sequence[int]) -> str:
 
 def _quote(text: str) -> str:
     return json.dumps(text)
+
+
+def _kind(spec: TensorSpec) -> tuple[str, int]:
+    return spec.dtype, len(spec.dims)
 
 
 def _show(spec: TensorSpec | None) -> str:

@@ -31,7 +31,7 @@ from registry.layout import STAGING, model_lock, version_numbers
 from registry.site import Registry
 from registry.site import who as user
 from registry.versions.inspection import inspecting
-from registry.versions.mending import check_contract, highest_number, mend_locked
+from registry.versions.mending import check_contract, highest_number, mend_locked, with_sizes
 from registry.versions.model_config import CONFIG, config_files, write_model_config
 from registry.versions.signing import staged_pin
 from registry.versions.staging import Staged, check_listing, complete, copy_content, make_durable
@@ -123,6 +123,7 @@ def _publish_locked(
 ) -> Staged:
     model, site = manifest.model, registry.site
     with registry.catalogue.read() as c:
+        manifest = with_sizes(c, manifest)
         check_contract(c, manifest)
         number = max(catalogue.next_number(c, model), highest_number(registry, model) + 1)
     lineage = manifest.lineage.model_copy(update={"tracking": runs.tracking(bundle.parent, model, number)})

@@ -7,9 +7,9 @@ from google.protobuf import text_format
 from serving_models import scaler_bundle
 from tritonclient.grpc import model_config_pb2
 
-from parley.bundle import read_manifest
+from parley.bundle import Manifest, TensorSpec, read_manifest
 from parley.errors import ParleyError
-from registry.versions.model_config import config_files, render, write_model_config
+from registry.versions.model_config import check_same_contract, config_files, render, sizes_of, write_model_config
 
 GOLDEN = """\
 # Generated from manifest.json; do not edit.
@@ -89,3 +89,55 @@ def test_manifest_without_a_batch_dimension_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ParleyError, match="max_batch_size"):
         render(manifest)
+
+
+def understander(intents: int = 11, **changed: TensorSpec) -> Manifest:
+    """An NLU's manifest for so many intents, with some of its tensors changed."""
+    tensors = {
+        "input_ids": TensorSpec(name="input_ids", dtype="INT64", dims=[-1]),
+        "intent_logits": TensorSpec(name="intent_logits", dtype="FP32", dims=[intents]),
+    } | changed
+    return Manifest(
+        family="nlu", bot="barista", model="barista_nlu", version=1,
+        inputs=[tensors["input_ids"]], outputs=[tensors["intent_logits"]],
+    )  # fmt: skip
+
+
+def test_versions_of_other_sizes_keep_the_contract_under_another_name_alone() -> None:
+    first, more = understander(11), understander(12)
+    own = more.model_copy(update={"sizes": sizes_of(more, [first])})
+
+    check_same_contract(first, own)
+    with pytest.raises(ParleyError, match=r"'intent_logits' as FP32 \[ 12 \], version 1 as FP32 \[ 11 \]"):
+        check_same_contract(first, more)
+
+    assert own.served_as.startswith("barista_nlu.") and f'name: "{own.served_as}"' in render(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("intent_logits", TensorSpec(name="intent_logits", dtype="FP16", dims=[11])),
+        ("intent_logits", TensorSpec(name="intent_logits", dtype="FP32", dims=[-1, 11])),
+        ("input_ids", TensorSpec(name="ids", dtype="INT64", dims=[-1])),
+    ],
+    ids=["another type", "another rank", "another name"],
+)
+def test_other_kinds_of_tensors_are_refused_under_any_name(name: str, spec: TensorSpec) -> None:
+    other = understander(**{name: spec})
+    other = other.model_copy(update={"sizes": sizes_of(other, [understander()])})
+
+    with pytest.raises(ParleyError, match="export it under another model name"):
+        check_same_contract(understander(), other)
+
+
+def test_versions_of_equal_sizes_share_a_name_whatever_came_between() -> None:
+    first, more = understander(11), understander(12)
+    assert sizes_of(first, []) == ""
+
+    more = more.model_copy(update={"sizes": sizes_of(more, [first])})
+
+    assert sizes_of(first, [more, first]) == "" != more.sizes
+    assert sizes_of(understander(12), [first, more]) == more.sizes
+    keyword = first.model_copy(update={"implementation": "keyword/1"})
+    assert sizes_of(keyword, [more, first]) == "", "the first of its implementation"

@@ -11,7 +11,7 @@ import pytest
 from serving_models import add_utterances, damage, registry_at, scaler_bundle
 from sound_registry import MODEL, check_sound
 
-from parley.bundle import read_manifest, verify_files, write_bundle
+from parley.bundle import TensorSpec, read_manifest, verify_files, write_bundle
 from parley.errors import ParleyError
 from registry import catalogue
 from registry.layout import version_numbers
@@ -172,15 +172,34 @@ def test_published_version_can_be_published_again_elsewhere(registry: Registry, 
     assert number == 2
 
 
-def test_version_with_other_tensors_is_refused_before_it_is_visible(
+def test_version_with_other_tensors_is_refused_before_it_is_visible(registry: Registry, bundle: Path) -> None:
+    publish(bundle, registry)
+
+    other = read_manifest(bundle)
+    rows = TensorSpec(name="x", dtype="FP32", dims=[-1, 7])
+    write_bundle(bundle, other.model_copy(update={"inputs": [rows, other.inputs[1]]}))
+
+    with pytest.raises(ParleyError, match=r"input 'x' as FP32 \[ -1, 7 \], version 1 as FP32 \[ -1 \]"):
+        publish(bundle, registry)
+
+    check_sound(registry, [1])
+
+
+def test_version_of_other_sizes_leaves_the_files_beside_the_versions(
     registry: Registry, bundle: Path, tmp_path: Path
 ) -> None:
     publish(bundle, registry)
+    before = (registry.repo / MODEL / "config.pbtxt").read_bytes()
 
-    with pytest.raises(ParleyError, match=r"input 'x' as FP32 \[ 7 \], version 1 as FP32 \[ -1 \]"):
-        publish(scaler_bundle(tmp_path / "seven", 2, width=7), registry)
+    numbers = [publish(scaler_bundle(tmp_path / f"b{n}", 2, width=width), registry) for n, width in enumerate((7, 7))]
 
-    check_sound(registry, [1])
+    names = [read_manifest(registry.repo / MODEL / str(number)).served_as for number in numbers]
+    assert numbers == [2, 3] and names[0] == names[1] != MODEL
+    check_sound(registry, [1, 2, 3])
+    assert (registry.repo / MODEL / "config.pbtxt").read_bytes() == before
+    assert unsettled_models(registry) == []
+    assert publish(bundle, registry) == 4
+    assert read_manifest(registry.repo / MODEL / "4").served_as == MODEL, "back among those of its sizes"
 
 
 def test_unfit_model_name_cannot_leave_the_repository(registry: Registry, bundle: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Versions of one model whose implementations have tensors of their own, side by side on the real tritonserver."""
+"""Versions of one model whose tensors differ, by implementation or by size, side by side on the real tritonserver."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serving_models import scaler_bundle
-from serving_site import GOOD, MODEL, X, keep, open_site, serving
+from serving_site import GOOD, MODEL, X, control_of, flowing, keep, open_site, serving
 from toy_nlu import keyword_bundle
 
 from parley.bundle import read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.serving.choice import open_engine
-from parley.serving.engine import Engine
+from parley.serving.engine import Engine, EngineRejected
 from parley.serving.handover import handover
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
@@ -73,6 +73,47 @@ async def test_both_are_served_in_this_process(tmp_path: Path) -> None:
             await both_answer(engine)
 
 
+WIDE = {"x": np.array([[1, 2, 3]], np.float32), "state": np.array([10], np.float32)}
+
+
+async def each_answers_its_own_size(engine: Engine) -> None:
+    """Version 2 takes three numbers and gives three, version 1 any number; a wrong size is refused, and no more."""
+    with pytest.raises(EngineRejected, match="x"):
+        await engine.infer(MODEL, 2, GOOD)
+    np.testing.assert_array_equal((await engine.infer(MODEL, 2, WIDE))["y"], WIDE["x"] * 5)
+    np.testing.assert_array_equal((await engine.infer(MODEL, 1, GOOD))["y"], X * 2)
+
+
+@pytest.mark.triton
+async def test_a_version_of_other_sizes_comes_beside_one_that_goes_on(tmp_path: Path) -> None:
+    with open_site(tmp_path, versions=1) as registry, serving(registry) as server:
+        view, pid = ServedView(registry, patience=AT_ONCE), server.pid
+        ready = server.log_path.read_text().count(f"successfully loaded '{MODEL}'")
+        engine = open_engine(registry.site)
+        async with engine, flowing(engine, 1):
+            assert await asyncio.to_thread(publish, scaler_bundle(tmp_path / "wide", 5, width=3), registry) == 2
+            await asyncio.to_thread(view.ensure, [(MODEL, 2)])
+            await each_answers_its_own_size(engine)
+            own = (set(view.folder.served_names(MODEL)) - {MODEL}).pop()
+            assert view.folder.served_names(MODEL) == {MODEL: {1}, own: {2}}
+            assert control_of(server).serving() == {MODEL: {1}, own: {2}}
+
+            assert await asyncio.to_thread(publish, scaler_bundle(tmp_path / "wide3", 4, width=3), registry) == 3
+            await asyncio.to_thread(view.ensure, [(MODEL, 3)])
+            assert view.folder.served_names(MODEL)[own] == {2, 3}, "another of these sizes joins it"
+            log = server.log_path.read_text()
+            assert log.count(f"successfully loaded '{MODEL}'") == ready > 0, "what answered was not loaded again"
+        assert server.pid == pid and server.refused == {}
+
+
+async def test_other_sizes_are_served_in_this_process(tmp_path: Path) -> None:
+    with open_site(tmp_path, versions=1) as registry:
+        publish(scaler_bundle(tmp_path / "wide", 5, width=3), registry)
+
+        async with OnnxEngine(registry.repo, Trust.of(registry.site)) as engine:
+            await each_answers_its_own_size(engine)
+
+
 def test_a_version_lies_in_the_folder_of_its_implementation_alone(tmp_path: Path) -> None:
     with open_site(tmp_path) as registry:
         publish(keyword_bundle(tmp_path / "keywords"), registry)
@@ -95,13 +136,13 @@ def test_the_server_is_handed_a_version_under_its_implementations_name_alone(tmp
                 handover(version, name, 1, trust)
 
 
-def test_tensors_differ_only_where_implementations_do(tmp_path: Path) -> None:
+def test_kinds_of_tensors_differ_only_where_implementations_do(tmp_path: Path) -> None:
     with open_site(tmp_path, versions=1) as registry:
         other = keyword_bundle(tmp_path / "same")
         write_bundle(other, read_manifest(other).model_copy(update={"implementation": ""}))
         with pytest.raises(ParleyError, match="input 'counts'") as refused:
             publish(other, registry)
-        assert "joint-bio/1" in refused.value.mend
+        assert "joint-bio/1" in refused.value.mend and "another model name" in refused.value.mend
 
         assert publish(keyword_bundle(tmp_path / "own"), registry) == 2
         assert publish(scaler_bundle(tmp_path / "third", 9), registry) == 3, "the first implementation's own go on"

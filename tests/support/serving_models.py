@@ -67,7 +67,7 @@ def scaler_bundle(
         model=model,
         inputs=[_spec("x", [width]), _spec("state", [])],
         outputs=[_spec("y", [width]), _spec("state_out", [])],
-        warmup={"x": [4]},
+        warmup={"x": [4 if width < 0 else width]},
         preferred_batch_sizes=[4, 8],
     )
     return _save(directory, graph, manifest)
