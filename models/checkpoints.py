@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.run_directory import has_checkpoint, kept_weights
+from models.run_directory import has_checkpoint, weights_to_begin_with
 from parley.errors import ParleyError
 from parley.files import write_json
 
@@ -85,7 +85,7 @@ def load_beginning(run: Path, model: nn.Module) -> dict[str, Any]:
     Raises:
         ParleyError: it holds no weights, or those of another network.
     """
-    found = beginning(run)
+    found = weights_to_begin_with(run)
     try:
         return load_checkpoint(found, model)
     except RuntimeError as error:  # torch's, of names and shapes
@@ -93,21 +93,6 @@ def load_beginning(run: Path, model: nn.Module) -> dict[str, Any]:
         raise ParleyError(
             f"its weights are another network's: {reason}", where=str(found), mend="name another run"
         ) from None
-
-
-def beginning(run: Path) -> Path:
-    """The checkpoint of another run to begin with.
-
-    Raises:
-        ParleyError: it holds no weights.
-    """
-    found = kept_weights(run)
-    if found is None:
-        raise ParleyError(
-            "no weights to begin with", where=str(run),
-            mend="--init takes the --out of a training run; a published version holds a graph that cannot be trained",
-        )  # fmt: skip
-    return found
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import shutil
 import subprocess
@@ -22,18 +21,22 @@ from parley.bot import Bot, load_bot
 from parley.bot.load import find_bot, parse_bot, read_bot_text
 from parley.bundle import Lineage
 from parley.errors import ParleyError
-from parley.files import write_atomic
+from parley.files import sha256_file, write_atomic
 from parley.runs import Run
 from parley.settings import settings
+from parley.text_files import read_json_object
 
 _BOT = "bot.yaml"
 """Its text, not its content as sorted JSON: what is drawn from a bot depends on the order of its parts."""
 _KEPT = ("best", "average")
 """Folders of weights in a run, the first that is there counts. ``average`` is what earlier trainings of voices kept."""
-_PLACES = ("data", "bot_path", "corpus", "taught", "init", "noise", "encoder")
+_PLACES = ("data", "bot_path", "corpus", "taught", "init", "noise", "encoder", "teachers", "texts")
 """Parameters that say where something lay. What was there has a digest; the place may change in a resumed run."""
-_FREE = ("minutes", *(place for place in _PLACES if place not in ("init", "noise", "encoder")))
+_FREE = ("minutes", *_PLACES)
 """Parameters that a resumed run may have otherwise."""
+_WEIGHTS, _FILES = ("init", "teachers"), ("noise", "taught")
+"""Places of runs whose weights are read, and of files: :class:`Beginning` writes down the digest of what lies there. A
+training gives that of its dataset, corpus, texts and encoder, which it reads."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,16 @@ class Beginning:
         Raises:
             ParleyError: the run was started with other parameters; names each. Or it would begin with its own weights.
         """
-        text = _text_of(self.bot, self._asked({})["bot_path"]) if self.bot else ""
-        asked = {**self._asked(more), **({"bot_text_digest": _sha256(text)} if self.bot else {})}
         resume = resume and (out / "params.json").is_file()
+        init = self.config.parameters().get("init")
+        if init and not resume and Path(init).resolve() == out.resolve():
+            raise ParleyError("a run cannot begin with its own weights", where=str(out), mend="give another --out")
+        asked = self._asked(more)
+        text = _text_of(self.bot, asked["bot_path"]) if self.bot else ""
+        if self.bot:
+            asked["bot_text_digest"] = _sha256(text)
         if resume:
             self.check_resumed(out, **more)
-        elif asked.get("init") and Path(asked["init"]).resolve() == out.resolve():
-            raise ParleyError("a run cannot begin with its own weights", where=str(out), mend="give another --out")
         else:
             forget_weights(out)
         run = Run.create(out, self.family, self.name, asked, self.seed, resume=resume)
@@ -89,11 +95,28 @@ class Beginning:
         return run
 
     def _asked(self, more: Mapping[str, str | list[str]]) -> dict[str, Any]:
-        asked = {**self.config.parameters(), **more}
+        asked = self.config.parameters()
+        places = [place for place in (*_WEIGHTS, *_FILES) if place in asked]
+        asked |= {f"{place}_digest": _digest_at(place, asked[place]) for place in places} | dict(more)
         asked.pop("seed", None)
         if self.bot:
             asked |= {"bot_path": asked.pop("bot"), "bot_digest": self.bot.digest}
         return asked
+
+
+def _digest_at(place: str, path: str | list[str] | None) -> str | list[str]:
+    """Digest of what lies at a place, of each of several, or "" where there is none."""
+    if isinstance(path, list):
+        return [_sha256_at(place, Path(one)) for one in path]
+    return _sha256_at(place, Path(path)) if path else ""
+
+
+def _sha256_at(place: str, path: Path) -> str:
+    if place in _WEIGHTS:
+        return sha256_file(weights_to_begin_with(path) / "model.safetensors")
+    if not path.is_file():
+        raise ParleyError(f"no such file to take as {place}", where=str(path), mend="check the path")
+    return sha256_file(path)
 
 
 def _text_of(bot: Bot, source: str) -> str:
@@ -116,6 +139,8 @@ def _sha256(text: str) -> str:
 def check_same_run(out: Path, asked: Mapping[str, Any], free: Collection[str] = ()) -> None:
     """A run that is continued must have been started with the same parameters.
 
+    Where a run of an earlier Parley wrote no digest of what lay at a place, the place itself must be the same.
+
     Args:
         out: the run directory.
         asked: parameters by name, as JSON says them.
@@ -125,10 +150,16 @@ def check_same_run(out: Path, asked: Mapping[str, Any], free: Collection[str] = 
         ParleyError: names the parameters that differ; there is no run.
     """
     before = Run.open(out).params
+
+    def same(name: str) -> bool:
+        place = name.removesuffix("_digest")
+        compared = place if name not in before and place in asked else name
+        return bool(before.get(compared) == asked[compared])
+
     differ = [
         f"{name} = {before.get(name, 'unknown')}, not {value}"
         for name, value in asked.items()
-        if name not in free and before.get(name) != value
+        if name not in free and not same(name)
     ]
     if differ:
         raise ParleyError(
@@ -148,6 +179,21 @@ def has_checkpoint(path: Path) -> bool:
 def kept_weights(run: Path) -> Path | None:
     """The checkpoint whose weights a run stands for; None where there is none yet."""
     return next((run / name for name in _KEPT if has_checkpoint(run / name)), None)
+
+
+def weights_to_begin_with(run: Path) -> Path:
+    """The checkpoint of another run to begin with, or to learn from.
+
+    Raises:
+        ParleyError: it holds no weights.
+    """
+    found = kept_weights(run)
+    if found is None:
+        raise ParleyError(
+            "no weights to begin with", where=str(run),
+            mend="name the --out of a training run; a published version holds a graph that cannot be trained",
+        )  # fmt: skip
+    return found
 
 
 def forget_weights(run: Path) -> None:
@@ -223,31 +269,43 @@ def check_data(run: Run, digest: str, where: str) -> None:
 def lineage_of(run: Run, dataset_digest: str) -> Lineage:
     """Where a version of the run comes from.
 
+    :func:`told_params` says what is said of its parameters.
+    """
+    return Lineage(
+        **git_lineage(), dataset_digest=dataset_digest, bot_digest=run.params.get("bot_digest", ""),
+        params=told_params(run), seed=run.params["seed"], environment=environment(),
+    )  # fmt: skip
+
+
+def told_params(run: Run) -> dict[str, Any]:
+    """The parameters of a run, as a version or a report tells them, without its seed.
+
     Where things lay on the machine that trained is nobody's business elsewhere: of a path the name stays.
     """
     left_out = ("seed", "data", "bot_path")
-    params = {
-        name: Path(value).name if name in _PLACES and isinstance(value, str) else value
+    return {
+        name: _name_of(value) if name in _PLACES else value
         for name, value in run.params.items()
         if name not in left_out
     }
-    return Lineage(
-        **git_lineage(), dataset_digest=dataset_digest, bot_digest=run.params.get("bot_digest", ""), params=params,
-        seed=run.params["seed"], environment=environment(),
-    )  # fmt: skip
+
+
+def _name_of(place: str | list[str] | None) -> str | list[str] | None:
+    if isinstance(place, list):
+        return [Path(one).name for one in place]
+    return Path(place).name if place else place
 
 
 def read_run_json(run: Run, name: str) -> dict[str, Any]:
     """A JSON object that the training wrote into the run.
 
     Raises:
-        ParleyError: it is not there: the training did not get far.
+        ParleyError: it is not there (the training did not get far), or it is damaged.
     """
     file = run.path / name
     if not file.is_file():
         raise ParleyError(f"no {name}", where=str(run.path), mend="run the training to its end")
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return content
+    return read_json_object(file)
 
 
 def git_lineage() -> dict[str, Any]:

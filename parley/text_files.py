@@ -90,6 +90,18 @@ def read_json(path: Path | str) -> Any:
     return parse_json(read_text(path), str(path))
 
 
+def read_json_object(path: Path | str) -> dict[str, Any]:
+    """The JSON object of a UTF-8 file.
+
+    Raises:
+        ParleyError: as `read_json`, and where it is another value.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ParleyError("expected an object", where=str(path), mend='write {"key": value, …}')
+    return value
+
+
 def json_lines(path: Path | str) -> Iterator[tuple[str, Any]]:
     """The JSON values of a file, one a line, empty lines left out; each with its place, ``file:line``.
 

@@ -28,7 +28,7 @@ from models.nlu.corpus_export import bundle_of, export_corpus
 from models.nlu.judge import Answer, figures, out_of_scope_figures
 from models.nlu.out_of_scope import PLAIN, Threshold, choose_thresholds
 from models.nlu.pretrained_export import PretrainedClient, export_tuned
-from models.run_directory import check_data, environment, git_lineage
+from models.run_directory import check_data, environment, git_lineage, told_params
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -67,7 +67,7 @@ def runs_of(folder: Path, corpus: str) -> list[Path]:
         ParleyError: they are not of one configuration.
     """
     found = sorted(path.parent for path in folder.glob(f"{corpus}-*/best"))
-    settings = {str({k: v for k, v in Run.open(path).params.items() if k != "seed"}) for path in found}
+    settings = {str(told_params(Run.open(path))) for path in found}
     if len(settings) > 1:
         raise ParleyError("the runs differ in more than their seeds", where=f"{folder}/{corpus}-*",
                           mend="keep one configuration in the folder")  # fmt: skip
@@ -165,7 +165,7 @@ def measure(data: Path, runs: Path, precisions: Sequence[str]) -> dict[str, Any]
                 measured.append(measure_run(path, corpus, precisions))
                 bar.advance()
             parts = [p for p in measured[0]["fp32"] if p.startswith(("test", "valid"))]
-            params = {k: v for k, v in Run.open(runs_of(runs, name)[0]).params.items() if k != "seed"}
+            params = told_params(Run.open(runs_of(runs, name)[0]))
             rows = {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)}
             outside = sum(row.intent == CLINC_OUT_OF_SCOPE for row in corpus.test)
             report[name] = {"rows": rows, "out_of_scope_rows": outside, "params": params, "runs": measured,

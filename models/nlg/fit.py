@@ -8,11 +8,11 @@ the moving average at the end of the schedule. With ``--taught FILE`` the networ
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tokenizers import Tokenizer
@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from models import loop
 from models.checkpoints import load_checkpoint
-from models.configuration import Configuration, add_options, knob, options_of
+from models.configuration import Configuration, add_options, knob, options_of, said
 from models.epochs import Epochs, batches_by_length
 from models.nlg.check import says_exactly
 from models.nlg.client import TOKENIZER
@@ -32,12 +32,12 @@ from models.nlg.network import NlgConfig, NlgNetwork
 from models.nlg.prompts import STYLES, WIDTH, encode_meaning, encode_reply, make_corpus_tokenizer
 from models.nlg.realisations import Patterns
 from models.nlg.rows import Row, read_rows, rows_of, swapped
-from models.run_directory import Beginning
+from models.run_directory import Beginning, read_run_json
 from models.tokenizer import read_tokenizer
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
-from parley.files import sha256_file, write_atomic
+from parley.files import write_atomic
 from parley.runs import Run
 
 UNKNOWN = SPECIAL.index("[UNK]")
@@ -45,9 +45,13 @@ SPLIT_SEED = 7
 
 
 @dataclass(frozen=True)
-class FitParams(Configuration):
-    """The parameters of a run on a corpus."""
+class FitConfig(Configuration):
+    """Every parameter of a training on a corpus."""
 
+    corpus: Path = field(metadata=said("CSV with columns mr and ref"))
+    seed: int = knob(1, "of the weights and the batches; the split has a seed of its own")
+    fold: Literal["valid", "all"] = knob("valid", "valid keeps validation apart, all trains on it too")
+    taught: Path | None = knob(None, "rows of models.nlg.teach to learn from in the place of the references")
     epochs: int = knob(20, "passes over the rows", least=1)
     batch: int = knob(48, "replies in a batch", least=1)
     lr: float = knob(3e-3, "the peak of the learning rate", least=0)
@@ -101,46 +105,39 @@ def splits(rows: Sequence[Reference], fold: str) -> tuple[list[Reference], list[
     return (list(rows) if fold == "all" else train), valid
 
 
-def fit(corpus: Path, out: Path, seed: int, params: FitParams, fold: str = "valid", taught: Path | None = None) -> Run:
-    """Train on a corpus, or continue where the run in ``out`` was stopped.
+def fit(config: FitConfig, out: Path, *, resume: bool = False) -> Run:
+    """Train on a corpus; the averaged weights of the end land in ``out/best``.
 
     Args:
-        corpus: the CSV.
+        config: every parameter.
         out: the run directory.
-        seed: of the weights and the batches; the split has a seed of its own.
-        params: the knobs.
-        fold: "valid" keeps validation apart, "all" trains on it too.
-        taught: rows to learn from in the place of the references.
+        resume: go on with the run in ``out``, where there is one.
 
     Raises:
-        ParleyError: no such corpus, or the run in ``out`` was started otherwise.
+        ParleyError: no such corpus or rows, or ``resume`` of a run that was started with other parameters.
     """
-    loop.seed_everything(seed)
-    resume = (out / "params.json").is_file()
-    references = read_references(corpus)
-    beginning = Beginning("nlg-corpus", "e2e", params, seed)
-    run = beginning.run(
-        out, resume=resume, corpus=str(corpus), corpus_digest=digest(references), fold=fold,
-        taught=str(taught or ""), taught_digest=sha256_file(taught) if taught else "",
-    )  # fmt: skip
-    train, valid = splits(references, fold)
+    loop.seed_everything(config.seed)
+    references = read_references(config.corpus)
+    beginning = Beginning("nlg-corpus", "e2e", config, config.seed)
+    run = beginning.run(out, resume=resume, corpus_digest=digest(references))
+    train, valid = splits(references, config.fold)
     patterns = Patterns.of_e2e({pair for row in references for pair in row.meaning})
     rows = rows_of(train, patterns)
-    if taught:  # those that were written under another check may not pass this one
-        rows = [row for row in read_rows(taught) if says_exactly(row.text, row.meaning, patterns)]
+    if config.taught:  # those that were written under another check may not pass this one
+        rows = [row for row in read_rows(config.taught) if says_exactly(row.text, row.meaning, patterns)]
     judged = rows_of(valid, patterns)
     values: dict[str, list[str]] = {slot: list(known) for slot, known in patterns.spec["slots"].items()}
-    tokenizer = make_corpus_tokenizer(values, (row.text for row in rows), params.least)
+    tokenizer = make_corpus_tokenizer(values, (row.text for row in rows), config.least)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
     size = tokenizer.get_vocab_size()
-    config = NlgConfig(size, params.buffer, params.width, params.layers, params.heads, params.dropout)
-    network = NlgNetwork(config)
-    run.write_json("config.json", asdict(config))
+    shape = NlgConfig(size, config.buffer, config.width, config.layers, config.heads, config.dropout)
+    network = NlgNetwork(shape)
+    run.write_json("config.json", asdict(shape))
     run.figures(parameters=loop.parameter_count(network), dataset_digest=digest(train), styles=STYLES,
                 rows={"train": len(rows), "valid": len(judged)})  # fmt: skip
-    recipe = Recipe(params, seed, network, Encoder(tokenizer, params.buffer), rows, judged, patterns)
+    recipe = Recipe(config, network, Encoder(tokenizer, config.buffer), rows, judged, patterns)
     plan = loop.Plan(
-        recipe.steps, recipe.epochs.steps, clip=1.0, average=loop.Averaging(params.average, warm=True), keep="last"
+        recipe.steps, recipe.epochs.steps, clip=1.0, average=loop.Averaging(config.average, warm=True), keep="last"
     )  # fmt: skip
     loop.fit(recipe, run, plan, resume=resume)
     run.finish()
@@ -151,22 +148,22 @@ class Recipe:
     """What the training loop is given; see :class:`models.loop.Recipe`. A batch is what :class:`Encoder` gives."""
 
     def __init__(
-        self, params: FitParams, seed: int, network: NlgNetwork, encoder: Encoder, rows: Sequence[Row],
+        self, config: FitConfig, network: NlgNetwork, encoder: Encoder, rows: Sequence[Row],
         judged: Sequence[Row], patterns: Patterns,
     ) -> None:  # fmt: skip
-        self.network, self._params, self._seed, self._encoder = network, params, seed, encoder
+        self.network, self._config, self._encoder = network, config, encoder
         self._rows, self._judged, self._patterns = rows, judged, patterns
         self.epochs = Epochs(self._draw)
-        self.steps = self.epochs.steps * params.epochs
+        self.steps = self.epochs.steps * config.epochs
 
     def _draw(self, epoch: int) -> list[list[Row]]:
-        rng = random.Random(f"{self._seed}/{epoch}")
-        drawn = [swapped(row, self._patterns, rng, self._params.swap) for row in self._rows]
-        return batches_by_length(drawn, self._params.batch, rng, lambda row: len(row.text))
+        rng = random.Random(f"{self._config.seed}/{epoch}")
+        drawn = [swapped(row, self._patterns, rng, self._config.swap) for row in self._rows]
+        return batches_by_length(drawn, self._config.batch, rng, lambda row: len(row.text))
 
     def optimizer(self) -> torch.optim.Optimizer:
-        decay = self._params.weight_decay
-        return torch.optim.AdamW(self.network.parameters(), lr=self._params.lr, weight_decay=decay)
+        decay = self._config.weight_decay
+        return torch.optim.AdamW(self.network.parameters(), lr=self._config.lr, weight_decay=decay)
 
     def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
         return loop.warm_up_then_cosine(optimizer, self.steps, 0.05)
@@ -180,9 +177,9 @@ class Recipe:
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> loop.Loss:
         ids, writes = batch
-        hidden = writes & (torch.rand(ids.shape) < self._params.word_drop)
+        hidden = writes & (torch.rand(ids.shape) < self._config.word_drop)
         read = ids.masked_fill(hidden, UNKNOWN)
-        return loop.Loss(loss_of(self.network, ids, writes, read, self._params.smoothing))
+        return loop.Loss(loss_of(self.network, ids, writes, read, self._config.smoothing))
 
     def look(self, step: int, averaged: NlgNetwork) -> loop.Look:
         return loop.Look({"valid_loss": valid_loss(averaged, self._encoder, self._judged)})
@@ -210,7 +207,7 @@ def open_fit(path: Path) -> tuple[Run, Tokenizer, NlgNetwork]:
     run = Run.open(path)
     if run.params.get("family") != "nlg-corpus" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlg.fit to its end")
-    network = NlgNetwork(NlgConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))))
+    network = NlgNetwork(NlgConfig(**read_run_json(run, "config.json")))
     load_checkpoint(path / "best", network)
     return run, read_tokenizer(path / TOKENIZER), network.eval()
 
@@ -218,14 +215,11 @@ def open_fit(path: Path) -> tuple[Run, Tokenizer, NlgNetwork]:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", required=True, type=Path, help="CSV with columns mr and ref")
-    parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--fold", choices=("valid", "all"), default="valid", help="all: train on validation too")
-    parser.add_argument("--taught", type=Path, help="rows of models.nlg.teach to learn from")
-    add_options(parser, FitParams)
+    parser.add_argument("--out", required=True, type=Path, help="run directory")
+    add_options(parser, FitConfig)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args(argv)
-    fit(args.corpus, args.out, args.seed, options_of(args, FitParams), args.fold, args.taught)
+    fit(options_of(args, FitConfig), args.out, resume=args.resume)
     return 0
 
 

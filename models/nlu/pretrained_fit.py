@@ -1,15 +1,14 @@
 """Train an intent head on a pre-trained encoder: `python -m models.nlu.pretrained_fit --corpus DIR --out RUN`.
 
-The lowest layers stay frozen and are computed once (``frozen.safetensors`` in the run); ``--tuned`` layers on top of
-them, none to all six, learn with the head. Figures are those of validation, as in `models.nlu.fit`.
+The lowest layers stay frozen and are computed once (``frozen-DIGEST.safetensors`` in the run); ``--tuned`` layers on
+top of them, none to all six, learn with the head. Figures are those of validation, as in `models.nlu.fit`.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +21,36 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from models import loop
 from models.checkpoints import load_checkpoint
-from models.configuration import Configuration, add_options, knob, options_of
+from models.configuration import Configuration, add_options, knob, options_of, said
 from models.epochs import Epochs
 from models.nlu.client import TOKENIZER
 from models.nlu.corpora import OUTSIDE, Corpus, Sentence, read_corpus
 from models.nlu.judge import Answer, figures
 from models.nlu.linear import LinearIntents, learn_once
 from models.nlu.out_of_scope import PLAIN, best_intent
-from models.nlu.pretrained import PretrainedNetwork, SentenceConfig, package_folder, read_sentence_encoder
-from models.run_directory import Beginning
+from models.nlu.pretrained import (
+    PretrainedNetwork,
+    SentenceConfig,
+    encoder_digest,
+    package_folder,
+    read_sentence_encoder,
+)
+from models.run_directory import Beginning, read_run_json
 from parley.arguments import ArgumentParser
 from parley.command import exit_with
 from parley.errors import ParleyError
-from parley.files import write_atomic
+from parley.files import sha256_json, write_atomic
 from parley.progress import progress
 from parley.runs import Run
 
 
 @dataclass(frozen=True)
-class TuneParams(Configuration):
-    """The parameters of a run."""
+class TuneConfig(Configuration):
+    """Every parameter of a training on a pre-trained encoder."""
 
+    corpus: Path = field(metadata=said("folder with train.jsonl and test.jsonl"))
+    seed: int = knob(1, "of the head and the order of rows")
+    encoder: Path | None = knob(None, "folder of the encoder; by default that of the package")
     tuned: int = knob(0, "layers that learn, from the top", least=0)
     epochs: int = knob(20, "passes over the training split", least=1)
     batch: int = knob(32, "sentences in a batch", least=1)
@@ -95,56 +103,60 @@ def freeze(network: PretrainedNetwork, tokenizer: Tokenizer, rows: Sequence[Sent
     return Hidden(torch.cat(found), torch.tensor([0, *np.cumsum([len(f) for f in found]).tolist()]))
 
 
-def _frozen(out: Path, network: PretrainedNetwork, tokenizer: Tokenizer, corpus: Corpus, layers: int) -> list[Hidden]:
-    """Hidden states of training and validation, kept beside the run."""
-    cache = out / "frozen.safetensors"
+_FROZEN = "frozen-{}.safetensors"
+
+
+def _frozen(run: Run, network: PretrainedNetwork, tokenizer: Tokenizer, corpus: Corpus, layers: int) -> list[Hidden]:
+    """Hidden states of training and validation, kept beside the run under the digest of all that they come from."""
     parts = {"train": corpus.train, "valid": corpus.valid}
+    source = {"encoder": run.params["encoder_digest"], "corpus": corpus.digest, "layers": layers}
+    cache = run.path / _FROZEN.format(sha256_json(source)[:16])
     if not cache.exists():
         hidden = {name: freeze(network, tokenizer, rows, layers) for name, rows in parts.items()}
         tensors = {f"{name}.{part}": getattr(h, part) for name, h in hidden.items() for part in ("states", "starts")}
-        save_file(tensors, out / ".frozen.new")
-        (out / ".frozen.new").rename(cache)
+        save_file(tensors, run.path / ".frozen.new")
+        (run.path / ".frozen.new").rename(cache)
     kept = load_file(cache)
     return [Hidden(kept[f"{name}.states"], kept[f"{name}.starts"]) for name in parts]
 
 
-def tune(folder: Path, out: Path, seed: int, params: TuneParams, source: Path | None = None) -> Run:
-    """Train on a corpus, or continue where the run in ``out`` was stopped.
+def tune(config: TuneConfig, out: Path, *, resume: bool = False) -> Run:
+    """Train on a corpus; the weights of the end land in ``out/best``.
 
     Args:
-        folder: the corpus.
+        config: every parameter.
         out: the run directory.
-        seed: of the head and the order of rows.
-        params: the knobs.
-        source: folder of the encoder; by default that of the package.
+        resume: go on with the run in ``out``, where there is one.
 
     Raises:
-        ParleyError: the encoder is not installed, or ``out`` holds a run with other parameters.
+        ParleyError: no such corpus, the encoder is not installed, or ``resume`` of a run that was started with other
+            parameters.
     """
-    corpus = read_corpus(folder)
-    loop.seed_everything(seed)
-    resume = (out / "params.json").is_file()
-    beginning = Beginning("nlu-pretrained", corpus.name, params, seed)
-    run = beginning.run(out, resume=resume, corpus=corpus.name, corpus_digest=corpus.digest)
-    config, weights, tokenizer = read_sentence_encoder(source or package_folder())
-    network = PretrainedNetwork(config, len(corpus.intents), params.dropout)
+    corpus, folder = read_corpus(config.corpus), config.encoder or package_folder()
+    loop.seed_everything(config.seed)
+    sizes, weights, tokenizer = read_sentence_encoder(folder)
+    beginning = Beginning("nlu-pretrained", corpus.name, config, config.seed)
+    run = beginning.run(out, resume=resume, corpus_digest=corpus.digest, encoder_digest=encoder_digest(folder))
+    network = PretrainedNetwork(sizes, len(corpus.intents), config.dropout)
     network.encoder.load_state_dict(weights)
     write_atomic(out / TOKENIZER, tokenizer.to_str())
-    run.write_json("config.json", asdict(config))
+    run.write_json("config.json", asdict(sizes))
     run.write_json("labels.json", {"intents": corpus.intents})
-    hidden, valid = _frozen(out, network, tokenizer, corpus, config.layers - params.tuned)
-    recipe = Recipe(params, seed, network, corpus, hidden, valid)
+    first = sizes.layers - config.tuned
+    hidden, valid = _frozen(run, network, tokenizer, corpus, first)
+    recipe = Recipe(config, network, corpus, hidden, valid)
     run.figures(trained_parameters=loop.parameter_count(network))
     per_epoch = recipe.epochs.steps
     plan = loop.Plan(
-        recipe.steps, per_epoch if params.tuned else 5 * per_epoch, clip=2.0, save_every=per_epoch, keep="last"
+        recipe.steps, per_epoch if config.tuned else 5 * per_epoch, clip=2.0, save_every=per_epoch, keep="last"
     )  # fmt: skip
     loop.fit(recipe, run, plan, resume=resume)
-    linear = learn_once(out, corpus, params.linear) if params.linear else None
-    answers = answers_of(scores(network, valid, config.layers - params.tuned), corpus.intents, corpus.valid, linear)
+    linear = learn_once(out, corpus, config.linear, resume=resume) if config.linear else None
+    answers = answers_of(scores(network, valid, first), corpus.intents, corpus.valid, linear)
     parameters = sum(p.numel() for p in network.parameters()) + (linear.parameters if linear else 0)
     run.figures(parameters=parameters, valid=figures(corpus.valid, answers))
-    (out / "frozen.safetensors").unlink()
+    for cache in out.glob(_FROZEN.format("*")):
+        cache.unlink()
     run.finish()
     return run
 
@@ -153,22 +165,22 @@ class Recipe:
     """What the training loop is given; see :class:`models.loop.Recipe`. A batch is hidden states, mask and labels."""
 
     def __init__(
-        self, params: TuneParams, seed: int, network: PretrainedNetwork, corpus: Corpus, hidden: Hidden, valid: Hidden
+        self, config: TuneConfig, network: PretrainedNetwork, corpus: Corpus, hidden: Hidden, valid: Hidden
     ) -> None:
-        self.network, self._params, self._seed = network, params, seed
+        self.network, self._config = network, config
         self._corpus, self._hidden, self._valid = corpus, hidden, valid
         self._labels = torch.tensor([corpus.intents.index(row.intent) for row in corpus.train])
         self._layers = network.encoder.config.layers
-        self._first = self._layers - params.tuned
+        self._first = self._layers - config.tuned
         self._tuned = nn.ModuleList(list(network.encoder.blocks)[self._first :])
         network.requires_grad_(False)
         for part in (self._tuned, network.head):
             part.requires_grad_(True)
         self.epochs = Epochs(self._draw)
-        self.steps = self.epochs.steps * params.epochs
+        self.steps = self.epochs.steps * config.epochs
 
     def _draw(self, epoch: int) -> list[list[int]]:
-        rng, size = random.Random(f"{self._seed}/{epoch}"), self._params.batch
+        rng, size = random.Random(f"{self._config.seed}/{epoch}"), self._config.batch
         places = list(range(len(self._labels)))
         rng.shuffle(places)
         lengths = (self._hidden.starts[1:] - self._hidden.starts[:-1]).tolist()
@@ -178,8 +190,8 @@ class Recipe:
         return batches
 
     def optimizer(self) -> torch.optim.Optimizer:
-        groups = [{"params": list(self._tuned.parameters()), "lr": self._params.lr},
-                  {"params": list(self.network.head.parameters()), "lr": self._params.head_lr}]  # fmt: skip
+        groups = [{"params": list(self._tuned.parameters()), "lr": self._config.lr},
+                  {"params": list(self.network.head.parameters()), "lr": self._config.head_lr}]  # fmt: skip
         return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01, fused=True)
 
     def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
@@ -197,7 +209,7 @@ class Recipe:
         x, mask, labels = batch
         x = self.network.encoder.blocks_between(x, mask, self._first, self._layers)
         return loop.Loss(
-            F.cross_entropy(self.network.classify(x, mask), labels, label_smoothing=self._params.smoothing)
+            F.cross_entropy(self.network.classify(x, mask), labels, label_smoothing=self._config.smoothing)
         )
 
     def look(self, step: int, averaged: PretrainedNetwork) -> loop.Look:
@@ -240,10 +252,8 @@ def open_tuned(path: Path) -> tuple[Run, PretrainedNetwork, Tokenizer, list[str]
     run = Run.open(path)
     if run.params.get("family") != "nlu-pretrained" or not (path / "best" / "model.safetensors").is_file():
         raise ParleyError("not a finished run", where=str(path), mend="run models.nlu.pretrained_fit to its end")
-    intents = json.loads((path / "labels.json").read_text(encoding="utf-8"))["intents"]
-    network = PretrainedNetwork(
-        SentenceConfig(**json.loads((path / "config.json").read_text(encoding="utf-8"))), len(intents)
-    )
+    intents = read_run_json(run, "labels.json")["intents"]
+    network = PretrainedNetwork(SentenceConfig(**read_run_json(run, "config.json")), len(intents))
     load_checkpoint(path / "best", network)
     return run, network.eval(), read_tokenizer(path / TOKENIZER), intents
 
@@ -251,13 +261,11 @@ def open_tuned(path: Path) -> tuple[Run, PretrainedNetwork, Tokenizer, list[str]
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train. Returns the exit status."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", required=True, type=Path, help="folder with train.jsonl and test.jsonl")
-    parser.add_argument("--out", required=True, type=Path, help="run directory; a stopped run there is continued")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--encoder", type=Path, help="folder of the encoder; default: the package's")
-    add_options(parser, TuneParams)
+    parser.add_argument("--out", required=True, type=Path, help="run directory")
+    add_options(parser, TuneConfig)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args(argv)
-    tune(args.corpus, args.out, args.seed, options_of(args, TuneParams), args.encoder)
+    tune(options_of(args, TuneConfig), args.out, resume=args.resume)
     return 0
 
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import exporting
-from models.checkpoints import beginning, load_checkpoint
+from models.checkpoints import load_checkpoint
 from models.dataset import Dataset
 from models.pronunciation import pronunciations
-from models.run_directory import bot_of, finished_run, lineage_of
+from models.run_directory import bot_of, finished_run, lineage_of, weights_to_begin_with
 from models.stt import confidence
 from models.stt.client import IMPLEMENTATION, save_graph
 from models.stt.evaluate import split_as_trained
@@ -66,7 +66,7 @@ def load_network(run: Run) -> SttNetwork:
     Raises:
         ParleyError: the run has no weights.
     """
-    weights = beginning(finished_run(run.path, "stt").path)
+    weights = weights_to_begin_with(finished_run(run.path, "stt").path)
     fields = dict(run.params["config"])
     fields["blocks"] = tuple(tuple(b) for b in fields["blocks"])
     network = SttNetwork(SttConfig(**fields))

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from models import exporting
-from models.checkpoints import beginning, load_checkpoint
+from models.checkpoints import load_checkpoint
 from models.exporting import PRECISIONS, Feeds, Reference, check_parity, convert, staged, to_onnx
-from models.run_directory import check_data, finished_run, lineage_of
+from models.run_directory import check_data, finished_run, lineage_of, weights_to_begin_with
 from models.tts.client import IMPLEMENTATION
 from models.tts.data import Corpus, load
 from models.tts.network import TtsNetwork
@@ -59,7 +59,7 @@ def trained(run: Run) -> TtsNetwork:
         ParleyError: the run has none.
     """
     model = TtsNetwork(shape_of(finished_run(run.path, "tts").path))
-    load_checkpoint(beginning(run.path), model)
+    load_checkpoint(weights_to_begin_with(run.path), model)
     return model.eval()
 
 

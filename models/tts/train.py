@@ -20,9 +20,9 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from models import loop
-from models.checkpoints import beginning, load_beginning
+from models.checkpoints import load_beginning
 from models.configuration import Configuration, add_options, knob, options_of, said
-from models.run_directory import Beginning, has_checkpoint, read_run_json
+from models.run_directory import Beginning, has_checkpoint, read_run_json, weights_to_begin_with
 from models.tts.data import Corpus, build, load
 from models.tts.losses import (
     Batch,
@@ -161,7 +161,7 @@ def shape_of(run: Path) -> TtsConfig:
     Raises:
         ParleyError: it has no weights.
     """
-    kept, described = beginning(run), run / "config.json"
+    kept, described = weights_to_begin_with(run), run / "config.json"
     if described.is_file():
         content: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
     else:

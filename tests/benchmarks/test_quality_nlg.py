@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from benchmarks.quality.nlg import against, aligned, main, merged
 from models.nlg.corpora import by_meaning, parse_meaning, read_references
-from models.nlg.fit import FitParams, fit
+from models.nlg.fit import FitConfig, fit
 from parley.errors import ParleyError
 
-TINY = FitParams(epochs=1, batch=16, width=16, layers=1, heads=2, buffer=40, least=1)
+TINY = FitConfig(Path("devel.csv"), fold="all", epochs=1, batch=16, width=16, layers=1, heads=2, buffer=40, least=1)
 ONE, TWO = parse_meaning("name[A], food[French]"), parse_meaning("name[A], food[French], food[Indian]")
 THREE = parse_meaning("name[A], food[Indian]")
 
@@ -61,7 +62,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_report_holds_ours_the_peers_and_the_speed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    fit(data / "devel.csv", data / "run", 1, TINY, "all")
+    fit(replace(TINY, corpus=data / "devel.csv"), data / "run")
     arguments = ["--data", str(data), "--runs", str(data / "run"), "--split", "test", "--out", str(data / "out")]
     assert main(arguments) == 0
     report = json.loads((data / "out" / "nlg.json").read_text())

@@ -17,13 +17,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E4
 from benchmarks.quality import nlu, nlu_train  # noqa: E402
 from benchmarks.quality.nlu_errors import span_errors  # noqa: E402
 from models.nlu.corpora import read_corpus  # noqa: E402
-from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
+from models.nlu.fit import FitConfig, answer, fit, open_fit  # noqa: E402
 from models.nlu.pretrained import SentenceEncoder, pooled, read_sentence_encoder  # noqa: E402
-from models.nlu.pretrained_fit import Recipe, TuneParams, tune  # noqa: E402
+from models.nlu.pretrained_fit import Recipe, TuneConfig, tune  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "where", "is", "my", "card", "money", "lost", "stolen"]
-TINY = FitParams(epochs=1, batch=8, width=16, grams=64, recurrent=0)
+TINY = FitConfig(Path("banking77"), epochs=1, batch=8, width=16, grams=64, recurrent=0)
 
 
 @pytest.fixture(autouse=True)
@@ -93,21 +93,22 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tuned", [0, 1, 2])
 def test_frozen_layers_keep_their_weights(tuned: int, encoder_folder: Path, data: Path, tmp_path: Path) -> None:
-    run = tune(data / "banking77", tmp_path / "run", 1, TuneParams(tuned, epochs=1), encoder_folder)
+    config = TuneConfig(data / "banking77", encoder=encoder_folder, tuned=tuned, epochs=1)
+    run = tune(config, tmp_path / "run")
     _, before, _ = read_sentence_encoder(encoder_folder)
     after = load_file(run.path / "best" / "model.safetensors")
     changed = {layer for layer in range(2) if not torch.equal(
         before[f"blocks.{layer}.query.weight"], after[f"encoder.blocks.{layer}.query.weight"])}  # fmt: skip
     assert changed == set(range(2 - tuned, 2))
-    assert not (run.path / "frozen.safetensors").exists()
+    assert not list(run.path.glob("frozen*"))
 
 
 @pytest.mark.parametrize("tuned", [0, 1])
 def test_a_stopped_tuning_continues_to_the_same_weights(
     tuned: int, encoder_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = TuneParams(tuned, epochs=3, batch=16)
-    straight = tune(data / "banking77", tmp_path / "straight", 1, params, encoder_folder)
+    config = TuneConfig(data / "banking77", encoder=encoder_folder, tuned=tuned, epochs=3, batch=16)
+    straight = tune(config, tmp_path / "straight")
     original = Recipe.batch
 
     def dying(recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -117,17 +118,51 @@ def test_a_stopped_tuning_continues_to_the_same_weights(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Recipe, "batch", dying)
-        tune(data / "banking77", tmp_path / "cut", 1, params, encoder_folder)
-    resumed = tune(data / "banking77", tmp_path / "cut", 1, params, encoder_folder)
+        tune(config, tmp_path / "cut")
+    resumed = tune(config, tmp_path / "cut", resume=True)
 
     mine, theirs = (load_file(run.path / "best" / "model.safetensors") for run in (straight, resumed))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     with pytest.raises(ParleyError, match="batch = 16, not 8"):
-        tune(data / "banking77", tmp_path / "cut", 1, replace(params, batch=8), encoder_folder)
+        tune(replace(config, batch=8), tmp_path / "cut", resume=True)
+
+
+def test_a_tuning_resumes_on_its_own_encoder_alone(encoder_folder: Path, data: Path, tmp_path: Path) -> None:
+    config = TuneConfig(data / "banking77", encoder=encoder_folder, epochs=1)
+    whole = tune(config, tmp_path / "run")
+    encoder_folder.rename(tmp_path / "moved")
+    tune(replace(config, encoder=tmp_path / "moved"), tmp_path / "run", resume=True)  # the same one, elsewhere
+
+    weights = load_file(tmp_path / "moved" / "model.safetensors")
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    save_file({**weights, name: weights[name] + 1}, tmp_path / "moved" / "model.safetensors")
+    with pytest.raises(ParleyError, match="encoder_digest = "):
+        tune(replace(config, encoder=tmp_path / "moved"), tmp_path / "run", resume=True)
+    assert len(whole.params["encoder_digest"]) == 64
+
+
+def test_frozen_states_of_another_encoder_are_not_taken(
+    encoder_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TuneConfig(data / "banking77", encoder=encoder_folder, epochs=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recipe, "batch", _stopped)
+        tune(config, tmp_path / "cut")
+    weights = load_file(encoder_folder / "model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, encoder_folder / "model.safetensors")
+
+    begun_anew, elsewhere = tune(config, tmp_path / "cut"), tune(config, tmp_path / "new")
+    mine, other = (load_file(run.path / "best" / "model.safetensors") for run in (begun_anew, elsewhere))
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
+    assert not list(begun_anew.path.glob("frozen*"))
+
+
+def _stopped(recipe: Recipe, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    raise KeyboardInterrupt
 
 
 def test_a_corpus_that_changed_since_the_training_is_not_measured(data: Path, tmp_path: Path) -> None:
-    fit(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TINY)
+    fit(replace(TINY, corpus=data / "banking77"), tmp_path / "runs" / "banking77-1")
     with (data / "banking77" / "test.jsonl").open("a") as file:
         file.write('\n{"text": "where is my card", "intent": "card"}')
 
@@ -139,8 +174,9 @@ def test_the_report_holds_every_run_and_says_what_is_published(
     data: Path, encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (1, 2):
-        fit(data / "clinc150", tmp_path / "runs" / f"clinc150-{seed}", seed, TINY)
-    tune(data / "banking77", tmp_path / "runs" / "banking77-1", 1, TuneParams(epochs=1, linear=256), encoder_folder)
+        fit(replace(TINY, corpus=data / "clinc150", seed=seed), tmp_path / "runs" / f"clinc150-{seed}")
+    tuned = TuneConfig(data / "banking77", encoder=encoder_folder, epochs=1, linear=256)
+    tune(tuned, tmp_path / "runs" / "banking77-1")
     out = tmp_path / "out"
     nlu.main(["--data", str(data), "--runs", str(tmp_path / "runs"), "--out", str(out)])
     report = json.loads((out / "nlu.json").read_text())["corpora"]
@@ -154,13 +190,13 @@ def test_the_report_holds_every_run_and_says_what_is_published(
 
 def test_runs_of_two_configurations_are_not_averaged(data: Path, tmp_path: Path) -> None:
     for seed, width in ((1, 16), (2, 8)):
-        fit(data / "clinc150", tmp_path / f"clinc150-{seed}", seed, FitParams(**{**vars(TINY), "width": width}))
+        fit(replace(TINY, corpus=data / "clinc150", seed=seed, width=width), tmp_path / f"clinc150-{seed}")
     with pytest.raises(ParleyError, match="more than their seeds"):
         nlu.runs_of(tmp_path, "clinc150")
 
 
 def test_where_there_are_no_slots_the_graph_answers_intents_alone(data: Path, tmp_path: Path) -> None:
-    fit(data / "banking77", tmp_path / "banking77-1", 1, TINY)
+    fit(replace(TINY, corpus=data / "banking77"), tmp_path / "banking77-1")
     corpus = read_corpus(data / "banking77")
 
     client, parity = nlu.exported(tmp_path / "banking77-1", corpus, "fp32")
@@ -195,7 +231,8 @@ def test_the_recipe_trains_teachers_first_and_leaves_finished_runs_alone(
     plan = nlu_train.Plan({"banking77": TINY}, teachers=(101,), taught=("banking77",))
     nlu_train.train_corpus(data, tmp_path / "runs", "banking77", [101], [1], plan)
     params = json.loads((tmp_path / "runs" / "banking77-1" / "params.json").read_text())
-    assert (params["teachers"], params["teaching"], params["texts"]) == (["banking77-101"], 0.7, ["banking77"])
+    assert [Path(one).name for one in params["teachers"]] == ["banking77-101"] and params["teaching"] == 0.7
+    assert params["texts_digest"] == [params["corpus_digest"]]
     monkeypatch.setattr(nlu_train, "fit", None)
     nlu_train.train_corpus(data, tmp_path / "runs", "banking77", [101], [1], plan)
     nlu_train.train_corpus(data, tmp_path / "runs", "banking77", [101], [], plan)

@@ -7,6 +7,7 @@ import csv
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from models.nlg.consensus import Consensus, ranked  # noqa: E402
 from models.nlg.corpora import parse_meaning, read_references  # noqa: E402
 from models.nlg.corpus_client import CorpusClient  # noqa: E402
 from models.nlg.corpus_export import export_corpus  # noqa: E402
-from models.nlg.fit import FitParams, fit  # noqa: E402
+from models.nlg.fit import FitConfig, fit  # noqa: E402
 from models.nlg.network import NlgConfig, NlgNetwork  # noqa: E402
 from models.nlg.prompts import STYLES  # noqa: E402
 from models.nlg.realisations import Patterns  # noqa: E402
@@ -33,7 +34,7 @@ from parley.errors import ParleyError  # noqa: E402
 from parley.runs import Run  # noqa: E402
 from parley.serving.onnx_engine import OnnxEngine  # noqa: E402
 
-TINY = FitParams(epochs=2, batch=8, width=16, layers=1, heads=2, buffer=48, least=1)
+TINY = FitConfig(Path("devel.csv"), epochs=2, batch=8, width=16, layers=1, heads=2, buffer=48, least=1)
 MEANING = parse_meaning("name[Cotto], eatType[pub], food[Italian], area[riverside]")
 
 
@@ -62,7 +63,7 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        fit(corpus, path, 1, TINY)
+        fit(replace(TINY, corpus=corpus), path)
         export_corpus(path)
     return path
 
@@ -246,17 +247,17 @@ def test_resumed_training_equals_uninterrupted_training(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "log", cut_off)
-        fit(corpus, tmp_path / "again", 1, TINY)
+        fit(replace(TINY, corpus=corpus), tmp_path / "again")
     state = json.loads((tmp_path / "again" / "checkpoint" / "state.json").read_text())
     assert state["place"]["step"] == logged[0] == logged[1] // 2, "an epoch's checkpoint"
-    fit(corpus, tmp_path / "again", 1, TINY)
+    fit(replace(TINY, corpus=corpus), tmp_path / "again", resume=True)
     whole, resumed = (load_file(path / "best" / "model.safetensors") for path in (run, tmp_path / "again"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_another_configuration_does_not_continue_a_run(run: Path, corpus: Path) -> None:
     with pytest.raises(ParleyError, match="epochs = 2, not 3"):
-        fit(corpus, run, 1, FitParams(**{**TINY.__dict__, "epochs": 3}))
+        fit(replace(TINY, corpus=corpus, epochs=3), run, resume=True)
 
 
 def test_scores_are_sacrebleus_and_count_every_reference() -> None:

@@ -26,18 +26,19 @@ from models.nlu.cooccurrence import word_vectors  # noqa: E402
 from models.nlu.corpora import Sentence, read_corpus, split_words  # noqa: E402
 from models.nlu.corpus_export import export_corpus  # noqa: E402
 from models.nlu.decode import TagDecoder, allowed  # noqa: E402
-from models.nlu.fit import FitParams, answer, fit, open_fit  # noqa: E402
+from models.nlu.fit import FitConfig, answer, fit, open_fit  # noqa: E402
 from models.nlu.judge import Answer, area, figures, out_of_scope_figures, span_counts  # noqa: E402
 from models.nlu.lexicon import Lexicon  # noqa: E402
-from models.nlu.linear import LinearIntents  # noqa: E402
+from models.nlu.linear import LINEAR, LinearIntents  # noqa: E402
 from models.nlu.out_of_scope import choose_thresholds  # noqa: E402
 from models.nlu.words import UNKNOWN, WordTable  # noqa: E402
+from models.run_directory import lineage_of  # noqa: E402
 from parley.bundle import read_manifest  # noqa: E402
 from parley.errors import ParleyError  # noqa: E402
 from parley.runs import Run  # noqa: E402
 from parley.serving.onnx_engine import OnnxEngine  # noqa: E402
 
-TINY = FitParams(epochs=2, batch=8, width=16, grams=64, recurrent=1, convolutions=1, layers=1)
+TINY = FitConfig(Path("corpus"), epochs=2, batch=8, width=16, grams=64, recurrent=1, convolutions=1, layers=1)
 
 
 @pytest.fixture(autouse=True)
@@ -240,23 +241,27 @@ def test_expectations_are_those_of_all_paths_counted_one_by_one() -> None:
 
 
 def test_a_taught_run_reads_the_words_of_its_teachers(corpus: Path, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "teacher", 1, TINY)
-    run = fit(corpus, tmp_path / "taught", 2, replace(TINY, teaching=0.5), [tmp_path / "teacher"])
-    assert run.params["teachers"] == ["teacher"]
+    fit(replace(TINY, corpus=corpus), tmp_path / "teacher")
+    taught = replace(TINY, corpus=corpus, seed=2, teaching=0.5, teachers=(tmp_path / "teacher",))
+    run = fit(taught, tmp_path / "taught")
+    assert lineage_of(run, "").params["teachers"] == ["teacher"]
     with pytest.raises(ParleyError, match="other words"):
-        fit(corpus, tmp_path / "other", 2, replace(TINY, grams=32), [tmp_path / "teacher"])
+        fit(replace(taught, grams=32), tmp_path / "other")
+    fit(replace(TINY, corpus=corpus, seed=3), tmp_path / "teacher")
+    with pytest.raises(ParleyError, match="teachers_digest = "):
+        fit(taught, tmp_path / "taught", resume=True)
 
 
 @pytest.mark.parametrize(
     "knobs", [{"consistency": 1.0}, {"sentence_dropout": True}, {"mixup": 0.5}, {"transitions": False}]
 )
 def test_every_way_of_learning_runs(knobs: dict[str, float], corpus: Path, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1, **knobs))
+    fit(replace(TINY, corpus=corpus, epochs=1, **knobs), tmp_path / "run")
     assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
 
 
 def test_padding_changes_no_answer(corpus: Path, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "run", 1, TINY)
+    fit(replace(TINY, corpus=corpus), tmp_path / "run")
     _, encoder, network = open_fit(tmp_path / "run")
     rows = sorted(read_corpus(corpus).test, key=lambda row: len(row.words))
     with torch.no_grad():
@@ -270,16 +275,16 @@ def test_padding_changes_no_answer(corpus: Path, tmp_path: Path) -> None:
 def test_a_stopped_fit_continues_to_the_same_weights(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(corpus, tmp_path / "whole", 1, TINY)
+    fit(replace(TINY, corpus=corpus), tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "log", _interrupt)
-        fit(corpus, tmp_path / "cut", 1, TINY)
+        fit(replace(TINY, corpus=corpus), tmp_path / "cut")
     assert not (tmp_path / "cut" / "best").exists()
-    fit(corpus, tmp_path / "cut", 1, TINY)
+    fit(replace(TINY, corpus=corpus), tmp_path / "cut", resume=True)
     whole, cut = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     with pytest.raises(ParleyError, match="width = 16, not 8"):
-        fit(corpus, tmp_path / "cut", 1, replace(TINY, width=8))
+        fit(replace(TINY, corpus=corpus, width=8), tmp_path / "cut", resume=True)
 
 
 def _interrupt(self: Run, step: int, **figures: float) -> None:
@@ -288,7 +293,7 @@ def _interrupt(self: Run, step: int, **figures: float) -> None:
 
 @pytest.mark.parametrize("knobs", [{}, {"lexicon": True, "linear": 256}])
 def test_the_clients_answer_as_torch_does(knobs: dict[str, int], corpus: Path, tmp_path: Path) -> None:
-    fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=6, lr=1e-2, **knobs))
+    fit(replace(TINY, corpus=corpus, epochs=6, lr=1e-2, **knobs), tmp_path / "run")
     rows = read_corpus(corpus)
     parity = export_corpus(tmp_path / "run", rows.valid)
     assert max(parity["max_abs_error"].values()) < 1e-4
@@ -338,8 +343,21 @@ def test_other_texts_bring_words_and_no_labels(corpus: Path, tmp_path: Path) -> 
         (other / f"{split}.jsonl").write_text('{"text": "sing the moon", "intent": "sing"}\n' * 3)
     with (corpus / "train.jsonl").open("a") as file:
         file.write('\n{"tokens": ["hum"], "tags": ["O"], "intent": "play"}')
-    run = fit(corpus, tmp_path / "run", 1, replace(TINY, epochs=1), texts=[other, corpus])
+    run = fit(replace(TINY, corpus=corpus, epochs=1, texts=(other, corpus)), tmp_path / "run")
     _, encoder, _ = open_fit(run.path)
     assert "sing" in encoder.table.words
     assert "hum" not in encoder.table.words, "a word said once stays unknown where the corpus is among its texts"
     assert "sing" not in encoder.intents
+
+    with (other / "train.jsonl").open("a") as file:
+        file.write('{"text": "sing the sun", "intent": "sing"}\n')
+    with pytest.raises(ParleyError, match="texts_digest = "):
+        fit(replace(TINY, corpus=corpus, epochs=1, texts=(other, corpus)), run.path, resume=True)
+
+
+def test_a_run_begun_anew_learns_its_own_linear_model(corpus: Path, tmp_path: Path) -> None:
+    config = replace(TINY, corpus=corpus, epochs=1, linear=64)
+    fit(config, tmp_path / "run")
+    fit(replace(config, linear=128), tmp_path / "run")
+    fit(replace(config, linear=128), tmp_path / "new")
+    assert (tmp_path / "run" / LINEAR).read_bytes() == (tmp_path / "new" / LINEAR).read_bytes()

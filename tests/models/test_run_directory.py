@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ class ToyConfig(Configuration):
     deep: bool = knob(False, "whether it is deep")
     kind: Literal["small", "large"] = knob("small", "of network")
     init: Path | None = knob(None, "weights to begin with")
+    noise: Path | None = knob(None, "of a place")
     texts: tuple[Path, ...] = knob((), "others")
     hidden: int = 3
 
@@ -122,6 +124,48 @@ def test_a_run_that_begins_anew_forgets_its_weights_before_its_parameters_change
 def test_a_run_does_not_begin_with_its_own_weights(tmp_path: Path) -> None:
     with pytest.raises(ParleyError, match="begin with its own weights"):
         begun(ToyConfig("barista", init=tmp_path / "run" / "." / ""), tmp_path / "run")
+
+
+@pytest.mark.parametrize("place", ["init", "noise"])
+def test_what_lay_at_a_place_counts_and_not_the_place(tmp_path: Path, place: str) -> None:
+    content = _at(tmp_path / "here", place)
+    content.write_bytes(b"one")
+    config = replace(ToyConfig("barista"), **{place: tmp_path / "here"})  # type: ignore[arg-type]
+    begun(config, tmp_path / "run")
+
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    config = replace(config, **{place: moved})  # type: ignore[arg-type]
+    begun(config, tmp_path / "run", resume=True)
+    _at(moved, place).write_bytes(b"two")
+    with pytest.raises(ParleyError, match=f"{place}_digest = "):
+        begun(config, tmp_path / "run", resume=True)
+    with pytest.raises(ParleyError, match=f"{place}_digest = "):
+        begun(ToyConfig("barista"), tmp_path / "run", resume=True)
+
+
+def _at(path: Path, place: str) -> Path:
+    """The file whose content counts: the weights of a run, or the file itself."""
+    if place != "init":
+        return path
+    (path / "best").mkdir(parents=True, exist_ok=True)
+    (path / "best" / "state.json").write_text("{}")
+    return path / "best" / "model.safetensors"
+
+
+@pytest.mark.parametrize(("begun_with", "goes_on"), [("a", True), ("b", False)])
+def test_a_run_of_an_earlier_parley_has_no_digest_and_is_told_by_the_place(
+    tmp_path: Path, begun_with: str, goes_on: bool
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"noise")
+    config = ToyConfig("barista", noise=tmp_path / "a")
+    file = begun(config, tmp_path / "run").path / "params.json"
+    earlier = {**json.loads(file.read_text()), "noise": str(tmp_path / begun_with)}
+    del earlier["noise_digest"]
+    file.write_text(json.dumps(earlier))
+
+    with contextlib.nullcontext() if goes_on else pytest.raises(ParleyError, match="noise_digest = unknown"):
+        begun(config, tmp_path / "run", resume=True)
 
 
 def test_a_resumed_run_of_a_bot_that_changed_is_refused(tmp_path: Path, bot_file: Path) -> None:
