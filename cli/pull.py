@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.transfers import run_exchange
+from cli.transfers import run_transfers
 from parley.arguments import ArgumentParser
 from parley.bundle import FAMILIES
 from parley.settings import settings
@@ -24,4 +24,4 @@ def main(argv: list[str]) -> int:
     store = SharedStore.at(settings())
     with open_for_writing(settings(), new=True) as registry:
         model = resolve_model(registry, args.model) if args.model in FAMILIES else args.model
-        return run_exchange("pulling", lambda report: pull(registry, store, model, args.number, report=report))
+        return run_transfers("pulling", lambda report: pull(registry, store, model, args.number, report=report))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.transfers import run_exchange
+from cli.transfers import run_transfers
 from parley.arguments import ArgumentParser
 from parley.errors import ParleyError
 from parley.settings import settings
@@ -29,4 +29,4 @@ def main(argv: list[str]) -> int:
         refs = [
             (resolve_model(registry, name, args.bot), int(number)) for name, number in zip(names, numbers, strict=True)
         ]
-        return run_exchange("pushing", lambda report: push(registry, store, refs, report=report))
+        return run_transfers("pushing", lambda report: push(registry, store, refs, report=report))

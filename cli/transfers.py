@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from parley.progress import progress
 
 if TYPE_CHECKING:
-    from registry.housekeeping.shared import Exchange, Report
+    from registry.housekeeping.shared import Report, Transfer
 
 
-def run_exchange(doing: str, exchange: Callable[[Report], list[Exchange]]) -> int:
+def run_transfers(doing: str, transfer: Callable[[Report], list[Transfer]]) -> int:
     """Run it, a line for each version and release; 1 when one was refused."""
 
-    def say(done: Exchange) -> None:
+    def say(done: Transfer) -> None:
         bar.advance()
         if done.problem is None:
             print(f"{done.subject}: {done.outcome}", flush=True)
@@ -23,7 +23,7 @@ def run_exchange(doing: str, exchange: Callable[[Report], list[Exchange]]) -> in
             print(f"parley: {done.subject}: {done.outcome}: {done.problem}", file=sys.stderr, flush=True)
 
     with progress(doing) as bar:
-        results = exchange(say)
+        results = transfer(say)
     if not results:
         print("nothing to do")
     return 1 if any(result.problem for result in results) else 0

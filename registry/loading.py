@@ -6,6 +6,8 @@ import http.client
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parley.bundle import read_manifest
+from parley.errors import ParleyError
 from parley.serving.triton_control import connect
 from parley.serving.triton_record import read_record
 from registry.releasing.holds import Ref
@@ -30,12 +32,13 @@ class SiteLoader:
         connection = connect(record.http, _ASK_TIMEOUT_S)
         try:
             for model, version in refs:
-                connection.request("GET", f"/v2/models/{model}/versions/{version}/ready")
+                served = read_manifest(self.registry.repo / model / str(version)).served_as
+                connection.request("GET", f"/v2/models/{served}/versions/{version}/ready")
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != 200:
                     return False
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, ParleyError):  # a version without its files: `make_ready` says so
             return False
         finally:
             connection.close()

@@ -79,7 +79,7 @@ def served(bundles: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, tuple[s
     """A Triton with these bundles as versions of their model, in a site of its own that is removed afterwards.
 
     Yields:
-        Its gRPC address, and the model and version of each bundle.
+        Its gRPC address, and the name and version by which it serves each bundle.
     """
     with tempfile.TemporaryDirectory(prefix="parley-speed-") as name:
         folder = Path(name)
@@ -98,7 +98,11 @@ def served(bundles: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, tuple[s
             view = ServedView(registry)
             view.prepare()
             with TritonServer.from_settings(site, leave_out=view.leave_out) as server:
-                yield server.grpc_address, refs
+                # The engine has this address alone, so it asks by the server's own name.
+                yield (
+                    server.grpc_address,
+                    {one: (read_manifest(bundle).served_as, refs[one][1]) for one, bundle in bundles.items()},
+                )
 
 
 @dataclass

@@ -119,13 +119,6 @@ class TritonEngine:
         except InferenceServerException:
             return False
 
-    async def server_ready(self) -> bool:
-        """Whether the server answers and says it is ready."""
-        try:
-            return bool(await self._client().is_server_ready(client_timeout=DEFAULT_TIMEOUT_S))
-        except InferenceServerException:
-            return False
-
     async def load(self, model: str, *, timeout_s: float = 60.0) -> None:
         """Load the model's versions as its `config.pbtxt` says; versions already loaded and unchanged go on answering.
 

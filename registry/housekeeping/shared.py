@@ -42,12 +42,12 @@ from registry.site import who as user
 from registry.versions.signing import trusted_keys
 
 _LARGEST_DOCUMENT = 16 << 20
-_EXCHANGED = ("push", "pull")
+_TRANSFERS = ("push", "pull")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Transfer:
     """What became of one version or release."""
 
     subject: str
@@ -56,7 +56,7 @@ class Exchange:
     problem: ParleyError | None = None
 
 
-Report = Callable[[Exchange], None]
+Report = Callable[[Transfer], None]
 
 
 def push(
@@ -65,12 +65,12 @@ def push(
     refs: Sequence[Ref] = (),
     *,
     who: str = "",
-    report: Report = lambda exchange: None,
-) -> list[Exchange]:
+    report: Report = lambda transfer: None,
+) -> list[Transfer]:
     """Bring versions to the shared repository; without `refs`, all that are here, and all releases that are kept.
 
     Raises:
-        ParleyError: a named version is not known. What goes wrong with one of them is in its exchange.
+        ParleyError: a named version is not known. What goes wrong with one of them is in its transfer.
     """
     with registry.catalogue.read() as c:
         rows = [catalogue.version(c, *ref) for ref in refs] or catalogue.versions(c, state=PUBLISHED)
@@ -88,8 +88,8 @@ def pull(
     number: int | None = None,
     *,
     who: str = "",
-    report: Report = lambda exchange: None,
-) -> list[Exchange]:
+    report: Report = lambda transfer: None,
+) -> list[Transfer]:
     """Take versions from the shared repository: one, a model's, or all of them and the releases too.
 
     What was collected here stays so, unless it is named by its number.
@@ -110,27 +110,27 @@ def pull(
 
 
 class Job(NamedTuple):
-    """One thing to exchange."""
+    """One thing to push or pull."""
 
     subject: str
     run: Callable[[], str]
 
 
-def _each(jobs: Sequence[Job], report: Report) -> list[Exchange]:
+def _each(jobs: Sequence[Job], report: Report) -> list[Transfer]:
     """Do every job; one that is refused does not hold up the others."""
     done = []
     for subject, run in jobs:
         try:
-            exchange = Exchange(subject, run())
+            transfer = Transfer(subject, run())
         except catalogue.CatalogueUnavailable:
             raise
         except ParleyError as error:
-            exchange = Exchange(subject, "refused", error)
+            transfer = Transfer(subject, "refused", error)
         except OSError as error:
             problem = ParleyError(str(error.strerror or error), where=str(error.filename or ""), mend="check the disk")
-            exchange = Exchange(subject, "refused", problem)
-        report(exchange)
-        done.append(exchange)
+            transfer = Transfer(subject, "refused", problem)
+        report(transfer)
+        done.append(transfer)
     return done
 
 
@@ -138,7 +138,7 @@ def _each(jobs: Sequence[Job], report: Report) -> list[Exchange]:
 
 
 def _push_version(registry: Registry, store: SharedStore, row: VersionRow, who: str) -> str:
-    if _exchanged_before(registry, store, row):
+    if _transferred_before(registry, store, row):
         return "there already"
     name, outcome = f"{row.model}/{row.number}.tar", "pushed"
     with _workplace(registry) as folder:
@@ -169,7 +169,7 @@ def _pull_version(registry: Registry, store: SharedStore, ref: Ref, who: str, na
     model, number = ref
     with registry.catalogue.read() as c:
         row = next((row for row in catalogue.versions(c, model=model) if row.number == number), None)
-    if row is not None and row.state == PUBLISHED and _exchanged_before(registry, store, row):
+    if row is not None and row.state == PUBLISHED and _transferred_before(registry, store, row):
         return "here already"
     if row is not None and row.state != PUBLISHED and not named:
         return "collected here"
@@ -194,16 +194,16 @@ def _largest() -> int:
     return limits.total_bytes + limits.entries * 1024 + 10240
 
 
-def _exchanged_before(registry: Registry, store: SharedStore, row: VersionRow) -> bool:
+def _transferred_before(registry: Registry, store: SharedStore, row: VersionRow) -> bool:
     """Whether this very version was seen there: what lies there is never replaced, so it need not be read again."""
     audits = t.registry_audit.c
-    query = sa.select(audits.detail).where(audits.subject == f"{row.model} {row.number}", audits.what.in_(_EXCHANGED))
+    query = sa.select(audits.detail).where(audits.subject == f"{row.model} {row.number}", audits.what.in_(_TRANSFERS))
     with registry.catalogue.read() as c:
         return any(detail == {"digest": row.digest, "store": store.where} for detail in c.scalars(query).all())
 
 
 def _note(registry: Registry, store: SharedStore, row: VersionRow, who: str, what: str) -> None:
-    """Write down what was exchanged. It was, also where the database is busy: then it is read once more next time."""
+    """Write down what was transferred. It was, also where the database is busy: then it is read once more next time."""
     try:
         with registry.catalogue.write() as c:
             detail = {"digest": row.digest, "store": store.where}
@@ -216,7 +216,7 @@ def _note(registry: Registry, store: SharedStore, row: VersionRow, who: str, wha
 def _workplace(registry: Registry) -> Iterator[Path]:
     """A folder for archives on their way; the system's temporary one may be small."""
     registry.site.state_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=registry.site.state_dir, prefix="exchange-") as folder:
+    with tempfile.TemporaryDirectory(dir=registry.site.state_dir, prefix="transfer-") as folder:
         yield Path(folder)
 
 

@@ -85,13 +85,6 @@ def history(c: sa.Connection, bot: str) -> list[AliasChange]:
     return [AliasChange(*tuple(row)) for row in c.execute(_of(bot).order_by(t.alias_changes.c.seq))]
 
 
-def champion_at(c: sa.Connection, bot: str, at: datetime) -> int | None:
-    """Which release answered new calls at a time."""
-    query = _of(bot).where(t.alias_changes.c.at <= at).order_by(t.alias_changes.c.seq.desc()).limit(1)
-    found = c.execute(query).one_or_none()
-    return None if found is None else AliasChange(*tuple(found)).champion
-
-
 def last_change_id(c: sa.Connection, bot: str) -> int:
     """Rises with every change of the bot's aliases, 0 before the first. One indexed read: replicas poll it."""
     return int(c.scalar(sa.select(sa.func.max(t.alias_changes.c.id)).where(t.alias_changes.c.bot == bot)) or 0)

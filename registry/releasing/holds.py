@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from parley.errors import ParleyError
 from registry import tables as t
 from registry.releasing import aliases, leases
 
@@ -69,17 +68,3 @@ def references(c: sa.Connection, model: str, version: int) -> list[str]:
         if (lease.model, lease.version) == (model, version)
     ]
     return reasons
-
-
-def refuse_if_needed(c: sa.Connection, model: str, version: int) -> None:
-    """See that nothing refers to a version.
-
-    Raises:
-        ParleyError: a release, an experiment or a call does; says which.
-    """
-    if reasons := references(c, model, version):
-        raise ParleyError(
-            f"it is needed: {', '.join(reasons)}",
-            where=f"{model} version {version}",
-            mend="retire the release, stop the experiment or wait for the calls first",
-        )

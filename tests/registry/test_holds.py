@@ -9,12 +9,11 @@ import pytest
 from release_site import add_versions, make_site, write_seed
 
 from parley.bundle import FAMILIES
-from parley.errors import ParleyError
 from registry import tables as t
 from registry.loading import SiteLoader
 from registry.opening import open_for_writing
 from registry.releasing.creating import create_release
-from registry.releasing.holds import hold, holders, let_go, references, refuse_if_needed
+from registry.releasing.holds import hold, holders, let_go, references
 from registry.releasing.leases import lease
 from registry.releasing.promotion import promote
 from registry.releasing.seeding import mend_releases
@@ -60,13 +59,6 @@ def test_every_reason_why_a_version_must_stay_is_named(registry: Registry) -> No
         "4 calls on replica x",
     ]
     assert unneeded == []
-
-
-def test_what_is_needed_is_not_given_up(registry: Registry) -> None:
-    with registry.catalogue.write() as c:
-        with pytest.raises(ParleyError, match=r"barista_stt version 1: it is needed: release 1 .*\(champion\)"):
-            refuse_if_needed(c, "barista_stt", 1)
-        refuse_if_needed(c, "barista_stt", 2)
 
 
 def test_a_retired_release_keeps_nothing(registry: Registry) -> None:

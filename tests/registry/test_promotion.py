@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from registry.catalogue import set_state
 from registry.loading import SiteLoader
 from registry.opening import open_for_writing
 from registry.releasing import documents
-from registry.releasing.aliases import Aliases, champion_at, current_aliases, history
+from registry.releasing.aliases import Aliases, current_aliases, history
 from registry.releasing.creating import create_release
 from registry.releasing.holds import Ref, hold, let_go
 from registry.releasing.promotion import PromotionRefused, promote, rollback, set_candidate
@@ -277,18 +276,6 @@ def test_a_rollback_to_a_damaged_version_is_refused(registry: Registry) -> None:
 
 
 # Record
-
-
-def test_who_was_champion_when_is_answered_from_the_moves(registry: Registry) -> None:
-    promote(registry, "barista", 2, loader=SiteLoader(registry), who="ada", why="try", force=True)
-    rollback(registry, "barista", loader=SiteLoader(registry), who="bob")
-    with registry.catalogue.read() as c:
-        first, second, third = history(c, "barista")
-        told = [champion_at(c, "barista", change.at) for change in (first, second, third)]
-        before = champion_at(c, "barista", first.at - timedelta(seconds=1))
-        after = champion_at(c, "barista", datetime.now(UTC))
-
-    assert (before, told, after) == (None, [1, 2, 1], 1)
 
 
 def test_moves_cannot_be_rewritten(registry: Registry) -> None:

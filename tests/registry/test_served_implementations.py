@@ -18,6 +18,7 @@ from parley.serving.engine import Engine, EngineRejected
 from parley.serving.handover import handover
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
+from registry.loading import SiteLoader
 from registry.served import Patience, ServedView
 from registry.versions.publish import publish
 
@@ -45,6 +46,7 @@ async def test_both_are_served_under_one_model_and_go_one_by_one(tmp_path: Path)
         view.ensure([(MODEL, 2)])
         assert view.folder.linked() == {MODEL: {1, 2}}
         assert view.folder.served_names(MODEL) == {MODEL: {1}, f"{MODEL}.keyword-1": {2}}
+        assert SiteLoader(registry).answers([(MODEL, 1), (MODEL, 2)])
         engine = open_engine(registry.site)
         async with engine:
             await both_answer(engine)

@@ -24,7 +24,7 @@ from registry import catalogue
 from registry import tables as t
 from registry.housekeeping import shared_store
 from registry.housekeeping.envelope import seal
-from registry.housekeeping.shared import Exchange, pull, push
+from registry.housekeeping.shared import Transfer, pull, push
 from registry.housekeeping.shared_store import SharedStore
 from registry.opening import open_for_writing
 from registry.recovery import mend
@@ -105,8 +105,8 @@ def _store(registry: Registry) -> SharedStore:
     return SharedStore.at(registry.site)
 
 
-def _outcomes(exchanges: list[Exchange]) -> dict[str, str]:
-    return {exchange.subject: exchange.outcome for exchange in exchanges}
+def _outcomes(transfers: list[Transfer]) -> dict[str, str]:
+    return {transfer.subject: transfer.outcome for transfer in transfers}
 
 
 def _content(registry: Registry, number: int = 1) -> dict[str, bytes]:
@@ -114,10 +114,10 @@ def _content(registry: Registry, number: int = 1) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in files.items()}
 
 
-def _problem(exchanges: list[Exchange]) -> str:
-    (exchange,) = exchanges
-    assert exchange.problem is not None, exchange
-    return str(exchange.problem)
+def _problem(transfers: list[Transfer]) -> str:
+    (transfer,) = transfers
+    assert transfer.problem is not None, transfer
+    return str(transfer.problem)
 
 
 def test_what_one_site_pushes_another_pulls_with_its_release_and_nothing_points_to_it(
@@ -152,7 +152,7 @@ def test_second_time_nothing_is_written_or_read(
     assert set(_outcomes(pull(theirs, _store(theirs))).values()) == {"here already"}
 
 
-def test_only_what_is_named_is_exchanged(ours: Registry, theirs: Registry) -> None:
+def test_only_what_is_named_is_transferred(ours: Registry, theirs: Registry) -> None:
     add_version(ours, "stt")
 
     assert _outcomes(push(ours, _store(ours), [(STT, 2)])) == {f"{STT} 2": "pushed"}
@@ -336,8 +336,8 @@ def test_a_forged_release_is_refused(
     push(ours, _store(ours))
     _replace(_store(ours), RELEASE_1, forge)
 
-    for exchanges in (pull(theirs, _store(theirs)), push(ours, _store(ours))):
-        refused = next(each for each in exchanges if each.subject == "barista release 1")
+    for transfers in (pull(theirs, _store(theirs)), push(ours, _store(ours))):
+        refused = next(each for each in transfers if each.subject == "barista release 1")
         assert refused.outcome == "refused" and says in str(refused.problem)
     with theirs.catalogue.read() as c:
         assert releases(c, "barista") == []
