@@ -30,9 +30,9 @@ from parley.table import aligned
 from registry import tables as t
 from registry.catalogue import PUBLISHED, Catalogue, version, versions
 from registry.lineage import learned_from, origin, utterances
-from registry.opening import open_for_writing
 from registry.recovery import mend
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 BOTS = ("barista", "bank")
 _CHUNK = 1000

@@ -42,7 +42,7 @@ from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
 from parley.table import aligned
-from registry.opening import release_of
+from registry.reading import release_of
 
 LEVELS_DB, DELAYS_MS, NOISES_DBFS = (-10, -20, -30, -36), (0, 160, 400), (-100, -60)
 CALLER_DB, OVER_DB = (0, -10, -20), (None, -20, -36)

@@ -31,8 +31,8 @@ from parley.files import fsync_dir
 from parley.folder import list_files
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
-from registry.opening import open_for_writing
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 _WIDTH = 512
 

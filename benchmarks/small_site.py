@@ -26,11 +26,11 @@ from parley.folder import MANIFEST, SIGNATURE
 from parley.settings import Settings
 from registry.catalogue import next_number
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote
 from registry.site import Registry
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 CHUNK, STATE, HIDDEN = 320, 768, 512
 """Values of a chunk, of a state (3 KB, as a small GRU's), and width of the layer between them."""

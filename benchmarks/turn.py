@@ -36,7 +36,7 @@ from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings, settings
 from parley.table import aligned
-from registry.opening import release_of
+from registry.reading import release_of
 
 _STAGES = ("stt_ms", "nlu_ms", "nlg_ms", "tts_first_ms")
 _FEED = 1280

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 def _answering(site: Settings, bot: Bot, file: Path) -> list[str]:
     """What answers the bot's calls although the file says otherwise; nothing for a file that is not the site's."""
     from parley.bot.load import read_bot_text
-    from registry.opening import open_for_reading
+    from registry.reading import open_for_reading
     from registry.releasing.stale import against_file
 
     if file.resolve() != (Path(site.bots_dir) / bot.name / "bot.yaml").resolve():

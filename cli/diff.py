@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
 
     from registry.catalogue import manifest_of
     from registry.lineage import utterances
-    from registry.opening import open_for_reading
+    from registry.reading import open_for_reading
     from registry.resolve import resolve_model
     from registry.versions.difference import difference
 

@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
     from registry.gating.gate import decide
     from registry.gating.gate_rules import read_rules
     from registry.gating.verdict import record, show, write_report
-    from registry.opening import open_for_writing
     from registry.site import who
+    from registry.writing import open_for_writing
 
     site, console = settings(), Console(highlight=False, soft_wrap=True)
     speakers = tuple(filter(None, args.speakers.split(",")))

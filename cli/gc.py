@@ -35,7 +35,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.housekeeping.collect import collect
-    from registry.opening import open_for_reading, open_for_writing
+    from registry.reading import open_for_reading
+    from registry.writing import open_for_writing
 
     opened = open_for_reading(settings()) if args.dry_run else open_for_writing(settings())
     with opened as registry:

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         mend = "parley lineage stt 3, or --utterance FILE, or --subject PSEUDONYM"
         raise ParleyError("which version?", where="parley lineage", mend=mend)
 
-    from registry.opening import open_for_reading
+    from registry.reading import open_for_reading
 
     with open_for_reading(settings()) as registry:
         if args.subject is not None:

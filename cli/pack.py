@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.housekeeping.archive import pack
-    from registry.opening import open_for_reading
+    from registry.reading import open_for_reading
     from registry.resolve import resolve_model
     from registry.versions.signing import public_key
 

@@ -24,10 +24,10 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.loading import SiteLoader
-    from registry.opening import open_for_writing
     from registry.releasing.promotion import promote
     from registry.resolve import resolve_bot
     from registry.site import who
+    from registry.writing import open_for_writing
 
     with open_for_writing(settings()) as registry:
         bot = resolve_bot(registry, args.bot)

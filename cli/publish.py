@@ -22,9 +22,9 @@ def main(argv: list[str]) -> int:
     for bundle in bundles:
         read_manifest(bundle)  # a wrong path opens nothing
 
-    from registry.opening import open_for_writing
     from registry.served import ServedView
     from registry.versions.publish import publish
+    from registry.writing import open_for_writing
 
     with open_for_writing(settings(), new=True) as registry, progress("publishing", 2 * len(args.run)) as bar:
         for bundle in bundles:

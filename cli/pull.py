@@ -18,8 +18,8 @@ def main(argv: list[str]) -> int:
 
     from registry.housekeeping.shared import pull
     from registry.housekeeping.shared_store import SharedStore
-    from registry.opening import open_for_writing
     from registry.resolve import resolve_model
+    from registry.writing import open_for_writing
 
     store = SharedStore.at(settings())
     with open_for_writing(settings(), new=True) as registry:

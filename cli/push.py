@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
 
     from registry.housekeeping.shared import push
     from registry.housekeeping.shared_store import SharedStore
-    from registry.opening import open_for_writing
     from registry.resolve import resolve_model
+    from registry.writing import open_for_writing
 
     store = SharedStore.at(settings())
     with open_for_writing(settings()) as registry:

@@ -25,8 +25,9 @@ def main(argv: list[str]) -> int:
     """List, show, make, or tell what was champion when."""
     args = _parser().parse_args(argv)
 
-    from registry.opening import open_for_reading, open_for_writing
+    from registry.reading import open_for_reading
     from registry.resolve import resolve_bot
+    from registry.writing import open_for_writing
 
     opened = open_for_writing(settings()) if args.verb == "create" else open_for_reading(settings())
     with opened as registry:

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.description import describe
-    from registry.opening import open_for_reading
+    from registry.reading import open_for_reading
     from registry.resolve import resolve_model
     from registry.versions.card import model_card
 

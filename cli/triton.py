@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
 
 
 def _start(site: Settings) -> None:
-    from registry.opening import open_for_writing
     from registry.served import ServedView
+    from registry.writing import open_for_writing
 
     with open_for_writing(site) as registry, Console(stderr=True).status("starting Triton"):
         view = ServedView(registry)

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from registry.housekeeping.archive import unpack
-    from registry.opening import open_for_writing
+    from registry.writing import open_for_writing
 
     with open_for_writing(settings(), new=True) as registry, progress("unpacking", len(args.file)) as bar:
         for file in args.file:

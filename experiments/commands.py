@@ -30,9 +30,9 @@ from parley.table import aligned
 from parley.text_files import read_lines
 from parley.typed import version_number
 from registry import belonging
-from registry.opening import open_for_writing
 from registry.site import Registry
 from registry.site import who as user
+from registry.writing import open_for_writing
 
 _BLOCK = 2000
 

@@ -42,7 +42,7 @@ from parley.serving.trust import Trust
 from parley.settings import settings
 from parley.utterances import read_utterances
 from registry.gating.statistics import cluster_bootstrap
-from registry.opening import release_of
+from registry.reading import release_of
 from registry.releasing.documents import StageVersion
 from registry.releasing.releases import Release
 

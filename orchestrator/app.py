@@ -30,7 +30,7 @@ from orchestrator import balancer
 from parley.errors import ParleyError
 from parley.ports import free_ports, is_loopback
 from parley.settings import Settings
-from registry.opening import release_to_serve
+from registry.writing import release_to_serve
 
 _log = logging.getLogger(__name__)
 

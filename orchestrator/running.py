@@ -16,13 +16,13 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing import aliases, releases, stale
 from registry.releasing.readiness import verify
 from registry.releasing.releases import Release
 from registry.releasing.seeding import seed_bot
 from registry.served import Keeper, ServedView
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 _READY_WITHIN_S = 90.0
 

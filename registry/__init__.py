@@ -1,6 +1,6 @@
 """The registry: the only writer of the Triton model repository.
 
-from registry.opening import open_for_writing
+from registry.writing import open_for_writing
 from registry.versions.publish import publish
 
 with open_for_writing(settings()) as registry:

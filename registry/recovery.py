@@ -1,6 +1,6 @@
 """Recovery: what a killed command left behind is finished or undone, a lost catalogue is filled again.
 
-It stands above everything that it mends: versions, collecting, releases. `registry.opening` calls it for who writes.
+It stands above everything that it mends: versions, collecting, releases. `registry.writing` calls it for who writes.
 """
 
 from __future__ import annotations

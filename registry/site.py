@@ -1,6 +1,6 @@
 """The registry of a site: its repository and its catalogue together, a small value that every command works on.
 
-    with open_for_writing(settings()) as registry:       # registry.opening: what was left behind is mended first
+    with open_for_writing(settings()) as registry:       # registry.writing: what was left behind is mended first
         create_release(registry, "barista", {"stt": 2}, who=who())
 
 Opening is not repairing: what is here imports the catalogue and nothing that mends, seeds or collects.
@@ -32,7 +32,7 @@ class Registry:
     @classmethod
     def as_recorded(cls, site: Settings) -> Self:
         """The registry of this site for who only reads what the catalogue knows: nothing on the disk and in the
-        database changes. `registry.opening.open_for_reading` also shows what the next writer will take in.
+        database changes. `registry.reading.open_for_reading` also shows what the next writer will take in.
 
         Raises:
             CatalogueUnavailable: the database does not answer.
@@ -45,7 +45,7 @@ class Registry:
     @classmethod
     def unmended(cls, site: Settings, *, new: bool = False) -> Self:
         """The registry of this site for who may write, as the last command left it.
-        `registry.opening.open_for_writing` mends it first.
+        `registry.writing.open_for_writing` mends it first.
 
         Args:
             site: whose repository and database.

@@ -31,7 +31,7 @@ from parley.serving.engine import Engine
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import settings
-from registry.opening import release_of
+from registry.reading import release_of
 from registry.releasing.releases import Release
 
 Hear = Callable[[Recording, Pcm], Awaitable[Heard]]

@@ -25,10 +25,10 @@ from parley.serving.session import open_session
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.served import ServedView
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 BATCHES = (1, 2, 4, 8, 16)
 _SINGLES = 4

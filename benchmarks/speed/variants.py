@@ -26,7 +26,7 @@ from parley.errors import ParleyError
 from parley.folder import SIGNATURE
 from parley.runs import Run
 from parley.settings import Settings
-from registry.opening import release_of
+from registry.reading import release_of
 
 FAMILIES = ("stt", "nlu", "nlg", "tts")
 _EXPORTS: dict[str, Callable[[Run, str], Path]] = {

@@ -26,7 +26,7 @@ from parley.bundle import Lineage, Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.runs import Run
 from parley.settings import settings
-from registry.opening import release_of
+from registry.reading import release_of
 from registry.versions.card import model_card
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE // 8) * 0.3)).astype(np.int16)

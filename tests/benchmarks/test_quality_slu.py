@@ -32,7 +32,7 @@ from parley.recordings import Recording
 from parley.runs import Run
 from parley.settings import settings
 from parley.utterances import read_utterances, write_utterances
-from registry.opening import release_of
+from registry.reading import release_of
 from registry.versions.card import model_card
 
 _TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)

@@ -15,8 +15,8 @@ from parley.bot import load_bot
 from parley.bundle import FAMILIES, Lineage
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.releases import champion
+from registry.writing import open_for_writing
 
 ALL = dict.fromkeys(FAMILIES, 1)
 

@@ -13,7 +13,7 @@ import pytest
 from cli.main import run
 from cli.verbs import VERBS
 from parley.settings import Settings
-from registry.opening import open_for_writing
+from registry.writing import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 

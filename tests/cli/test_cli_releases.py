@@ -14,8 +14,8 @@ from cli.main import run
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.holds import hold
+from registry.writing import open_for_writing
 
 
 @pytest.fixture

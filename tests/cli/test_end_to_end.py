@@ -33,9 +33,9 @@ from orchestrator.running import running_site
 from parley.recordings import read_recordings
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.served import ServedView
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 

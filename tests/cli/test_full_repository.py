@@ -14,10 +14,11 @@ from release_site import add_versions, make_site, write_seed
 from cli.main import run
 from parley.bundle import FAMILIES
 from parley.settings import Settings
-from registry.opening import open_for_reading, open_for_writing
+from registry.reading import open_for_reading
 from registry.recovery import mend
 from registry.releasing.creating import create_release
 from registry.releasing.documents import read_aliases
+from registry.writing import open_for_writing
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "pointers.json")
 

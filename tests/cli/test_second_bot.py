@@ -15,7 +15,7 @@ from parley.bot import load_bot
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
-from registry.opening import release_of
+from registry.reading import release_of
 
 ROOT = Path(__file__).parents[2]
 

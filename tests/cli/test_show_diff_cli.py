@@ -16,9 +16,9 @@ from parley.bundle import Lineage
 from parley.settings import settings
 from parley.table import aligned
 from parley.utterances import Utterance, Utterances, write_utterances
-from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 MODEL = "barista_stt"
 

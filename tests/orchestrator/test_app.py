@@ -40,8 +40,8 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from parley.recordings import Recording
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.seeding import mend_releases
+from registry.writing import open_for_writing
 
 
 @pytest.fixture

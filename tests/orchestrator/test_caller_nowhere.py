@@ -19,8 +19,8 @@ from orchestrator.replica import Replica
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.seeding import mend_releases
+from registry.writing import open_for_writing
 
 WRITTEN = ("+4930987123654", "030 / 987 123-654", "0049 30 987123654", "sip:+4930987123654@pbx.example;user=phone")
 """One person, as gateways write him."""

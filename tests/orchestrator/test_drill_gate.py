@@ -41,9 +41,10 @@ from parley.language import language_of  # noqa: E402
 from parley.settings import Settings, settings  # noqa: E402
 from parley.utterances import Utterance as Learned  # noqa: E402
 from parley.utterances import Utterances, write_utterances  # noqa: E402
-from registry.opening import open_for_writing, release_of  # noqa: E402
+from registry.reading import release_of  # noqa: E402
 from registry.releasing.aliases import current_aliases  # noqa: E402
 from registry.versions.publish import publish  # noqa: E402
+from registry.writing import open_for_writing  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 VOICES = [Voice("espeak", f"en-us+{name}") for name in ("m1", "m3", "m5", "f1", "f3", "Andy", "Annie", "Michael")]

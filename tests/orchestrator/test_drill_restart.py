@@ -17,10 +17,10 @@ from calling.caller import CallOptions, place_call
 from parley.errors import ParleyError
 from parley.serving.triton_record import read_record
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.aliases import current_aliases, history
 from registry.releasing.holds import Ref
 from registry.releasing.promotion import promote, rollback
+from registry.writing import open_for_writing
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 90.0

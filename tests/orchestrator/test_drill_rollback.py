@@ -15,11 +15,11 @@ from calling.caller import CallOptions, place_call
 from calling.report import CallReport
 from experiments.store import ExperimentStore
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.aliases import history
 from registry.releasing.holds import references
 from registry.releasing.promotion import promote, rollback
 from registry.releasing.releases import champion
+from registry.writing import open_for_writing
 
 pytestmark = [pytest.mark.serve, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 WITHIN_S = 60.0

@@ -18,12 +18,12 @@ from parley.bundle import FAMILIES, VersionRef
 from registry import tables as t
 from registry.catalogue import set_state
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.creating import create_release
 from registry.releasing.holds import holders, references
 from registry.releasing.promotion import PromotionRefused, promote, rollback
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 ALL = dict.fromkeys(FAMILIES, 1)
 

@@ -21,13 +21,13 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from registry import tables as t
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.creating import create_release
 from registry.releasing.documents import StageVersion
 from registry.releasing.holds import references
 from registry.releasing.promotion import promote, rollback
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 pytestmark = pytest.mark.anyio
 WITHIN_S = 30.0

@@ -15,8 +15,8 @@ from parley.errors import ParleyError
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.documents import StageVersion
+from registry.writing import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 NLU = StageVersion(model="barista_nlu", version=1)

@@ -21,8 +21,8 @@ from parley.bundle import VersionRef, read_manifest
 from parley.serving.onnx_engine import OnnxEngine
 from parley.serving.trust import Trust
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 CALLERS = [f"+1415555{number:04d}" for number in range(8)]

@@ -19,9 +19,9 @@ from orchestrator.replica import Replica
 from parley.bot import load_bot
 from parley.bundle import FAMILIES, VersionRef
 from parley.serving.engine import EngineUnavailable
-from registry.opening import open_for_writing
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 pytestmark = pytest.mark.anyio
 WITHIN_S = 30.0

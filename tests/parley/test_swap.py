@@ -21,12 +21,12 @@ from parley.serving.triton_control import GrpcControl, HttpControl, refusal
 from parley.serving.triton_server import TritonServer
 from parley.serving.triton_supervisor import Supervision
 from registry import served
-from registry.opening import open_for_writing
 from registry.releasing.leases import CallLeases
 from registry.served import Keeper, Patience, ServedView
 from registry.site import Registry
 from registry.versions import publish as publishing
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 pytestmark = [pytest.mark.triton, pytest.mark.anyio]
 WAIT_S = 60

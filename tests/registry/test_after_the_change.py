@@ -17,13 +17,13 @@ from registry.catalogue import Catalogue, CatalogueUnavailable
 from registry.gating.gate import Verdict
 from registry.gating.verdict import record
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.aliases import current_aliases
 from registry.releasing.creating import create_release
 from registry.releasing.promotion import AliasChanged, promote, rollback, set_candidate
 from registry.releasing.releases import release_numbers
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 TROUBLES = {
     "busy": CatalogueUnavailable("the database does not answer: database is locked"),

@@ -21,11 +21,11 @@ from registry import catalogue
 from registry.catalogue import PUBLISHED
 from registry.housekeeping.archive import Unpacked, pack, unpack
 from registry.housekeeping.canonical_tar import write
-from registry.opening import open_for_writing
 from registry.recovery import mend
 from registry.site import Registry
 from registry.versions.publish import publish
 from registry.versions.signing import public_key, read_pin, sign, write_pin
+from registry.writing import open_for_writing
 
 MODEL = "barista_nlu"
 

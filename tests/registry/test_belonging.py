@@ -17,10 +17,11 @@ from registry import belonging
 from registry.binding import bind
 from registry.catalogue import versions
 from registry.loading import SiteLoader
-from registry.opening import open_for_reading, open_for_writing
+from registry.reading import open_for_reading
 from registry.recovery import mend
 from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote
+from registry.writing import open_for_writing
 
 
 def own(site: Settings) -> Settings:

@@ -24,7 +24,6 @@ from registry.housekeeping import collect as collecting
 from registry.housekeeping.collect import collect, collect_version, finish
 from registry.housekeeping.retention import Decision, Policy, decide
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.recovery import mend
 from registry.releasing.creating import create_release
 from registry.releasing.holds import hold
@@ -34,6 +33,7 @@ from registry.releasing.releases import releases
 from registry.site import Registry
 from registry.versions.signing import read_pin
 from registry.view import ViewFolder
+from registry.writing import open_for_writing
 
 NOW = Policy(keep=1, older_than_days=0)
 STT = "barista_stt"

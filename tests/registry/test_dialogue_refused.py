@@ -13,7 +13,6 @@ from parley.bundle import FAMILIES, Family
 from parley.errors import ParleyError
 from registry.catalogue import version
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.recovery import mend
 from registry.releasing import documents
 from registry.releasing.aliases import AliasChange, Aliases, current_aliases, record_change
@@ -22,6 +21,7 @@ from registry.releasing.promotion import promote, rollback, set_candidate
 from registry.releasing.releases import insert_release
 from registry.releasing.seeding import mend_releases, seed_bot
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 THEIRS = "language: one that this Parley does not speak\n"
 """The bot.yaml of a release that another Parley made."""

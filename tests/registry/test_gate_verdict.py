@@ -26,12 +26,12 @@ from registry.gating.gate_rules import GateRules, SliceRule
 from registry.gating.verdict import record, show, write_report
 from registry.gating.verdict_page import page
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.aliases import current_aliases
 from registry.releasing.creating import create_release
 from registry.releasing.promotion import PromotionRefused, promote, rollback
 from registry.releasing.releases import releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 RULES = GateRules(slices=[SliceRule(field="condition", margin=0.08)])
 

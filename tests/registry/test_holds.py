@@ -11,13 +11,13 @@ from release_site import add_versions, make_site, write_seed
 from parley.bundle import FAMILIES
 from registry import tables as t
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.creating import create_release
 from registry.releasing.holds import hold, holders, let_go, references
 from registry.releasing.leases import lease
 from registry.releasing.promotion import promote
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from parley.recordings import read_recordings
 from parley.utterances import Utterance, Utterances, of_texts, write_utterances
 from registry.catalogue import COLLECTED, record_version, set_state
 from registry.lineage import learned_from, origin, uses, utterance_digests, utterances
-from registry.opening import open_for_writing
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 TENSOR = [TensorSpec(name="x", dtype="FP32", dims=[1])]
 OLD = of_texts([("train", ["one latte", "two lattes"]), ("valid", ["three lattes"]), ("test", ["four lattes"])])

@@ -21,10 +21,11 @@ from parley.errors import ParleyError
 from parley.settings import Settings
 from parley.sqlite_look import open_to_look
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing, release_of
+from registry.reading import release_of
 from registry.recovery import mend
 from registry.releasing.creating import create_release
 from registry.releasing.promotion import promote
+from registry.writing import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 READING = (

@@ -15,7 +15,6 @@ from parley.errors import ParleyError
 from registry import tables as t
 from registry.catalogue import set_state
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing import documents
 from registry.releasing.aliases import Aliases, current_aliases, history
 from registry.releasing.creating import create_release
@@ -23,6 +22,7 @@ from registry.releasing.holds import Ref, hold, let_go
 from registry.releasing.promotion import PromotionRefused, promote, rollback, set_candidate
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 ALL = dict.fromkeys(FAMILIES, 1)
 

@@ -15,7 +15,6 @@ from parley.settings import Settings
 from registry.binding import bind
 from registry.layout import leftovers
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing import documents
 from registry.releasing.aliases import current_aliases, history
 from registry.releasing.creating import create_release
@@ -26,6 +25,7 @@ from registry.releasing.readiness import kept_loaded
 from registry.releasing.releases import read_release, releases
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

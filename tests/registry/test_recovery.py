@@ -25,7 +25,6 @@ from registry.catalogue import (
 )
 from registry.lineage import learned_from
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.recovery import check, mend, rebuild
 from registry.releasing.aliases import current_aliases, history
 from registry.releasing.creating import create_release
@@ -34,6 +33,7 @@ from registry.releasing.promotion import promote, rollback
 from registry.releasing.releases import read_release
 from registry.resolve import resolve_bot, resolve_model
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 HEARD = of_texts([("train", ["a latte please", "an espresso"]), ("test", ["nothing else"])])
 

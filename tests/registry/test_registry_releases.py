@@ -15,7 +15,6 @@ from parley.bundle import FAMILIES
 from parley.errors import ParleyError
 from registry import tables as t
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing import documents, releases
 from registry.releasing.aliases import current_aliases, history
 from registry.releasing.creating import create_release
@@ -23,6 +22,7 @@ from registry.releasing.promotion import promote
 from registry.releasing.releases import champion, dialogue_text, read_release, read_seed
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 ALL = dict.fromkeys(FAMILIES, 1)
 

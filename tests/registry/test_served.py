@@ -15,12 +15,12 @@ from serving_site import MODEL, add_version, keep, open_site
 from parley.errors import ParleyError
 from registry import served
 from registry import tables as t
-from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.releasing.leases import FORGOTTEN_AFTER, lease
 from registry.served import Patience, ServedView, wanted
 from registry.site import Registry
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 
 @pytest.fixture

@@ -26,13 +26,13 @@ from registry.housekeeping import shared_store
 from registry.housekeeping.envelope import seal
 from registry.housekeeping.shared import Transfer, pull, push
 from registry.housekeeping.shared_store import SharedStore
-from registry.opening import open_for_writing
 from registry.recovery import mend
 from registry.releasing.aliases import bots_with_aliases
 from registry.releasing.releases import releases
 from registry.releasing.seeding import mend_releases
 from registry.site import Registry
 from registry.versions.signing import public_key
+from registry.writing import open_for_writing
 
 STT = "barista_stt"
 RELEASE_1 = "releases/barista/1.json"

@@ -13,13 +13,13 @@ from parley.bot import Bot, load_bot
 from parley.bot.load import parse_bot
 from parley.bundle import FAMILIES, Lineage, read_manifest
 from registry.loading import SiteLoader
-from registry.opening import open_for_writing
 from registry.releasing.aliases import history
 from registry.releasing.creating import create_release
 from registry.releasing.documents import release_numbers
 from registry.releasing.promotion import promote
 from registry.releasing.stale import StaleRefused, edits, stale_version
 from registry.site import Registry
+from registry.writing import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "bots" / "barista" / "bot.yaml").read_text()

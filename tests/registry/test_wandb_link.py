@@ -17,8 +17,8 @@ from parley.bundle import read_manifest
 from parley.files import sha256_file
 from parley.runs import TRACKING, log_version, tracking
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 wandb = pytest.importorskip("wandb")
 METADATA = {"manifest_digest": "m" * 64, "dataset_digest": "d" * 64}

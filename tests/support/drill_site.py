@@ -19,9 +19,9 @@ from orchestrator.app import RunningApp
 from orchestrator.running import running_site
 from parley.bundle import read_manifest, write_bundle
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.creating import create_release
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 ROOT = Path(__file__).parents[2]
 BAD = 2

@@ -12,8 +12,8 @@ from experiments.api import create_rest
 from experiments.assignment import STAGES
 from experiments.problems import PROBLEM_JSON
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.seeding import mend_releases
+from registry.writing import open_for_writing
 
 TOKEN = "correct-horse"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

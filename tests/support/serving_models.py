@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 from parley.bundle import Lineage, Manifest, TensorSpec, read_manifest, write_bundle
 from parley.settings import Settings
 from parley.utterances import Utterances, of_texts, write_utterances
-from registry.opening import open_for_writing
 from registry.site import Registry
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 
 def registry_at(folder: Path, *, mend: bool = True) -> Registry:

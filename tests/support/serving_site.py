@@ -14,11 +14,11 @@ from parley.serving.triton_control import HttpControl
 from parley.serving.triton_engine import TritonEngine
 from parley.serving.triton_server import TritonServer
 from parley.settings import Settings
-from registry.opening import open_for_writing
 from registry.releasing.holds import hold
 from registry.served import ServedView
 from registry.site import Registry
 from registry.versions.publish import publish
+from registry.writing import open_for_writing
 
 MODEL = "barista_nlu"
 X = np.array([[1, 2]], np.float32)

@@ -1,12 +1,10 @@
-"""Opening the registry as commands do: mended for who writes, complete for who reads.
+"""The registry for who only reads: complete, and nothing on the disk or in the database changes.
 
-    with open_for_reading(settings()) as registry, registry.catalogue.read() as c:      # changes nothing
+    with open_for_reading(settings()) as registry, registry.catalogue.read() as c:
         versions(c, model=resolve_model(registry, "stt"))
-    with open_for_writing(settings()) as registry:                                      # mended first
-        create_release(registry, "barista", {"stt": 2}, who=who())
 
-What the catalogue has not taken in yet (a fresh checkout, a killed publisher's version) the next writer takes in. Until
-then a reader is shown the same, worked out in memory.
+What the catalogue has not taken in yet (a fresh checkout, a killed publisher's version) the next writer takes in
+(`registry.writing`). Until then a reader is shown the same, worked out in memory. Nothing is mended or collected here.
 """
 
 from __future__ import annotations
@@ -19,33 +17,12 @@ from pydantic import ValidationError
 from parley.errors import ParleyError
 from parley.settings import Settings
 from registry import catalogue
-from registry.recovery import mend
 from registry.releasing import aliases, seeding
-from registry.releasing.releases import SEED, Release, champion, named, read_seed
+from registry.releasing.releases import SEED, Release, named, read_seed
 from registry.site import Registry, unknown_versions
 from registry.versions.mending import Verified, record, verified
 
 _log = logging.getLogger(__name__)
-
-
-def open_for_writing(site: Settings, *, new: bool = False) -> Registry:
-    """The registry of this site for who may write: what a killed command left behind is finished or undone first.
-
-    Args:
-        site: whose repository and database.
-        new: make the repository of a site that has none yet.
-
-    Raises:
-        CatalogueUnavailable: the database does not answer.
-        ParleyError: there is no site here, the repository is another site's, or what was left behind cannot be mended.
-    """
-    registry = Registry.unmended(site, new=new)
-    try:
-        mend(registry)
-    except BaseException:
-        registry.close()
-        raise
-    return registry
 
 
 def open_for_reading(site: Settings) -> Registry:
@@ -69,21 +46,6 @@ def release_of(site: Settings, bot: str, name: str = "champion") -> Release:
         if aliases.newest_change(c, bot) is None:
             read_seed(site.bots_dir / bot / SEED)  # says what is wrong with it
         return named(c, bot, name)
-
-
-def release_to_serve(site: Settings, bot: str) -> Release:
-    """The champion, for who is about to answer calls; the bot's seed is taken in on the way.
-
-    Raises:
-        ParleyError: the bot has none; says why not.
-    """
-    with open_for_writing(site) as registry:
-        with registry.catalogue.read() as c:
-            known = aliases.newest_change(c, bot) is not None
-        if not known:
-            seeding.seed_bot(registry, bot)
-        with registry.catalogue.read() as c:
-            return champion(c, bot)
 
 
 def _with_what_is_not_recorded(registry: Registry) -> Registry:
