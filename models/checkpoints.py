@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import nn
 from models.run_directory import has_checkpoint, weights_to_begin_with
 from parley.errors import ParleyError
 from parley.files import write_json
+from parley.text_files import read_json_object
 
 
 def save_checkpoint(
@@ -60,7 +60,7 @@ def load_checkpoint(
     """Read a checkpoint back into ``model`` (and ``optimizer``, and ``average``) and return its state.
 
     Raises:
-        ParleyError: there is none, or it holds no averaged weights where they are asked for.
+        ParleyError: there is none, its state is damaged, or it holds no averaged weights where they are asked for.
     """
     if not has_checkpoint(path):
         raise ParleyError("no checkpoint", where=str(path), mend="train first, or leave out --resume")
@@ -72,7 +72,7 @@ def load_checkpoint(
     model.load_state_dict(load_file(path / "model.safetensors"))
     if average is not None:
         average.load_state_dict(load_file(path / "average.safetensors"))
-    state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    state = read_json_object(path / "state.json")
     if optimizer:
         _unflatten_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer"])
     torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))

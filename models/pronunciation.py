@@ -5,12 +5,12 @@ The phones are looked up when a dataset or bundle is made and stored in it; serv
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from parley.files import write_json
 from parley.language import Language
+from parley.text_files import read_json_object
 
 
 def pronunciations(words: Iterable[str], language: Language, cache: Path | None = None) -> dict[str, list[str]]:
@@ -22,10 +22,10 @@ def pronunciations(words: Iterable[str], language: Language, cache: Path | None 
         cache: file that keeps what the language's pronouncer said: asking for thousands of words takes a minute.
 
     Raises:
-        ParleyError: the pronouncer's program is missing; names the package.
+        ParleyError: the pronouncer's program is missing (names the package), or the cache is damaged.
     """
     sounds = language.sounds
-    asked: dict[str, str] = json.loads(cache.read_text(encoding="utf-8")) if cache and cache.is_file() else {}
+    asked: dict[str, str] = read_json_object(cache) if cache and cache.is_file() else {}
     known, lexicon = len(asked), {}
     for word in sorted(set(words)):
         if word in sounds.variants:

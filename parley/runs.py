@@ -18,6 +18,7 @@ from typing import Any
 
 from parley.errors import ParleyError
 from parley.files import write_atomic, write_json
+from parley.text_files import read_json_object
 
 LOG = logging.getLogger(__name__)
 TRACKING = "tracking.json"
@@ -55,7 +56,7 @@ class Run:
         """Open an existing run.
 
         Raises:
-            ParleyError: ``path`` is not a run directory.
+            ParleyError: ``path`` is not a run directory, or its ``params.json`` is damaged.
         """
         path = Path(path)
         file = path / "params.json"
@@ -65,7 +66,7 @@ class Run:
                 where=str(path),
                 mend="give the --out of a training run",
             )
-        return cls(path, json.loads(file.read_text(encoding="utf-8")))
+        return cls(path, read_json_object(file))
 
     def _start_wandb(self, family: str, bot: str, resume: bool) -> None:
         if _wandb_mode() == "disabled":
@@ -110,9 +111,13 @@ class Run:
         write_json(self.path / name, obj)
 
     def figures(self, **figures: Any) -> dict[str, Any]:
-        """Merge ``figures`` into ``figures.json`` and return the whole of it."""
+        """Merge ``figures`` into ``figures.json`` and return the whole of it.
+
+        Raises:
+            ParleyError: the file is damaged.
+        """
         file = self.path / "figures.json"
-        merged = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        merged = read_json_object(file) if file.is_file() else {}
         merged.update(figures)
         write_json(file, merged)
         return merged

@@ -61,15 +61,20 @@ def read_lines(path: Path | str) -> list[str]:
     return split_lines(read_text(path))
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str, *, finite: bool = True) -> Any:
     """A JSON value, strictly.
 
+    Args:
+        text: of it.
+        where: names the place.
+        finite: NaN, infinity and numbers beyond a double are refused. Our own files may hold them.
+
     Raises:
-        ParleyError: not JSON, a key twice in one object, NaN or a number beyond a double, nested too deep, or half
-            of a character; ``where`` names the place.
+        ParleyError: not JSON, a key twice in one object, such a number, nested too deep, or half of a character.
     """
+    numbers: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(text, object_pairs_hook=_once, **numbers)
     except RecursionError:
         raise ParleyError("nested too deep", where=where, mend="write it flat") from None
     except json.JSONDecodeError as error:
@@ -85,18 +90,18 @@ def parse_json(text: str, where: str) -> Any:
     return value
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, *, finite: bool = True) -> Any:
     """The JSON value of a UTF-8 file. Raises as `read_text` and `parse_json`."""
-    return parse_json(read_text(path), str(path))
+    return parse_json(read_text(path), str(path), finite=finite)
 
 
 def read_json_object(path: Path | str) -> dict[str, Any]:
-    """The JSON object of a UTF-8 file.
+    """The JSON object that `parley.files.write_json` wrote: infinity comes back as it was.
 
     Raises:
         ParleyError: as `read_json`, and where it is another value.
     """
-    value = read_json(path)
+    value = read_json(path, finite=False)
     if not isinstance(value, dict):
         raise ParleyError("expected an object", where=str(path), mend='write {"key": value, …}')
     return value

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.exporting import OPSET
@@ -29,14 +30,7 @@ def greedy_loop(step: onnx.ModelProto, buffer: int, prompt: int, cache: tuple[in
         prompt: width of the prompts, padded at their end with 0.
         cache: (layers * 2, heads, head width).
     """
-    layers, heads, head_width = cache
-    constants = {
-        "rest": np.array([buffer - prompt], np.int64), "tail": np.array([layers, heads, buffer, head_width], np.int64),
-        "places": np.arange(buffer, dtype=np.int64), "trips": np.array(buffer - 1, np.int64), "go": np.array(True),
-        "one": np.array(1, np.int64), "pad": np.array(PAD, np.int64), "end": np.array(END, np.int64),
-        "nothing": np.array(0.0, np.float32), "no": np.array(False), "axis_0": np.array([0], np.int64),
-        "axis_1": np.array([1], np.int64), "axis_last": np.array([-1], np.int64),
-    }  # fmt: skip
+    constants = _constants(buffer, prompt, cache)
     inner = onnx.compose.add_prefix_graph(step.graph, "step/", rename_inputs=True, rename_outputs=True)
     nodes = [
         _node("Shape", ["prompt_ids"], "batch_axis", start=0, end=1),
@@ -74,6 +68,18 @@ def greedy_loop(step: onnx.ModelProto, buffer: int, prompt: int, cache: tuple[in
     model = helper.make_model(graph, opset_imports=opsets, ir_version=step.ir_version, producer_name="parley")
     onnx.checker.check_model(model)
     return model
+
+
+def _constants(buffer: int, prompt: int, cache: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
+    """Small tensors that stand outside the loop, by name."""
+    layers, heads, head_width = cache
+    return {
+        "rest": np.array([buffer - prompt], np.int64), "tail": np.array([layers, heads, buffer, head_width], np.int64),
+        "places": np.arange(buffer, dtype=np.int64), "trips": np.array(buffer - 1, np.int64), "go": np.array(True),
+        "one": np.array(1, np.int64), "pad": np.array(PAD, np.int64), "end": np.array(END, np.int64),
+        "nothing": np.array(0.0, np.float32), "no": np.array(False), "axis_0": np.array([0], np.int64),
+        "axis_1": np.array([1], np.int64), "axis_last": np.array([-1], np.int64),
+    }  # fmt: skip
 
 
 def _body(step: onnx.GraphProto, buffer: int, cache: tuple[int, int, int]) -> onnx.GraphProto:

@@ -58,7 +58,7 @@ class Reader:
             content = json.loads((bundle / CHAIN).read_text(encoding="utf-8"))
             self._intents, self._tags = content["intents"], content["tags"]
             self._decoder = TagDecoder(*(np.array(content[name], np.float32) for name in ("start", "pairs")))
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise ParleyError("the chain is missing or damaged", where=str(bundle), mend="export again") from None
 
     def feeds(self, words: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ def read_sentence_encoder(folder: Path) -> tuple[SentenceConfig, dict[str, Tenso
             content["num_attention_heads"], content["intermediate_size"], content["max_position_embeddings"],
         )  # fmt: skip
         weights = renamed(load_file(folder / "model.safetensors"), config.layers)
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, TypeError, SafetensorError):
         raise ParleyError("not a sentence encoder", where=str(folder), mend="install parley[pretrained]") from None
     tokenizer = read_tokenizer(folder / "tokenizer.json")
     tokenizer.no_padding()

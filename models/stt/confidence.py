@@ -7,7 +7,6 @@ a hundred of the right transcripts: what it refuses of other speech is then as m
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from parley.audio import Pcm
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.serving.onnx_engine import OnnxEngine
+from parley.text_files import read_json
 
 POINTS = "margins.json"
 _LOST_SHARE = 0.01
@@ -53,15 +53,13 @@ def read_points(runs: Sequence[Path]) -> Points:
     """What the exports of several runs measured.
 
     Raises:
-        ParleyError: one was not exported.
+        ParleyError: one was not exported, or its points are damaged.
     """
     points: Points = []
     for run in runs:
         if not (run / POINTS).is_file():
             raise ParleyError(f"no {POINTS}", where=str(run), mend=f"parley export stt {run}")
-        points += [
-            (float(margin), bool(right)) for margin, right in json.loads((run / POINTS).read_text(encoding="utf-8"))
-        ]
+        points += [(float(margin), bool(right)) for margin, right in read_json(run / POINTS, finite=False)]
     return points
 
 

@@ -9,7 +9,6 @@ model has never heard anything of ours, so it knows no speaker's split:
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.progress import progress
+from parley.text_files import read_json_object
 
 WORDS = "words.json"
 _RATE = 16000
@@ -164,9 +164,13 @@ def _cuts(audio: NDArray[np.float32], words: list[list[Any]], end_s: float) -> l
 
 
 def read_words(dataset: Dataset) -> dict[str, list[list[Any]]]:
-    """Aligned words of a dataset's recordings: row id to ``[word, start_s, end_s]``; empty if none were aligned."""
+    """Aligned words of a dataset's recordings: row id to ``[word, start_s, end_s]``; empty if none were aligned.
+
+    Raises:
+        ParleyError: the file is damaged.
+    """
     path = dataset.path / WORDS
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return read_json_object(path) if path.is_file() else {}
 
 
 def align(dataset: Dataset) -> dict[str, list[list[Any]]]:

@@ -14,7 +14,6 @@ speakers; ``without:ONE+OTHER`` is a beginning for both.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from dataclasses import dataclass, field, replace
@@ -42,6 +41,7 @@ from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
 from parley.runs import Run
+from parley.text_files import read_json_object
 
 _FEWEST_LABELS = 8
 """A short or empty utterance counts as if it had so many: its loss is a sum over frames all the same."""
@@ -190,7 +190,7 @@ class Recipe:
             self.batches.spoken = realign(self.network, self.batches)
             write_json(self._spoken, self.batches.spoken)
         elif step > self.config.frozen_from and not self.batches.spoken and self._spoken.is_file():  # it was resumed
-            self.batches.spoken = json.loads(self._spoken.read_text(encoding="utf-8"))
+            self.batches.spoken = read_json_object(self._spoken)
         self.network.train()
         if step >= self.config.frozen_from:
             freeze_norms(self.network)

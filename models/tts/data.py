@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import soxr
@@ -41,7 +42,7 @@ from parley.files import sha256_json, write_atomic, write_json
 from parley.language import DEFAULT, Language, language_of
 from parley.programs import require
 from parley.progress import progress
-from parley.text_files import read_lines
+from parley.text_files import read_json_object, read_lines
 
 LEAD_FRAMES = 4
 TAIL_FRAMES = 12
@@ -50,6 +51,7 @@ HELD_OUT = 0.055
 """Share of the sentences that are tested with: about 100 of the usual 1,800."""
 _PEAK = 0.6
 _NAME_CHARS = 16
+_MAKE = "make it: python -m models.tts.data"
 
 
 @dataclass(frozen=True)
@@ -232,34 +234,22 @@ def build(
     others = list(dict.fromkeys(text for path in texts for text in read_texts(path, bot.speech)))
     if others:
         request |= {"texts": sha256_json(others), "of_texts": of_texts}
-    if (out / "request.json").is_file() and sha256_json(_read_json(out / "request.json")) == sha256_json(request):
+    if (out / "request.json").is_file() and sha256_json(read_json_object(out / "request.json")) == sha256_json(request):
         return load(out)
     require("flite")
-    rng, language = random.Random(seed), bot.speech
+    language = bot.speech
     if recordings:
         rows = read_ljspeech(recordings)
-        sources: list[tuple[str, str, Path | None]] = [r for r in rows if language.reader.tokenise(r[1])][:count]
+        sources: list[Source] = [row for row in rows if language.reader.tokenise(row[1])][:count]
     else:
+        rng = random.Random(seed)
         said = [*sentences(bot, count, rng), *rng.sample(others, min(of_texts, len(others)))]
         sources = [(_name(bot, text), text, None) for text in dict.fromkeys(said)]
     # In an order, and split, that no other sentence has a say in.
     sources.sort(key=lambda source: source[0])
     lexicon = _first_lexicon([*(text for _, text, _ in sources), *others], language)
 
-    def make(source: tuple[str, str, Path | None]) -> Utterance | None:
-        name, text, wav = source
-        audio, segments = flite_speech(sayable(lexicon.tokenise(text)), bot.voice.name)
-        if wav:
-            recorded = _recorded(wav)
-            audio, segments = recorded, warp(segments, audio, recorded)
-        split = "test" if share_of(name, seed) < HELD_OUT else "train"
-        return make_utterance(name, text, split, audio, segments, lexicon)
-
-    with ThreadPoolExecutor(2) as pool, progress("speaking sentences", len(sources)) as bar:
-        made = []
-        for utterance in pool.map(make, sources):
-            made.append(utterance)
-            bar.advance()
+    made = _spoken(sources, bot.voice.name, seed, lexicon)
     kept = [u for u in made if u and len(u.pcm) > 20 * HOP]
     if not kept:
         raise ParleyError("no sentence could be aligned", where=str(out), mend="check texts and recordings")
@@ -267,6 +257,30 @@ def build(
     licence = licence or (f"recordings in {recordings.name}" if recordings else synthetic)
     _write(out, _levelled(kept), _heard_lexicon(lexicon, kept), request, licence, bot.language)
     return load(out)
+
+
+Source = tuple[str, str, Path | None]
+"""A sentence: its name, its text, and its recording, if it has one."""
+
+
+def _spoken(sources: Sequence[Source], voice: str, seed: int, lexicon: Lexicon) -> list[Utterance | None]:
+    """The sentences by the synthesiser, or their recordings on its times; None where they could not be aligned."""
+
+    def make(source: Source) -> Utterance | None:
+        name, text, wav = source
+        audio, segments = flite_speech(sayable(lexicon.tokenise(text)), voice)
+        if wav:
+            recorded = _recorded(wav)
+            audio, segments = recorded, warp(segments, audio, recorded)
+        split = "test" if share_of(name, seed) < HELD_OUT else "train"
+        return make_utterance(name, text, split, audio, segments, lexicon)
+
+    made = []
+    with ThreadPoolExecutor(2) as pool, progress("speaking sentences", len(sources)) as bar:
+        for utterance in pool.map(make, sources):
+            made.append(utterance)
+            bar.advance()
+    return made
 
 
 def _name(bot: Bot, text: str) -> str:
@@ -289,10 +303,6 @@ def _levelled(utterances: list[Utterance]) -> list[Utterance]:
         )  # fmt: skip
         for u in utterances
     ]
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(
@@ -326,29 +336,27 @@ def load(folder: Path) -> Corpus:
     """Read a corpus.
 
     Raises:
-        ParleyError: there is none in ``folder``.
+        ParleyError: there is none in ``folder``, or a file of it is damaged.
     """
     if not (folder / "request.json").is_file():
-        raise ParleyError("no corpus here", where=str(folder), mend="make it: python -m models.tts.data")
-    content = _read_json(folder / "corpus.json")
+        raise ParleyError("no corpus here", where=str(folder), mend=_MAKE)
+    content = read_json_object(folder / "corpus.json")
+    try:
+        return _corpus_of(folder, content)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        raise ParleyError("the corpus is damaged", where=str(folder), mend=_MAKE) from None
+
+
+def _corpus_of(folder: Path, content: dict[str, Any]) -> Corpus:
     arrays = np.load(folder / "audio.npz", allow_pickle=False)
     utterances, pitch, voiced = [], [], []
     samples, all_pitch, all_voiced = arrays["pcm"], arrays["pitch"], arrays["voiced"]
     at = 0
     for row in content["rows"]:
-        frames = sum(row["durations"])
+        ids, word_of, durations = (tuple(row[name]) for name in ("ids", "word_of", "durations"))
+        frames = sum(durations)
         pcm = samples[at * HOP : (at + frames) * HOP]
-        utterances.append(
-            Utterance(
-                row["id"],
-                row["text"],
-                row["split"],
-                tuple(row["ids"]),
-                tuple(row["word_of"]),
-                tuple(row["durations"]),
-                pcm,
-            )  # fmt: skip
-        )
+        utterances.append(Utterance(row["id"], row["text"], row["split"], ids, word_of, durations, pcm))
         pitch.append(all_pitch[at : at + frames])
         voiced.append(all_voiced[at : at + frames])
         at += frames

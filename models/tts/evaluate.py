@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def evaluate(run: Run, *, data: Path | None = None, limit: int = 100) -> dict[st
     Returns:
         ``wer`` and ``wer_training_voice`` by PocketSphinx, ``mel_distance_db``, ``word_end_error_ms`` (against our
         audio), ``word_end_from_training_voice_ms`` (how far rhythm drifts from it), ``spelled`` (parts of the sentences
-        that no rule of :mod:`parley.language.english.normalise` reads and that are spelled), ``first_piece_ms``,
+        that no rule of the language's reader reads and that are spelled), ``first_piece_ms``,
         ``real_time_factor``.
 
     Raises:
@@ -161,11 +162,15 @@ def evaluate(run: Run, *, data: Path | None = None, limit: int = 100) -> dict[st
     }
     write_bundle(run.bundle_path, manifest.model_copy(update={"evaluation": figures}))
     run.figures(evaluation=figures)
-    samples = run.path / "samples"
-    for utterance, said in list(zip(chosen, spoken, strict=True))[:8]:
-        write_wav(samples / f"{utterance.id}.wav", said.pcm)
-        write_wav(samples / f"{utterance.id}.training-voice.wav", utterance.pcm)
+    _write_samples(run.path / "samples", chosen[:8], spoken[:8])
     return figures
+
+
+def _write_samples(folder: Path, utterances: Sequence[Utterance], spoken: Sequence[Spoken]) -> None:
+    """Sentences to listen to, each beside the training voice's."""
+    for utterance, said in zip(utterances, spoken, strict=True):
+        write_wav(folder / f"{utterance.id}.wav", said.pcm)
+        write_wav(folder / f"{utterance.id}.training-voice.wav", utterance.pcm)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,12 +9,10 @@ so no adversary is needed against blur.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -40,6 +38,7 @@ from parley.arguments import ArgumentParser
 from parley.bot import Bot, load_bot
 from parley.command import exit_with
 from parley.runs import Run
+from parley.text_files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -159,14 +158,12 @@ def shape_of(run: Path) -> TtsConfig:
     """The shape of a run's network; an earlier Parley kept it with the weights.
 
     Raises:
-        ParleyError: it has no weights.
+        ParleyError: it has no weights, or is damaged.
     """
     kept, described = weights_to_begin_with(run), run / "config.json"
     if described.is_file():
-        content: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
-    else:
-        content = json.loads((kept / "state.json").read_text(encoding="utf-8"))["network"]
-    return TtsConfig(**content)
+        return TtsConfig(**read_json_object(described))
+    return TtsConfig(**read_json_object(kept / "state.json")["network"])
 
 
 def _scaled(shape: TtsConfig, corpus: Corpus) -> TtsConfig:

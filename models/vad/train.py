@@ -35,7 +35,6 @@ from parley.runs import Run
 _PEAK = 4e-3
 _BATCH = 24
 _SECONDS = 7
-_FRAMES = _SECONDS * SAMPLE_RATE // FRAME_SAMPLES
 _BELOW_PEAK_DB = 36.0
 _BRIDGED = 8
 """Gaps of up to 160 ms within speech are speech."""
