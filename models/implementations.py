@@ -8,19 +8,25 @@ them. A name keeps its meaning for ever: what reads other assets or other tensor
 from __future__ import annotations
 
 from models.contracts import ClientT, Factory, Implementations, NlgClient, NluClient, SttClient, TtsClient
-from models.nlg.client import ActPromptClient
-from models.nlg.corpus_client import CorpusClient as CorpusNlgClient
-from models.nlu.client import JointBioClient
-from models.nlu.corpus_client import CorpusClient as CorpusNluClient
-from models.stt.client import PhoneCtcClient
-from models.tts.client import HarmonicNoiseClient
+from models.nlg import client as nlg
+from models.nlg import corpus_client as corpus_nlg
+from models.nlu import client as nlu
+from models.nlu import corpus_client as corpus_nlu
+from models.stt import client as stt
+from models.tts import client as tts
 from parley.bundle import Manifest
 from parley.errors import ParleyError
 
-STT: dict[str, Factory[SttClient]] = {"phone-ctc-grammar/1": PhoneCtcClient}
-NLU: dict[str, Factory[NluClient]] = {"joint-bio/1": JointBioClient, "corpus-chain/1": CorpusNluClient}
-NLG: dict[str, Factory[NlgClient]] = {"act-prompt/1": ActPromptClient, "corpus-meaning/1": CorpusNlgClient}
-TTS: dict[str, Factory[TtsClient]] = {"harmonic-noise/1": HarmonicNoiseClient}
+STT: dict[str, Factory[SttClient]] = {stt.IMPLEMENTATION: stt.PhoneCtcClient}
+NLU: dict[str, Factory[NluClient]] = {
+    nlu.IMPLEMENTATION: nlu.JointBioClient,
+    corpus_nlu.IMPLEMENTATION: corpus_nlu.CorpusClient,
+}
+NLG: dict[str, Factory[NlgClient]] = {
+    nlg.IMPLEMENTATION: nlg.ActPromptClient,
+    corpus_nlg.IMPLEMENTATION: corpus_nlg.CorpusClient,
+}
+TTS: dict[str, Factory[TtsClient]] = {tts.IMPLEMENTATION: tts.HarmonicNoiseClient}
 
 
 def implementation(known: Implementations[ClientT], manifest: Manifest) -> Factory[ClientT]:

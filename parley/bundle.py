@@ -17,6 +17,7 @@ from parley import implementation
 from parley.errors import ParleyError
 from parley.files import sha256_file, write_atomic
 from parley.folder import MANIFEST, SIGNATURE, UTTERANCES, list_files
+from parley.implementation import FAMILIES, Family
 
 __all__ = [
     "BOT",
@@ -25,8 +26,6 @@ __all__ = [
 ]  # fmt: skip
 BOT = "bot.json"
 """The whole bot file that a version was trained on, as data; NLU and NLG keep it."""
-Family = Literal["stt", "nlu", "nlg", "tts"]
-FAMILIES: tuple[Family, ...] = ("stt", "nlu", "nlg", "tts")
 
 
 class VersionRef(Protocol):

@@ -10,8 +10,11 @@ implementation than the family's first, ``barista_nlu.5e1f02ab`` those of other 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
-FIRST = {
+Family = Literal["stt", "nlu", "nlg", "tts"]
+FAMILIES: tuple[Family, ...] = ("stt", "nlu", "nlg", "tts")
+FIRST: dict[Family, str] = {
     "stt": "phone-ctc-grammar/1",
     "nlu": "joint-bio/1",
     "nlg": "act-prompt/1",
@@ -19,7 +22,7 @@ FIRST = {
 }
 """The implementation of each family's oldest versions, whose manifests name none."""
 CORPUS_NLU, CORPUS_NLG = "corpus-chain/1", "corpus-meaning/1"
-_OF_FILES = {("nlu", "chain.json"): CORPUS_NLU, ("nlg", "slots.json"): CORPUS_NLG}
+_OF_FILES: dict[tuple[Family, str], str] = {("nlu", "chain.json"): CORPUS_NLU, ("nlg", "slots.json"): CORPUS_NLG}
 """Other old ones, told by a file that only they have."""
 NAME = r"[a-z][a-z0-9-]{0,47}/[1-9][0-9]{0,3}"
 """What an implementation may be called; it becomes a part of folders' names."""
@@ -27,7 +30,7 @@ SIZES = r"[0-9a-f]{8}"
 """A digest of tensors in a name: no implementation's part, which ends with ``-`` and a number."""
 
 
-def implementation_of(family: str, declared: str, files: Collection[str]) -> str:
+def implementation_of(family: Family, declared: str, files: Collection[str]) -> str:
     """The implementation that reads a version.
 
     Args:
@@ -40,7 +43,7 @@ def implementation_of(family: str, declared: str, files: Collection[str]) -> str
     return next((name for (of, file), name in _OF_FILES.items() if of == family and file in files), FIRST[family])
 
 
-def served_name(model: str, family: str, implementation: str, sizes: str = "") -> str:
+def served_name(model: str, family: Family, implementation: str, sizes: str = "") -> str:
     """The name by which a Triton server knows those versions of a model that take and give the same tensors.
 
     Args:

@@ -17,6 +17,7 @@ from models.nlu.corpus_client import CorpusClient as CorpusNlu
 from models.pool import ClientPool
 from parley.bundle import FAMILIES, Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
+from parley.implementation import CORPUS_NLG, CORPUS_NLU, FIRST
 from parley.serving.engine import Engine
 from registry.releasing.documents import StageVersion
 
@@ -113,6 +114,11 @@ def test_the_starter_versions_name_no_implementation_and_are_read_by_their_famil
     assert manifest.served_as == manifest.model
     assert manifest.read_by == next(iter(known))
     assert implementation(known, manifest) is next(iter(known.values()))  # type: ignore[arg-type]
+
+
+def test_the_names_that_old_manifests_stand_for_are_the_clients_own() -> None:
+    assert {"stt": next(iter(STT)), "nlu": next(iter(NLU)), "nlg": next(iter(NLG)), "tts": next(iter(TTS))} == FIRST
+    assert (list(NLU)[1], list(NLG)[1]) == (CORPUS_NLU, CORPUS_NLG)
 
 
 def test_an_old_bundle_of_a_corpus_is_told_by_its_files() -> None:
