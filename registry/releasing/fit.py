@@ -14,6 +14,7 @@ from typing import Any
 from parley.bot import Bot
 from parley.bundle import FAMILIES, Manifest
 from parley.errors import ParleyError
+from parley.implementation import FIRST
 
 
 class DoesNotFit(ParleyError):
@@ -81,11 +82,12 @@ def check_dialogue(bot: Bot, manifests: Mapping[str, Manifest], folders: Mapping
 
 
 def _learned(manifest: Manifest, what: str, folder: Path | None) -> set[str] | None:
-    """The intents or acts a version knows: by its constants, else by the file its client reads; None: cannot tell."""
+    """The intents or acts a version knows: by its constants, else by the file that the family's first implementation
+    reads; None: cannot tell."""
     if what in manifest.constants:
         return set(_names(manifest.constants[what]))
     file, key = {"intents": ("labels.json", "intents"), "acts": ("bot.json", "replies")}[what]
-    if folder is None or file not in manifest.files:
+    if folder is None or manifest.read_by != FIRST[manifest.family] or file not in manifest.files:
         return None
     try:
         found = json.loads((folder / file).read_text(encoding="utf-8"))

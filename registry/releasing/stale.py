@@ -3,13 +3,14 @@
 A release answers with its own bot.yaml, but much of what callers hear and may say was learned: the NLG says the replies
 it was trained on, the NLU knows the values and phrases of its training, the STT hears the sentences of its grammar.
 An edit of the file reaches callers when the families that it matters to are trained again. What matters is compared
-with what each version keeps:
+with what each version keeps, which is its implementation's own. Of the families' first ones:
 
     nlg  the replies, with its bot.json
     nlu  slots and intents with its labels.json, sentences with the bot file it was trained on
     stt  every sentence, with its grammar.json: exactly
     tts  the voice, with the bot file it was trained on
 
+A version of another implementation is up to date where it was trained on this very file; else it cannot be compared.
 The bot file of a training is known by its digest. It lies in the NLG's and NLU's bundles, in releases, or nowhere.
 """
 
@@ -26,6 +27,7 @@ from parley.bot.grammar import Grammar, beyond
 from parley.bot.load import examine, examine_file
 from parley.bundle import BOT, Manifest
 from parley.errors import ParleyError
+from parley.implementation import FIRST
 from registry import tables as t
 from registry.catalogue import manifest_of
 from registry.releasing.aliases import current_aliases
@@ -57,10 +59,14 @@ class Stale:
     changes: tuple[str, ...]
     """What it does not know yet, or knows otherwise."""
     sure: bool = True
-    """False: what it was trained on is not known, so it may be right."""
+    """False: what it was trained on is not known, or cannot be compared, so it may be right."""
+    incomparable: str = ""
+    """The implementation that reads it, where nothing here knows what its versions keep."""
 
     def __str__(self) -> str:
         name = f"{self.model} {self.version}"
+        if self.incomparable:
+            return f"{name} is read by {self.incomparable}, which is not compared with a bot.yaml: it may be stale"
         if not self.sure:
             return f"{name}: its training's bot.yaml is not known, so it cannot be told whether it is stale"
         more = f" and {len(self.changes) - _NAMED} more" if len(self.changes) > _NAMED else ""
@@ -81,7 +87,8 @@ def stale_versions(registry: Registry, c: sa.Connection, release: Release, dialo
         one = stale_version(bot, manifest, folder, trained)
         # A version that names no training at all has nothing to be compared with.
         if one is not None and (one[1] or manifest.lineage.bot_digest):
-            found.append(Stale(str(stage), ref.model, ref.version, *one))
+            incomparable = "" if manifest.read_by in _COMPARE else manifest.read_by
+            found.append(Stale(str(stage), ref.model, ref.version, *one, incomparable))
     return found
 
 
@@ -90,12 +97,14 @@ def stale_version(
 ) -> tuple[tuple[str, ...], bool] | None:  # fmt: skip
     """What a version does not know of a bot file, and whether that is sure; None where it is up to date."""
     digest = manifest.lineage.bot_digest
-    # An STT's grammar is that of its export, which the digest, of its training, does not tell.
-    if digest == bot.digest and manifest.family != "stt":
+    # The grammar of the first STT is that of its export, which the digest, of its training, does not tell.
+    if digest == bot.digest and manifest.read_by != FIRST["stt"]:
         return None
+    if manifest.read_by not in _COMPARE:
+        return (), False
     changes: list[str] = []
     try:
-        for change in _COMPARE[manifest.family](bot, folder, lambda: _trained(trained, digest)):
+        for change in _COMPARE[manifest.read_by](bot, folder, lambda: _trained(trained, digest)):
             changes.append(change)
     except (_Unknown, ParleyError):
         return tuple(changes), bool(changes)
@@ -179,9 +188,9 @@ def against_file(registry: Registry, bot: str, text: str) -> list[str]:
         return [*drift(registry, c, release), *map(str, stale_versions(registry, c, release, text))]
 
 
-# --- family by family -----------------------------------------------------------------------------------------------
-# A family's client is imported where its version is read: numpy and its like take longer than a rollback, which needs
-# none of them.
+# --- implementation by implementation -------------------------------------------------------------------------------
+# An implementation's client is imported where its version is read: numpy and its like take longer than a rollback,
+# which needs none of them.
 
 
 def _trained(trained: Trained, digest: str) -> Bot:
@@ -258,8 +267,9 @@ def _tts(bot: Bot, _: Path, trained: Callable[[], Bot]) -> Iterator[str]:
 
 
 _COMPARE: Mapping[str, Callable[[Bot, Path, Callable[[], Bot]], Iterator[str]]] = {
-    "stt": _stt, "nlu": _nlu, "nlg": _nlg, "tts": _tts,
+    FIRST["stt"]: _stt, FIRST["nlu"]: _nlu, FIRST["nlg"]: _nlg, FIRST["tts"]: _tts,
 }  # fmt: skip
+"""By the implementation that reads a version: each knows the files that its own versions keep."""
 
 
 def _known_bots(c: sa.Connection, repo: Path, bot: str) -> Trained:

@@ -71,6 +71,8 @@ def test_the_dialogue_may_name_only_what_was_learned(tmp_path: Path) -> None:
     told = manifest("nlu", files={"labels.json": "0" * 64})
     with pytest.raises(DoesNotFit, match="intents it never learned: affirm"):
         check_dialogue(bot, {"nlu": told}, {"nlu": tmp_path})
+    other = manifest("nlu", files={"labels.json": "0" * 64}, implementation="keyword/1")
+    check_dialogue(bot, {"nlu": other}, {"nlu": tmp_path})  # another implementation's file of that name tells nothing
     with pytest.raises(DoesNotFit, match="acts it never learned: .*greet"):
         check_dialogue(bot, {"nlg": manifest("nlg", constants={"acts": ["goodbye"]})}, {})
     with pytest.raises(DoesNotFit, match="made for the bot bank"):

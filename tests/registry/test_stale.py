@@ -17,7 +17,7 @@ from registry.releasing.aliases import history
 from registry.releasing.creating import create_release
 from registry.releasing.documents import release_numbers
 from registry.releasing.promotion import promote
-from registry.releasing.stale import StaleRefused, edits, stale_version
+from registry.releasing.stale import StaleRefused, edits, stale_version, stale_versions
 from registry.site import Registry
 from registry.writing import open_for_writing
 
@@ -97,6 +97,21 @@ def edit(registry: Registry, *pair: str) -> Bot:
     path = registry.site.bots_dir / "barista" / "bot.yaml"
     path.write_text(changed(*pair))
     return load_bot(path)
+
+
+def test_a_version_of_another_implementation_is_said_to_be_incomparable(registry: Registry) -> None:
+    """It may keep a file of the same name, and its training's bot.yaml is known: neither says what it knows."""
+    old = edit(registry, "# A coffee", "# The coffee")
+    files = {"labels.json": (ROOT / "triton_repo" / "barista_nlu" / "1" / "labels.json").read_text()}
+    facts = {"files": files, "implementation": "keyword/1", "lineage": Lineage(bot_digest=old.digest)}
+    number = add_version(registry, "nlu", **facts).number
+    made = create_release(registry, "barista", {**ALL, "nlu": number}, who="ada")
+    with registry.catalogue.read() as c:
+        assert stale_versions(registry, c, made, (registry.site.bots_dir / "barista" / "bot.yaml").read_text()) == []
+        (found,) = [one for one in stale_versions(registry, c, made, changed(*VALUE)) if one.stage == "nlu"]
+
+    assert not found.sure
+    assert str(found) == "barista_nlu 2 is read by keyword/1, which is not compared with a bot.yaml: it may be stale"
 
 
 def test_a_release_whose_nlg_says_the_old_words_is_refused(registry: Registry) -> None:
