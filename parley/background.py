@@ -168,11 +168,16 @@ class BackgroundLoop:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> Self:
-        """Begin, unless it has begun. The first step runs after the interval, or when woken."""
+        """Begin, unless it has begun. The first step runs after the interval, or when woken.
+
+        Raises:
+            RuntimeError: no thread can be started now; a later `start` tries again.
+        """
         with self._state:
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                thread.start()
+                self._thread = thread
                 self._write_note()
         return self
 

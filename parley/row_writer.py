@@ -62,16 +62,20 @@ class RowWriter(Generic[RowT]):
         return len(self._pending)
 
     def put(self, rows: Iterable[RowT]) -> None:
-        """Hand rows over; returns at once. Rows over the bound, or after ``close``, are dropped and counted."""
+        """Hand rows over; returns at once. Rows over the bound, or after ``close``, are dropped and counted.
+
+        Raises:
+            RuntimeError: no thread can be started now; the rows wait for the next ones, or for ``close``.
+        """
         new = list(rows)
         with self._state:
             closed = self._closed
             room = 0 if closed else max(0, self._max_pending - len(self._pending))
             self._pending.extend(new[:room])
-        if not closed:
-            self.loop.start().wake()
         if len(new) > room:
             self._drop(len(new) - room, "the writer is closed" if closed else "the queue is full")
+        if not closed:
+            self.loop.start().wake()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until every row handed over is written or dropped; False when the time is over first."""

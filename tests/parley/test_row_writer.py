@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -67,6 +67,44 @@ def test_rows_wait_while_the_database_is_away_and_are_written_once_in_their_orde
     assert database.rows == list(range(1200))
     assert (writer.written, writer.dropped, writer.pending) == (1200, 0, 0)
     assert writer.loop.health.ok
+
+
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """No thread can be started until this is undone."""
+
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        yield patched
+
+
+def test_rows_wait_while_no_thread_can_be_started_and_the_next_ones_take_them_along(
+    no_thread: pytest.MonkeyPatch,
+) -> None:
+    database = Away(tries=0)
+    writer = RowWriter[int](database.write, max_pending=3, pace=AT_ONCE)
+    with pytest.raises(RuntimeError, match="new thread"):
+        writer.put(range(5))
+    assert (writer.pending, writer.dropped) == (3, 2)
+    no_thread.undo()
+
+    writer.put([])
+
+    assert writer.flush(GENEROUS_S) and writer.loop.running
+    writer.close(GENEROUS_S)
+    assert database.rows == [0, 1, 2]
+
+
+def test_closing_writes_the_rows_of_a_writer_whose_thread_never_started(no_thread: pytest.MonkeyPatch) -> None:
+    database = Away(tries=0)
+    writer = RowWriter[int](database.write, pace=AT_ONCE)
+    with pytest.raises(RuntimeError, match="new thread"):
+        writer.put([1, 2])
+    writer.close(GENEROUS_S)
+    assert (database.rows, writer.written, writer.dropped) == ([1, 2], 2, 0)
 
 
 def test_closing_tries_again_without_the_back_off() -> None:
