@@ -90,7 +90,7 @@ class Gatekeeper:
             return Visitor(may_trace=True)
         if self._proof is not None and self._proof.proves(headers, path + (f"?{query}" if query else "")):
             return Visitor(may_trace=False)
-        mend = "send the site's token" if self._proof is None else "sign it as Twilio does, or send the site's token"
+        mend = "send the site's token" if self._proof is None else f"{self._proof.mend}, or send the site's token"
         raise Refused("no proof that this call may be opened", status=401, mend=mend)
 
 

@@ -17,7 +17,7 @@ TELEPHONE_RATE = 8000
 """Samples a second of telephone audio (ITU-T G.711)."""
 SAMPLE_RATE = TELEPHONE_RATE
 """What recordings are kept at and today's models are trained on. Audio of a wire, or a model, has a rate of its own."""
-FRAME_SAMPLES = 160
+FRAME_SAMPLES = TELEPHONE_RATE // 50
 """Samples of one 20 ms telephone frame."""
 
 MAX_SECONDS = 4 * 3600

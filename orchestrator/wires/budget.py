@@ -1,6 +1,6 @@
 """What one call may ask of the process, by the wall clock: one gateway's flood must not become other callers' silence.
 
-    budget = Budget(clock)
+    budget = Budget(clock, 8000)
     if not budget.message(len(text)): ...  # drop it unread
     taken = payload[: budget.audio(n)]     # a burst and a catch-up are taken, a flood is cut
     silence = budget.silence(missing)      # only for time that has really passed
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from orchestrator.wall_clock import Clock
 from orchestrator.wires.line import MAX_MESSAGE_BYTES
-from parley.audio import TELEPHONE_RATE
 
 AUDIO_AHEAD_S = 5.0
 """Audio that may be taken beyond the time that has passed."""
@@ -71,7 +70,7 @@ class Budget:
         rate: samples a second of the audio, in Hz.
     """
 
-    def __init__(self, clock: Clock, rate: int = TELEPHONE_RATE) -> None:
+    def __init__(self, clock: Clock, rate: int) -> None:
         self._rate = rate
         self.dropped_messages = 0
         self.dropped_samples = 0

@@ -225,6 +225,11 @@ class GatewayCall(Protocol):
 class Proof(Protocol):
     """A wire's own way to prove who opens a call."""
 
+    @property
+    def mend(self) -> str:
+        """What a gateway has to do whose request does not hold it, as an imperative."""
+        ...
+
     def proves(self, headers: Mapping[str, str], target: str) -> bool:
         """Whether a request of these headers (names in lower case) and this target (raw path and query) holds it."""
         ...

@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestrator.wires.budget import NoBudget
 from orchestrator.wires.order import Order, Packet
-from parley.audio import TELEPHONE_RATE, Pcm
+from parley.audio import Pcm
 
 MAX_CONCEAL_S = 5.0
 """Longest silence put in for one gap. After a longer jump of the timestamps their origin is set anew."""
@@ -50,11 +50,11 @@ class InboundAudio:
     Packets without a number are taken in the order they come.
 
     Args:
-        budget: what may be taken; None for all of it.
         rate: samples a second of the packets, in Hz.
+        budget: what may be taken; None for all of it.
     """
 
-    def __init__(self, budget: AudioBudget | None = None, rate: int = TELEPHONE_RATE) -> None:
+    def __init__(self, rate: int, budget: AudioBudget | None = None) -> None:
         self._budget = budget or NoBudget()
         self._rate = rate
         self._jitter, self._most = round(JITTER_S * rate), round(MAX_CONCEAL_S * rate)

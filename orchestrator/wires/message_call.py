@@ -142,7 +142,7 @@ class MessageCall:
     def _begin(self) -> None:
         rate = self.capabilities.rate_in
         self._budget = Budget(self._clock, rate)
-        self._inbound = InboundAudio(self._budget, rate)
+        self._inbound = InboundAudio(rate, self._budget)
         self._resampler = None if rate == CALL_RATE else Resampler(rate, CALL_RATE)
         self._slices = Slices()
 
@@ -162,28 +162,31 @@ class MessageCall:
             if event is None:
                 if self._budget.spent:
                     return self._end(HungUp(self._budget.spent))
-                message = await self._line.receive()
-                if message is None:
-                    return self._end(HungUp("disconnected"))
-                self.heard_at = self._clock.now()
-                event = self._take(message)
+                message = await self._receive()
+                event = self._end(HungUp("disconnected")) if message is None else self._take(message)
             if event is not None:
                 self._pause_s = 0.0
                 return event
         return self._over
 
+    async def _receive(self) -> str | bytes | None:
+        """The next message, for all who read; None when the gateway is gone, or the connection breaks."""
+        try:
+            message = await self._line.receive()
+        except (RuntimeError, OSError, ValueError) as error:
+            _log.warning("the connection broke", extra={"reason": type(error).__name__})
+            return None
+        if message is not None:
+            self.heard_at = self._clock.now()
+        return message
+
     async def _first(self) -> Event:
         """The call's start, or that the gateway went away before it."""
         mend = f"send {self.begins_with}"
         for _ in range(MAX_EARLY_MESSAGES):
-            try:
-                message = await self._line.receive()
-            except (RuntimeError, OSError, ValueError) as error:
-                _log.warning("the connection broke", extra={"reason": type(error).__name__})
-                message = None
+            message = await self._receive()
             if message is None:
                 return self._end(HungUp("disconnected"))
-            self.heard_at = self._clock.now()
             meaning = self._dialect.read(message)
             if isinstance(meaning, CallStarted):
                 self.capabilities = self._dialect.capabilities
@@ -232,7 +235,7 @@ class MessageCall:
 
     async def last_marks(self) -> AsyncIterator[Played]:
         """See `GatewayCall`."""
-        while (message := await self._line.receive()) is not None:
+        while (message := await self._receive()) is not None:
             await asyncio.sleep(self._pauses.last_s)
             if not self._budget.message(len(message)):
                 continue

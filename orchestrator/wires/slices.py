@@ -6,10 +6,8 @@ import numpy as np
 
 from orchestrator.wall_clock import CALL_RATE
 from orchestrator.wires.contract import Audio
-from parley.audio import Pcm
+from parley.audio import FRAME_SAMPLES, Pcm
 
-FRAME_SAMPLES = CALL_RATE // 50
-"""20 ms on the call's clock."""
 SLICE_SAMPLES = 5 * FRAME_SAMPLES
 """Audio that is listened to before other calls get their turn: half a millisecond of a core."""
 

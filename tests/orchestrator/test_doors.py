@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -86,6 +87,18 @@ def test_no_proof_or_another_ones_is_refused(headers: dict[str, str], path_token
 
     assert refused.value.status == status
     assert TOKEN not in str(refused.value)
+
+
+def test_who_is_refused_is_told_what_his_wires_proof_asks_for() -> None:
+    class Badge:
+        mend = "show the badge"
+
+        def proves(self, headers: Mapping[str, str], target: str) -> bool:
+            return False
+
+    for proof, mend in ((Badge(), Badge.mend), (TwilioSignature([KEY]), "sign it as Twilio does")):
+        with pytest.raises(Refused, match=f"{mend}, or send the site's token"):
+            Gatekeeper(TOKEN, proof).look({}, "/x")
 
 
 def test_a_signature_covers_the_host_and_the_query_where_no_public_url_is_set() -> None:

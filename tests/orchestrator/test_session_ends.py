@@ -111,6 +111,24 @@ def test_a_connection_that_breaks_before_the_start_is_a_gateway_that_is_gone() -
     assert asyncio.run(serve()) == "never_started"
 
 
+@pytest.mark.parametrize("broken", [RuntimeError("disconnected"), ConnectionResetError("reset by peer")])
+def test_a_connection_that_breaks_in_a_call_is_a_gateway_that_is_gone(broken: Exception) -> None:
+    class BreakingLine(FakeLine):
+        async def receive(self) -> str | bytes | None:
+            message = await super().receive()
+            if message is None:
+                raise broken
+            return message
+
+    async def serve() -> str:
+        line = BreakingLine()
+        line.inbound.put_nowait(start_message())
+        line.inbound.put_nowait(None)
+        return await answer_line(line, fake_services()[0])
+
+    assert asyncio.run(serve()) == "disconnected"
+
+
 def test_long_audio_goes_in_messages_that_gateways_take() -> None:
     services, models = fake_services()
     models.words_s = 13.0

@@ -20,7 +20,7 @@ from orchestrator.wires.line import MAX_MESSAGE_BYTES
 from orchestrator.wires.slices import SLICE_SAMPLES
 from orchestrator.wires.twilio import wire as wire_module
 from orchestrator.wires.twilio.messages import Dtmf, Event, Mark, Media, parse, render
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.g711 import ulaw_encode
 
 SILENT = b"\xff" * 160
@@ -67,7 +67,7 @@ def test_tiny_media_whose_timestamps_jump_by_five_seconds_cost_no_more_than_time
     _, reason = flood(jumping)
 
     assert reason == "flooded"
-    assert taken[0] <= (AUDIO_AHEAD_S + 1) * SAMPLE_RATE
+    assert taken[0] <= (AUDIO_AHEAD_S + 1) * TELEPHONE_RATE
 
 
 SPEECH = ulaw_encode(tone(300, 5.0)).tobytes()
@@ -90,7 +90,7 @@ def test_a_flood_is_dropped_and_then_ends_its_call(message: Callable[[int], str]
 
     assert reason == "flooded"
     assert gateway.line.closed == (1008, "flooded")
-    assert taken[0] <= (AUDIO_AHEAD_S + 1) * SAMPLE_RATE
+    assert taken[0] <= (AUDIO_AHEAD_S + 1) * TELEPHONE_RATE
 
 
 def test_no_message_keeps_other_calls_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_no_message_keeps_other_calls_waiting(monkeypatch: pytest.MonkeyPatch) -
 
     run(services, caller)
 
-    assert len(heard) == AUDIO_AHEAD_S * SAMPLE_RATE / SLICE_SAMPLES
+    assert len(heard) == AUDIO_AHEAD_S * TELEPHONE_RATE / SLICE_SAMPLES
     assert all(later > earlier for earlier, later in zip(heard, heard[1:], strict=False))
 
 
@@ -179,7 +179,7 @@ def test_the_last_words_are_not_a_way_around_the_budget(monkeypatch: pytest.Monk
 
 def test_a_burst_at_the_start_and_a_catch_up_after_a_stall_are_taken_whole() -> None:
     clock = FakeClock()
-    inbound = InboundAudio(Budget(clock))
+    inbound = InboundAudio(TELEPHONE_RATE, Budget(clock, TELEPHONE_RATE))
     burst = [media(n) for n in range(1, 201)]  # 4 s at once
     late = [media(n) for n in range(201, 601)]  # 8 s that were held back
 
@@ -193,23 +193,23 @@ def test_a_burst_at_the_start_and_a_catch_up_after_a_stall_are_taken_whole() -> 
 
 def test_audio_faster_than_time_is_cut_to_the_time_that_passed_and_a_few_seconds() -> None:
     clock = FakeClock()
-    budget = Budget(clock)
+    budget = Budget(clock, TELEPHONE_RATE)
     taken = 0
 
     for _ in range(1000):
         clock.advance(0.01)
         taken += budget.audio(160)
 
-    assert (10 + AUDIO_AHEAD_S) * SAMPLE_RATE - 160 <= taken <= (10 + AUDIO_AHEAD_S) * SAMPLE_RATE
+    assert (10 + AUDIO_AHEAD_S) * TELEPHONE_RATE - 160 <= taken <= (10 + AUDIO_AHEAD_S) * TELEPHONE_RATE
     assert budget.dropped_samples == 160_000 - taken
 
 
 def test_a_gateway_that_floods_for_long_is_cut_off_and_one_that_stalls_now_and_then_is_not() -> None:
     clock = FakeClock()
-    flooding, stalling = Budget(clock), Budget(clock)
+    flooding, stalling = Budget(clock, TELEPHONE_RATE), Budget(clock, TELEPHONE_RATE)
     for minute in range(15):
         clock.advance(60.0)
-        stalling.audio(round((AUDIO_AHEAD_S + CATCH_UP_S + 5.0) * SAMPLE_RATE))
+        stalling.audio(round((AUDIO_AHEAD_S + CATCH_UP_S + 5.0) * TELEPHONE_RATE))
         for _ in range(3000):
             flooding.audio(320)
         assert stalling.spent == "", f"in minute {minute}"
@@ -219,7 +219,7 @@ def test_a_gateway_that_floods_for_long_is_cut_off_and_one_that_stalls_now_and_t
 
 def test_lost_audio_is_silence_only_where_its_time_has_passed() -> None:
     clock = FakeClock()
-    inbound = InboundAudio(Budget(clock))
+    inbound = InboundAudio(TELEPHONE_RATE, Budget(clock, TELEPHONE_RATE))
     push(inbound, media(1))
 
     clock.advance(1.0)
@@ -227,15 +227,15 @@ def test_lost_audio_is_silence_only_where_its_time_has_passed() -> None:
     jumps = [len(push(inbound, media(n, timestamp_ms=n * 4000))) for n in range(3, 100)]
     after = [len(push(inbound, media(n, timestamp_ms=99 * 4000 + (n - 99) * 20))) for n in range(100, 110)]
 
-    assert len(lost) == 1.0 * SAMPLE_RATE - 160 + 160
-    assert sum(jumps) - 97 * 160 <= 2.5 * SAMPLE_RATE
+    assert len(lost) == 1.0 * TELEPHONE_RATE - 160 + 160
+    assert sum(jumps) - 97 * 160 <= 2.5 * TELEPHONE_RATE
     assert after == [160] * 10
 
 
 def test_timestamps_in_another_unit_cost_no_audio() -> None:
     """A gateway that counts samples where milliseconds are asked for: its time runs eight times too fast."""
     clock = FakeClock()
-    inbound = InboundAudio(Budget(clock))
+    inbound = InboundAudio(TELEPHONE_RATE, Budget(clock, TELEPHONE_RATE))
     audio = b""
 
     for n in range(1, 1001):
@@ -243,7 +243,7 @@ def test_timestamps_in_another_unit_cost_no_audio() -> None:
         audio += push(inbound, Media("MZ1", b"\x01" * 160, n, (n - 1) * 160))
 
     assert audio.count(b"\x01") == 1000 * 160
-    assert len(audio) <= (20 + 2.5) * SAMPLE_RATE
+    assert len(audio) <= (20 + 2.5) * TELEPHONE_RATE
 
 
 def test_a_clock_that_goes_backwards_gives_and_takes_nothing() -> None:
@@ -260,7 +260,7 @@ def test_a_clock_that_goes_backwards_gives_and_takes_nothing() -> None:
 
 def test_a_message_that_cannot_be_read_now_and_then_is_borne_for_ever() -> None:
     clock = FakeClock()
-    seldom, often = Budget(clock), Budget(clock)
+    seldom, often = Budget(clock, TELEPHONE_RATE), Budget(clock, TELEPHONE_RATE)
 
     for _ in range(100):
         clock.advance(10.0)
@@ -274,7 +274,7 @@ def test_a_message_that_cannot_be_read_now_and_then_is_borne_for_ever() -> None:
 
 
 def test_messages_at_once_are_bounded_and_long_ones_count_for_several() -> None:
-    short, long = Budget(FakeClock()), Budget(FakeClock())
+    short, long = Budget(FakeClock(), TELEPHONE_RATE), Budget(FakeClock(), TELEPHONE_RATE)
 
     assert sum(short.message(100) for _ in range(5000)) == MESSAGES_AT_ONCE
     assert sum(long.message(100_000) for _ in range(5000)) == MESSAGES_AT_ONCE // 98

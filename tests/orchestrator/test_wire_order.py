@@ -13,6 +13,7 @@ from wire_audio import flush, push
 from orchestrator.wires.inbound import MAX_CONCEAL_S, InboundAudio
 from orchestrator.wires.order import MAX_ORIGINS, NEW_ORIGIN_AFTER, REORDER_DEPTH, REPEATS, Order, Packet
 from orchestrator.wires.twilio.messages import Media
+from parley.audio import TELEPHONE_RATE
 
 DEAF_AT_MOST = REPEATS + NEW_ORIGIN_AFTER * (REORDER_DEPTH + 1)
 """Messages in a row of which nothing may be heard, were each kind of disorder to happen at once: 0.8 s."""
@@ -35,7 +36,7 @@ def frames(chunks: list[int], *, timed: bool = False) -> list[Media]:
 
 def heard(messages: list[Media]) -> list[int]:
     """Which of them came out, in order."""
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
     audio = b"".join(push(inbound, media) for media in messages) + flush(inbound)
     return [number(audio[at : at + 160]) for at in range(0, len(audio), 160)]
 
@@ -100,7 +101,7 @@ def test_a_count_that_begins_anew_all_the_time_is_not_believed_any_more() -> Non
 
 
 def test_a_time_that_begins_again_is_followed_and_later_losses_are_still_filled() -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
     first = [Media("MZ1", b"\x01" * 160, None, n * 20) for n in range(100)]
     again = [Media("MZ1", b"\x01" * 160, None, n * 20) for n in range(50)]
 
@@ -113,7 +114,7 @@ def test_a_time_that_begins_again_is_followed_and_later_losses_are_still_filled(
 
 @pytest.mark.parametrize("step", [0, 1, -20], ids=["stands", "in-other-units", "backwards"])
 def test_a_time_that_does_not_advance_as_it_should_costs_no_audio(step: int) -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
 
     audio = b"".join(push(inbound, Media("MZ1", b"\x01" * 160, n + 1, 10**6 + n * step)) for n in range(1000))
 
@@ -164,7 +165,7 @@ def test_no_disorder_makes_a_call_deaf_or_longer_than_it_was(steps: list[tuple[s
             sent[-amount:] = near
         else:
             send(amount)
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
 
     lengths = [len(push(inbound, media)) for media in sent]
     lengths[-1:] = [lengths[-1] + len(flush(inbound))] if lengths else []

@@ -28,6 +28,7 @@ from orchestrator.wires.twilio.messages import (
     parse,
     render,
 )
+from parley.audio import TELEPHONE_RATE
 
 names = st.text(min_size=1, max_size=40)
 numbers = st.none() | st.integers(0, 10**12)
@@ -137,7 +138,7 @@ def test_the_published_examples_are_read() -> None:
 
 
 def test_messages_out_of_order_are_put_in_order() -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
 
     audio = b"".join(push(inbound, frame(n, fill=n)) for n in (1, 3, 2, 5, 4, 6))
 
@@ -146,7 +147,7 @@ def test_messages_out_of_order_are_put_in_order() -> None:
 
 
 def test_lost_messages_become_silence_of_their_length() -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
 
     audio = b"".join(push(inbound, frame(n, fill=n)) for n in (1, 2, 5, 6, 7, 8, 9))
 
@@ -156,7 +157,7 @@ def test_lost_messages_become_silence_of_their_length() -> None:
 
 
 def test_a_jump_of_the_clock_is_filled_up_to_the_cap_and_then_followed() -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
     push(inbound, frame(1))
 
     jumped = push(inbound, frame(2, timestamp=3_600_000))
@@ -168,7 +169,7 @@ def test_a_jump_of_the_clock_is_filled_up_to_the_cap_and_then_followed() -> None
 
 
 def test_late_and_double_messages_are_dropped_and_counted() -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
 
     audio = b"".join(push(inbound, frame(n)) for n in (1, 2, 3, 2, 5, 5, 4))
 
@@ -177,13 +178,13 @@ def test_late_and_double_messages_are_dropped_and_counted() -> None:
 
 
 def test_the_bots_own_track_is_not_heard() -> None:
-    assert push(InboundAudio(), Media("MZ1", b"\x01" * 160, chunk=1, track="outbound")) == b""
+    assert push(InboundAudio(TELEPHONE_RATE), Media("MZ1", b"\x01" * 160, chunk=1, track="outbound")) == b""
 
 
 @given(st.permutations(range(20)), st.sets(st.integers(1, 18), max_size=8))
 def test_the_sample_clock_is_right_whatever_is_lost_within_reach(order: list[int], lost: set[int]) -> None:
     """Shuffles within the buffer's reach, drops some: at the end as many samples came out as went in."""
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
     near = sorted(range(20), key=lambda n: n + order.index(n) % 3)
 
     audio = b"".join(push(inbound, frame(n + 1)) for n in near if n not in lost) + flush(inbound)
@@ -339,7 +340,7 @@ def test_what_is_no_key_is_refused(digit: object) -> None:
 
 @pytest.mark.parametrize("track", ["outbound", "outbound_track", "OUTBOUND", "other"])
 def test_other_tracks_are_not_heard_and_do_not_count(track: str) -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
     mine = [frame(n, fill=1) for n in range(1, 10)]
     other = [Media("MZ1", b"\x02" * 160, chunk=n + 1000, timestamp_ms=n, track=track) for n in range(1, 10)]
 
@@ -350,7 +351,7 @@ def test_other_tracks_are_not_heard_and_do_not_count(track: str) -> None:
 
 @pytest.mark.parametrize("sizes", [[1] * 500, [7, 161, 0, 3, 1000], [160, 80, 240]])
 def test_payloads_of_any_size_give_their_samples(sizes: list[int]) -> None:
-    inbound = InboundAudio()
+    inbound = InboundAudio(TELEPHONE_RATE)
     audio = b"".join(push(inbound, Media("MZ1", b"\x01" * size, n + 1)) for n, size in enumerate(sizes))
 
     assert audio == b"\x01" * sum(sizes)

@@ -22,7 +22,8 @@ from orchestrator.session import answer_call
 from orchestrator.wall_clock import CALL_RATE
 from orchestrator.wires.contract import Audio, CallStarted, Event, HungUp, Key, NotOnThisWire, Played, Wire
 from orchestrator.wires.registered import WIRES
-from orchestrator.wires.slices import FRAME_SAMPLES, SLICE_SAMPLES
+from orchestrator.wires.slices import SLICE_SAMPLES
+from parley.audio import FRAME_SAMPLES
 from parley.settings import Settings
 
 every_wire = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)

@@ -25,6 +25,8 @@ class TwilioSignature:
         public_url: what Twilio was told to open, up to the path; empty takes the request's own ``Host``.
     """
 
+    mend = "sign it as Twilio does"
+
     def __init__(self, tokens: Iterable[str], public_url: str = "") -> None:
         self._keys = [key.encode() for key in tokens]
         self._public_url = public_url.rstrip("/")
