@@ -1,7 +1,7 @@
 """Audio rendered before it is needed, so that a call is never silent: greeting, apology, handover, goodbye.
 
 They are rendered by the release's own voice when a replica starts. Where that voice cannot be had, the system's
-synthesiser says the apology, and where there is none either, three tones do.
+synthesiser has said the apology, and where there is none either, three tones do.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ PROMPT_ACTS = ("greet", "apology", "handover", "goodbye")
 """Acts whose audio every replica keeps."""
 _KEPT_VOICES = 4
 """TTS versions whose audio is kept: the champion's, the one before, and two arms of an experiment."""
+_SYSTEM_VOICE_WITHIN_S = 2.0
+"""A sentence takes it a twentieth of a second; new calls wait for it when a release brings a new dialogue."""
 
 
 class Prompts:
-    """The prompts of one bot, each a single piece, by text and by the TTS version that said it."""
+    """The prompts of one bot, each a single piece, by text and by the TTS version that said it. Asking for one only
+    reads, so that a call may do it; only `render_last_resort` takes its time."""
 
     def __init__(self, bot: Bot) -> None:
         self.texts = {act: realise(bot, act, {}) for act in PROMPT_ACTS}
@@ -38,7 +41,7 @@ class Prompts:
         self._by_version: dict[tuple[str, tuple[str, int]], Piece] = {}
         self._by_text: dict[str, Piece] = {}
         self._voice = bot.speech.system_voice
-        self._last_resort: Piece | None = None
+        self._last_resort = Piece(tones(), TELEPHONE_RATE)
 
     def keep(self, text: str, voice: VersionRef, piece: Piece) -> None:
         """Remember how a TTS version said a text."""
@@ -61,11 +64,14 @@ class Prompts:
         return self.ready("apology")
 
     def last_resort(self) -> Piece:
-        """The apology by the system's synthesiser, or three tones."""
-        if self._last_resort is None:
-            pcm = _system_voice(self.texts["apology"], self._voice)
-            self._last_resort = Piece(tones() if pcm is None else pcm, TELEPHONE_RATE)
+        """The apology as the system's synthesiser said it; three tones where it has not."""
         return self._last_resort
+
+    def render_last_resort(self) -> None:
+        """Have the system's synthesiser say the apology; never raises. It blocks: not for the event loop of calls."""
+        pcm = _system_voice(self.texts["apology"], self._voice)
+        if pcm is not None:
+            self._last_resort = Piece(pcm, TELEPHONE_RATE)
 
 
 def tones() -> Pcm:
@@ -81,15 +87,17 @@ def _system_voice(text: str, voice: str) -> Pcm | None:
     binary = shutil.which("espeak-ng")
     if binary is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "apology.wav"
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "apology.wav"
             command = [binary, "-v", voice, "-s", "150", "-w", str(path), text]
-            subprocess.run(command, check=True, capture_output=True, timeout=10)
+            subprocess.run(command, check=True, capture_output=True, timeout=_SYSTEM_VOICE_WITHIN_S)
             audio, rate = soundfile.read(path, dtype="float32")
-        except (subprocess.SubprocessError, OSError, soundfile.LibsndfileError) as error:
-            _log.warning("the system's synthesiser failed", extra={"reason": type(error).__name__})
-            return None
+    except (subprocess.SubprocessError, OSError, soundfile.LibsndfileError) as error:
+        _log.warning("the system's synthesiser failed", extra={"reason": type(error).__name__})
+        return None
+    if not len(audio):
+        return None
     # Linear interpolation is enough for a last resort; what folds over is below the voice.
     places = np.arange(0, len(audio) - 1, rate / TELEPHONE_RATE)
     return (np.interp(places, np.arange(len(audio)), audio) * 20000).clip(-32768, 32767).astype(np.int16)

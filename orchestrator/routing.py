@@ -68,7 +68,8 @@ class RoutingReader:
             return aliases.last_change_id(c, self._bot) << 32 | config_version_of(c)
 
     def read(self) -> Routing:
-        """The routing now, ready to serve: its dialogue is parsed and its clients have read their assets.
+        """The routing now, ready to serve: its dialogue is parsed, its last resort rendered, and its clients have read
+        their assets.
 
         Raises:
             ParleyError: the catalogue cannot be read now, the bot has no release, or its dialogue cannot be used.
@@ -103,10 +104,13 @@ class RoutingReader:
 
     def _parsed(self, release: Release, text: str) -> Script:
         try:
-            return Script.of(parse_bot(text, f"{release}, bot.yaml", taken_in=True))
+            script = Script.of(parse_bot(text, f"{release}, bot.yaml", taken_in=True))
         except ParleyError as error:
             self._refused[release.dialogue_digest] = error
             raise
+        # Here too: a call whose voice is down asks for it at once, whether or not the release has been warmed up.
+        script.prompts.render_last_resort()
+        return script
 
     def _arms(self, c: sa.Connection, release: Release, experiments: Snapshot) -> Iterator[tuple[str, int]]:
         """The arms that may be served beside this release."""

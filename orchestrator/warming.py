@@ -100,8 +100,6 @@ class Warming:
         if number == self._release:
             return True
         try:
-            # Another program says it: a call whose voice is down must not wait for that, nor stop the others.
-            await asyncio.to_thread(routing.script.prompts.last_resort)
             await synthetic_turn(routing, self._clients)
         except Exception as error:
             if number != self._said_release:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from call_fakes import FakeGateway, FakeLine, LineClock, answer_line
@@ -16,6 +18,7 @@ from release_site import add_version, add_versions, make_site, write_seed
 from experiments import commands
 from orchestrator.replica import Replica
 from orchestrator.routing import RoutingReader
+from parley.audio import Pcm
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
@@ -120,6 +123,35 @@ async def test_each_call_talks_by_the_dialogue_of_its_release(registry: Registry
         async with calling(replica) as new:
             assert (await new.turn(300, 2))["text"] == "Which size do you want for your latte?"
             assert (await old.turn(300, 2))["text"] == "What size would you like for your latte?"
+
+
+async def test_a_slow_last_resort_of_a_new_release_stops_no_call(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The voice is gone, so nothing is warm and the last resort is all there is to say."""
+    path = registry.site.bots_dir / "barista" / "bot.yaml"
+    path.write_text(path.read_text().replace("What size would you like", "Which size do you want"))
+    create_release(registry, "barista", {}, who="ada")
+    said, begun, go, threads = np.ones(4000, np.int16), threading.Event(), threading.Event(), []
+
+    def slow(text: str, voice: str) -> Pcm:
+        threads.append(threading.current_thread().name)
+        begun.set()
+        assert go.wait(WITHIN_S)
+        return said
+
+    async with open_replica(registry) as replica:
+        monkeypatch.setattr("orchestrator.prompts._system_voice", slow)
+        replica.services.pool.down.add("tts")  # type: ignore[attr-defined]
+        force(registry, 2)
+        await until(begun.is_set)
+        async with calling(replica) as gateway:  # whose audio goes on beside it
+            assert told(gateway)[0] == 1
+        go.set()
+        await until(lambda: replica.routing.release.number == 2)
+
+        assert replica.routing.script.prompts.apology().pcm is said
+    assert threads == ["routing of barista-follower"]
 
 
 async def test_versions_of_calls_in_progress_are_kept_until_the_last_one_ends(registry: Registry) -> None:

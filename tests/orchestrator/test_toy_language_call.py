@@ -80,7 +80,8 @@ def test_the_last_resort_is_a_voice_of_its_language(bot: Bot, tmp_path: Path, mo
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    tones = Prompts(bot).last_resort()
+    prompts = Prompts(bot)
+    prompts.render_last_resort()
 
-    assert len(tones.pcm) and asked.read_text().split()[:2] == ["-v", "el"]
+    assert len(prompts.apology().pcm) and asked.read_text().split()[:2] == ["-v", "el"]
     assert asked.read_text().rstrip().endswith("Συγγνώμη, έχουμε βλάβη.")
