@@ -51,6 +51,14 @@ def caller_form(text: str, region: str = "") -> str | None:
     return f"sip:{user}@{host}" if host else f"client:{user}" if scheme == "client" else user
 
 
+def digits_of(text: str) -> set[str]:
+    """The digits of a caller's number, as it is written and in its one form; what else stands in an address is none of
+    it: name, extension, host, port, parameters."""
+    user, _ = _user_of(unicodedata.normalize("NFKC", text).strip())
+    written = _DIALLED.findall(user)
+    return {re.sub(r"[^0-9]", "", form) for each in written for form in (each, caller_form(each) or "")}
+
+
 def check_region(region: str) -> str:
     """The region of a site, or none.
 
@@ -73,7 +81,8 @@ def _user_of(known: str) -> tuple[str, str]:
     found = _ADDRESS.fullmatch(known)
     address = found["rest"] if found else known
     if not found and not re.fullmatch(r"[^@\s]+@[^@\s]+", known):
-        return known, ""
+        number = known.partition(";")[0].strip()
+        return number if _DIALLED.fullmatch(number) else known, ""
     user, _, host = address.rpartition("@")
     if not user:
         user, host = host, ""
@@ -94,15 +103,27 @@ def _number(dialled: str, region: str) -> str | None:
     digits = re.sub(r"[^0-9]", "", dialled)
     if not _FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS + 4:  # an international prefix may stand before it
         return digits or None
-    tries = [(dialled, region or None)]
-    if not dialled.startswith("+"):
-        # Gateways write 00 for + in every country, also where a telephone's prefix is another.
-        tries += [(f"+{digits[2:]}", None)] if digits.startswith("00") else []
-    for text, where in tries:
-        try:
-            parsed = phonenumbers.parse(text, where)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_possible_number(parsed):
-            return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    readings = [_reading(dialled, region)]
+    if digits.startswith("00") and not dialled.startswith("+"):
+        # Gateways write 00 for + in every country, also where a telephone's prefix is another, or 00 and a carrier's.
+        abroad = _reading(f"+{digits[2:]}", "")
+        readings = [*readings, abroad] if _has_own_prefix(digits, region) else [abroad, *readings]
+    for is_good in (phonenumbers.is_valid_number, phonenumbers.is_possible_number):
+        for number in readings:
+            if number is not None and is_good(number):
+                return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     return f"+{digits}" if dialled.startswith("+") else digits
+
+
+def _reading(text: str, region: str) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(text, region or None)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _has_own_prefix(digits: str, region: str) -> bool:
+    """Whether they begin with what a telephone of the region dials for ``+``, where that is 00 and more (AU: 0011)."""
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    prefix = (metadata.preferred_international_prefix if metadata else None) or ""
+    return len(prefix) > len("00") and digits.startswith(prefix)

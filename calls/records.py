@@ -7,6 +7,7 @@ replica died.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import ClassVar, Literal
 import sqlalchemy as sa
 
 from calls import tables as t
+from calls.callers import digits_of
 
 Kind = Literal["greeting", "speech", "nothing", "deaf", "keys", "operator_key"]
 """What a turn answers; ``deaf`` is speech that the STT was down for."""
@@ -140,10 +142,12 @@ def named_by_gateway(gateway_id: str, caller: str) -> str:
     Args:
         caller: as the gateway gives it.
     """
-    # The end of it: one may write the number with its country, the other without.
-    number = re.sub(r"\D", "", caller).lstrip("0")[-_TELLING_DIGITS[1] :]
-    if len(number) >= _TELLING_DIGITS[0] and number in re.sub(r"\D", "", gateway_id):
-        return ""
+    known = re.sub(r"[^0-9]", "", unicodedata.normalize("NFKC", gateway_id))
+    for digits in digits_of(caller):
+        # The end of it: one may write the number with its country, the other without.
+        number = digits.lstrip("0")[-_TELLING_DIGITS[1] :]
+        if len(number) >= _TELLING_DIGITS[0] and number in known:
+            return ""
     return _UNSTORABLE.sub("\ufffd", gateway_id)[:_GATEWAY_CHARS]
 
 

@@ -81,9 +81,3 @@ def rows_in_versions_of(c: sa.Connection, pseudonym: str) -> list[Use]:
     return rows_in_versions(
         c, sa.select(table.reference).where(table.pseudonym == pseudonym, table.kind == "dataset_row")
     )
-
-
-def pseudonyms_of(c: sa.Connection, kind: Kind, reference: str) -> list[str]:
-    """Whom a thing came of: one, or none."""
-    here = (t.subjects.c.kind == kind) & (t.subjects.c.reference == reference)
-    return list(c.scalars(sa.select(t.subjects.c.pseudonym).where(here).order_by(t.subjects.c.pseudonym)))
