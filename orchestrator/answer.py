@@ -83,12 +83,12 @@ class Answering:
 
     async def take_back(self, how: TurnEnd) -> None:
         """Nothing more is made of the turn in hand: take back what the caller has not heard of it."""
-        turn = self._end(how)  # before anything is waited for: others' audio must not count as this turn's
+        # Before anything is waited for: others' audio is not this turn's, and a line that hangs must lose no row.
+        turn = self.close(how)
         heard = self._speaker.heard_words(turn.since) if turn else []
         dropped = await self._speaker.clear()
         if turn is None:
             return
-        self._write_down(turn)
         if how == "interrupted":
             extra = {"turn": turn.number, "played_ms": turn.played_ms, "words_heard": len(heard)}
             _log.info("interrupted", extra=extra)

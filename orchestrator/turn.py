@@ -110,7 +110,8 @@ def fallbacks(turn: Turn) -> dict[Family, str]:
 
 def log_fields(turn: Turn) -> dict[str, object]:
     """The turn's line in the log. Nothing that was said is in it."""
-    return figures(turn) | {"ended": turn.ended, "fallbacks": sorted(fallbacks(turn)), "reasons": fallbacks(turn)}
+    told = {"ended": turn.ended, "fallbacks": sorted(fallbacks(turn)), "reasons": fallbacks(turn)}
+    return figures(turn) | told | {"not_again": turn.heard.not_again if turn.heard else ""}
 
 
 def trace_fields(turn: Turn) -> dict[str, object]:

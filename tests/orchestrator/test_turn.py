@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from call_fakes import FakeGateway, run
+from call_fakes import FakeGateway, FakeLine, run
 from fake_models import FakeNlu, FakeStream
 from written_calls import sent_ms, served, turns, written_services
 
 from calls.records import TurnRow
 from models.contracts import Understanding
 from orchestrator.hearing import Ear
-from orchestrator.wires.twilio.messages import Dtmf
+from orchestrator.wires.twilio.messages import Clear, Dtmf, parse
 from parley.audio import SAMPLE_RATE, Pcm
 from parley.serving.engine import EngineRejected
 
@@ -28,7 +28,9 @@ async def greeting_sent(gateway: FakeGateway) -> None:
 # What served a turn
 
 
-def test_an_stt_that_cannot_hear_both_halves_again_has_answered_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_stt_that_cannot_hear_both_halves_again_has_answered_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def accept(self: FakeStream, pcm: Pcm) -> None:
         if len(pcm) > SAMPLE_RATE:  # only both halves come at once
             raise EngineRejected("too long", where="stt")
@@ -36,6 +38,7 @@ def test_an_stt_that_cannot_hear_both_halves_again_has_answered_all_the_same(mon
 
     monkeypatch.setattr(FakeStream, "accept", accept)
     services, _, rows = written_services()
+    caplog.set_level(logging.INFO, logger="orchestrator")
 
     async def caller(gateway: FakeGateway) -> None:
         await gateway.hear_reply(1)
@@ -52,6 +55,8 @@ def test_an_stt_that_cannot_hear_both_halves_again_has_answered_all_the_same(mon
     assert served(rows, 1) == dict.fromkeys(("stt", "nlu", "nlg", "tts"), "release")
     assert turns(rows)[1].served["stt"].fallback is None and turns(rows)[1].served["stt"].served == 1
     assert not services.fallbacks
+    told = [vars(record)["not_again"] for record in caplog.records if record.getMessage() == "turn"]
+    assert told == ["", "EngineRejected"], "though no exposure says so, the log does"
 
 
 def test_a_fallback_while_the_answer_before_is_made_is_charged_to_its_own_turn(
@@ -153,6 +158,35 @@ def test_a_turn_that_is_talked_over_says_so_and_how_much_of_it_was_heard(caplog:
     )
     lines = [vars(record) for record in caplog.records if record.getMessage() == "turn"]
     assert [(line["turn"], line["interrupted"]) for line in lines] == [(0, True), (1, False)]
+
+
+def test_a_turn_that_is_talked_over_is_written_though_the_line_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = asyncio.Event()
+    good = FakeLine.send
+
+    async def send(self: FakeLine, message: str | bytes) -> None:
+        if isinstance(parse(message), Clear) and not hangs.is_set():
+            hangs.set()
+            await asyncio.Event().wait()
+        await good(self, message)
+
+    monkeypatch.setattr(FakeLine, "send", send)
+    services, _, rows = written_services(max_call_s=1.0)
+
+    async def caller(gateway: FakeGateway) -> None:
+        await greeting_sent(gateway)
+        await gateway.silence(1.0)
+        await gateway.say(300)
+        assert hangs.is_set()
+        while gateway.line.closed is None:
+            await asyncio.sleep(0.05)
+            await gateway.nothing(1.0)
+
+    _, reason = run(services, caller)
+
+    assert reason == "too_long"
+    assert [(turn.turn, turn.ended) for turn in turns(rows)] == [(0, "interrupted")]
+    assert served(rows, 0) == {"nlg": "release", "tts": "release"}
 
 
 def test_a_turn_that_is_heard_out_was_played_whole_and_is_written_at_once() -> None:
