@@ -28,7 +28,7 @@ from orchestrator.dialogue import Dialogue, State
 from orchestrator.running import running_site
 from orchestrator.stages import Stages
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.bot import load_bot
 from parley.files import write_json
 from parley.progress import progress
@@ -54,8 +54,8 @@ class Floor:
     async def turn(self, recording: Speech) -> dict[str, float]:
         """Milliseconds of each stage for one utterance, measured as the server measures them."""
         hearing = self._stages.hear()
-        end = min(len(recording.pcm), recording.speech_end + int(0.4 * SAMPLE_RATE))
-        spoken = np.concatenate([recording.pcm[:end], np.zeros(int(0.4 * SAMPLE_RATE), np.int16)])
+        end = min(len(recording.pcm), recording.speech_end + int(0.4 * TELEPHONE_RATE))
+        spoken = np.concatenate([recording.pcm[:end], np.zeros(int(0.4 * TELEPHONE_RATE), np.int16)])
         for start in range(0, len(spoken), _FEED):
             await hearing.feed(spoken[start : start + _FEED])
         took: dict[str, float] = {}
@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     site = settings(port=0, engine=args.engine)
     files = args.file or synthetic_caller(site.state_dir / "demo")[:3]
-    recordings = [speech_of_file(path) for path in files]
+    recordings = [speech_of_file(path, TELEPHONE_RATE) for path in files]
 
     async def run(url: str) -> dict[str, Any]:
         async with OnnxEngine(site.repo_dir, Trust.of(site)) as engine:

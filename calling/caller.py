@@ -1,6 +1,6 @@
 """A caller for tests and demonstrations: streams recordings over a wire in real time and plays the answers.
 
-    report = await place_call([speech_of_file(Path("order.wav"))], CallOptions("ws://127.0.0.1:8600/twilio"))
+    report = await place_call([speech_of_file(Path("order.wav"), 8000)], CallOptions("ws://127.0.0.1:8600/twilio"))
 
 It behaves as the gateway does: 20 ms frames on a steady clock, silence while it waits, the bot's audio played on its
 own clock, marks echoed when that audio has been played, everything dropped on ``clear``.
@@ -27,9 +27,8 @@ from calling.timeline import draw_timeline
 from calling.wires.contract import BotAudio, BotClears, BotDoes, BotMark, BotTells, Message
 from calling.wires.registered import CALLER_WIRES
 from orchestrator.wires.contract import WireError
-from parley.audio import TELEPHONE_RATE, Pcm
+from parley.audio import Pcm
 from parley.errors import ParleyError
-from parley.resampling import Resampler
 
 FRAME_S = 0.02
 QUIET_FRAMES = 15
@@ -222,8 +221,9 @@ class _Caller:
         self.report.said.append(said)
         self._tell("caller_speaks", recording=recording.name, text=recording.recording.text or "")
         self._speech_sent_at, self._answer_at, self._answers = None, None, 0
-        pcm, size = self._at_wire_rate(recording.pcm), self._frame
-        last_frame = max(0, (recording.speech_end - 1) * self._rate // TELEPHONE_RATE // size)
+        assert recording.rate == self._rate, "speech is read at the rate of the wire it is said on"
+        pcm, size = recording.pcm, self._frame
+        last_frame = max(0, (recording.speech_end - 1) // size)
         try:
             for index in range(-(-len(pcm) // size)):
                 frame = pcm[index * size : (index + 1) * size]
@@ -250,11 +250,6 @@ class _Caller:
                 self._tell("no_answer")
                 return
             await self._tick(None)
-
-    def _at_wire_rate(self, pcm: Pcm) -> Pcm:
-        if self._rate == TELEPHONE_RATE:
-            return pcm
-        return Resampler(TELEPHONE_RATE, self._rate).push(pcm, last=True)
 
     async def _hang_up(self) -> None:
         self.report.end = "hung_up"

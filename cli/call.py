@@ -46,15 +46,15 @@ def main(argv: list[str]) -> int:
         raise ParleyError("no such wire", where=f"--wire {args.wire}", mend=f"one of {', '.join(CALLER_WIRES)}")
     site = settings()
     url = args.url or f"ws://{site.host}:{site.port}{wire.path}"
-    return _call_set(args, site, url) if args.recordings else _call_once(args, site, url)
+    return (_call_set if args.recordings else _call_once)(args, site, url, wire.rate)
 
 
-def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
+def _call_once(args: argparse.Namespace, site: Settings, url: str, rate: int) -> int:
     from calling.caller import CallOptions, place_call
     from calling.report import summarise
     from calling.speech import speech_of_file
 
-    recordings = [speech_of_file(path) for path in args.file]
+    recordings = [speech_of_file(path, rate) for path in args.file]
     folder = args.out or site.state_dir / "calls"
     name = "-".join(path.stem for path in args.file)[:60]
     wav, png = folder / f"{name}.wav", folder / f"{name}.png"
@@ -71,7 +71,7 @@ def _call_once(args: argparse.Namespace, site: Settings, url: str) -> int:
     return 0 if summary["answered"] else 1
 
 
-def _call_set(args: argparse.Namespace, site: Settings, url: str) -> int:
+def _call_set(args: argparse.Namespace, site: Settings, url: str, rate: int) -> int:
     from calling.caller import CallOptions, place_calls
     from calling.report import summarise
     from calling.speech import load_speech
@@ -79,7 +79,7 @@ def _call_set(args: argparse.Namespace, site: Settings, url: str) -> int:
 
     speakers = [name for name in args.speakers.split(",") if name]
     listed = of_speakers(read_recordings(args.recordings, needs=()), speakers, args.recordings)
-    recordings = [load_speech(recording) for recording in listed[: args.limit]]
+    recordings = [load_speech(recording, rate) for recording in listed[: args.limit]]
     with progress("calls", len(recordings)) as bar:
         reports = asyncio.run(
             place_calls(

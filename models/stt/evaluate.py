@@ -19,24 +19,26 @@ from models.dataset import Dataset, Row, check_bot, load_split, speech_of
 from models.run_directory import bot_of, check_data, check_family
 from models.stt.client import PhoneCtcClient
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.slots import spot
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
 from parley.files import write_json
 from parley.progress import progress
+from parley.resampling import Resampler
 from parley.runs import Run
 from parley.serving.onnx_engine import OnnxEngine
 
-_FRAME = 160
-
 
 async def decode(client: SttClient, pcm: Pcm) -> Transcript:
-    """Stream one utterance through the client in 20 ms frames."""
+    """Stream one utterance, int16 ``[n]`` at the telephone's rate, through the client in frames of 20 ms."""
     stream = client.new_stream()
-    for start in range(0, len(pcm), _FRAME):
-        await stream.accept(pcm[start : start + _FRAME])
+    if client.sample_rate != TELEPHONE_RATE:
+        pcm = Resampler(TELEPHONE_RATE, client.sample_rate).push(pcm, last=True)
+    frame = client.sample_rate // 50
+    for start in range(0, len(pcm), frame):
+        await stream.accept(pcm[start : start + frame])
     return await stream.finish()
 
 
@@ -72,7 +74,7 @@ async def measure(bundle: Path, dataset: Dataset, rows: list[Row], bot: Bot) -> 
                 took = time.perf_counter() - begun
                 length = row.speech_end_s - row.speech_start_s + 0.6
                 seconds, spent = seconds + length, spent + took
-                chunk_ms.append(took * 1000 / max(1.0, length * SAMPLE_RATE / client.chunk_samples))
+                chunk_ms.append(took * 1000 / max(1.0, length * TELEPHONE_RATE / client.chunk_samples))
                 said = (row.text or "").split()
                 errors += edit_distance(said, transcript.text.split())
                 words += len(said)

@@ -12,7 +12,7 @@ import websockets
 from calling.caller import CallOptions, place_call
 from calling.speech import Speech
 from orchestrator.wires.twilio.messages import Media, Start, parse, render
-from parley.audio import FRAME_SAMPLES
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE
 from parley.g711 import ulaw_encode
 from parley.recordings import Recording
 
@@ -38,7 +38,7 @@ async def _stalling_bot(socket: websockets.ServerConnection) -> None:
 
 def test_a_stall_after_the_speech_is_part_of_the_wait() -> None:
     pcm = np.full((_SPEECH_FRAMES + 20) * FRAME_SAMPLES, 3000, dtype=np.int16)
-    recording = Speech(Recording("a.wav", Path("a.wav")), pcm, _SPEECH_FRAMES * FRAME_SAMPLES)
+    recording = Speech(Recording("a.wav", Path("a.wav")), pcm, TELEPHONE_RATE, _SPEECH_FRAMES * FRAME_SAMPLES)
 
     async def call() -> float | None:
         async with websockets.serve(_stalling_bot, "127.0.0.1", 0) as server:

@@ -30,6 +30,7 @@ from experiments.store import ExperimentStore
 from models.splits import split_of
 from orchestrator.app import RunningApp
 from orchestrator.running import running_site
+from parley.audio import TELEPHONE_RATE
 from parley.recordings import read_recordings
 from parley.serving.triton_record import read_record
 from parley.settings import Settings
@@ -68,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PARLEY_CONTROL_TOKEN", TOKEN)
         with running_site("barista", settings, Console(stderr=True)) as app:
-            yield Site(settings, app, [speech_of_file(p) for p in synthetic_caller(folder)])
+            yield Site(settings, app, [speech_of_file(p, TELEPHONE_RATE) for p in synthetic_caller(folder)])
 
 
 def _bundle_of(version: Path, folder: Path) -> Path:
@@ -214,7 +215,7 @@ def test_a_server_that_dies_in_mid_call_does_not_end_the_call(site: Site) -> Non
 
 def test_people_that_no_model_has_heard_are_understood_over_the_wire(site: Site, recordings: Path) -> None:
     unheard = [r for r in read_recordings(recordings) if split_of(r.speaker, 7) == "test"]
-    said = [load_speech(recording) for recording in unheard[:30]]
+    said = [load_speech(recording, TELEPHONE_RATE) for recording in unheard[:30]]
     calls = asyncio.run(place_calls(said, CallOptions(site.app.address), parallel=6))
     summary = summarise(calls)
 

@@ -87,7 +87,7 @@ def models() -> FakeModels:
 def spoken(hertz: int, **expected: Any) -> Speech:
     pcm = np.concatenate([tone(hertz, 0.5), np.zeros(800, dtype=np.int16)])
     recording = Recording(f"{hertz}.wav", Path(f"{hertz}.wav"), **expected)
-    return Speech(recording, pcm, SAMPLE_RATE // 2)
+    return Speech(recording, pcm, SAMPLE_RATE, SAMPLE_RATE // 2)
 
 
 def test_two_calls_at_once_are_both_taken_to_their_end(site: Settings, models: FakeModels, tmp_path: Path) -> None:

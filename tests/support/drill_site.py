@@ -17,6 +17,7 @@ from calling.speech import Speech, speech_of_file
 from calling.synthetic import synthetic_caller
 from orchestrator.app import RunningApp
 from orchestrator.running import running_site
+from parley.audio import TELEPHONE_RATE
 from parley.bundle import read_manifest, write_bundle
 from parley.settings import Settings
 from registry.releasing.creating import create_release
@@ -49,7 +50,7 @@ def drill_site(folder: Path) -> Iterator[DrillSite]:
         publish(_contrary(starters["nlu"], folder / "bundle"), registry)
         create_release(registry, "barista", {"nlu": 2}, who="tester", why="drill")
     with running_site("barista", settings, Console(stderr=True)) as app:
-        yield DrillSite(settings, app, [speech_of_file(path) for path in synthetic_caller(folder)])
+        yield DrillSite(settings, app, [speech_of_file(path, TELEPHONE_RATE) for path in synthetic_caller(folder)])
 
 
 def _contrary(version: Path, bundle: Path) -> Path:
