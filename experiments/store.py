@@ -107,13 +107,9 @@ class ExperimentStore:
 
         Raises:
             StoreUnavailable: the database cannot be written now.
+            ParleyError: ``who`` or ``why`` is too long or cannot be stored.
         """
-        if len(who) > t.WHO_CHARS or len(why) > t.WHY_CHARS:
-            raise ParleyError(
-                f"who ({t.WHO_CHARS}) or why ({t.WHY_CHARS} characters) is too long", mend="say it shorter"
-            )
-        for name, text in (("who", who), ("why", why)):
-            storable(text, name)
+        _check_words(who, why)
         with self._problems(), writing(self._engine).begin() as connection:
             known = tuple(_newest(connection))
             version = config_version_of(connection) + 1
@@ -185,6 +181,14 @@ class ExperimentStore:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_words(who: str, why: str) -> None:
+    """Raise where the audit cannot take them as they are."""
+    if len(who) > t.WHO_CHARS or len(why) > t.WHY_CHARS:
+        raise ParleyError(f"who ({t.WHO_CHARS}) or why ({t.WHY_CHARS} characters) is too long", mend="say it shorter")
+    for name, text in (("who", who), ("why", why)):
+        storable(text, name)
 
 
 def _keep_arms(connection: sa.Connection, experiment: Experiment) -> None:

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.logs import CALL_ID
 from parley.serving.engine import DEFAULT_TIMEOUT_S, Engine, EngineTimeout
@@ -149,8 +149,8 @@ class MeteredEngine:
         self._took = took
 
     async def infer(
-        self, model: str, version: int, inputs: Mapping[str, np.ndarray], *, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> dict[str, Any]:
+        self, model: str, version: int, inputs: Mapping[str, NDArray[Any]], *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> dict[str, NDArray[Any]]:
         """See `parley.serving.engine.Engine`."""
         began = time.monotonic()
         try:

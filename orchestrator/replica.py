@@ -86,7 +86,7 @@ class Replica:
         self.row_log = RowLog.at(settings)
         reader = RoutingReader(bot_name, self._catalogue, Path(settings.repo_dir), pool)
         self._follower: Follower[Routing] = Follower(
-            reader.version, reader.read, reader.read(), f"routing of {bot_name}", on_change=self._moved
+            reader.version, reader.read, reader.read(), f"routing of {bot_name}", on_change=self._routing_changed
         )
         self._proof = Proof(pool)
         self._warming = Warming(pool, lambda: self.routing)
@@ -94,18 +94,12 @@ class Replica:
         self.leases = CallLeases(self._catalogue, name)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        params = CallParams(
-            turn=TurnParams(end_of_turn_ms=settings.end_of_turn_ms, no_input_s=settings.no_input_s),
-            stage_timeout_s=settings.stage_timeout_s,
-            max_call_s=settings.max_call_s,
-            log_transcripts=settings.log_transcripts,
-        )
         self.services = Services(
             pool=pool,
             assign=self._assign,
             call_over=lambda assignment: self.leases.drop(_refs(assignment.stages.values())),
             record=self.row_log.put,
-            params=params,
+            params=_params_of(settings),
             replica=name,
         )
 
@@ -198,13 +192,13 @@ class Replica:
         self.leases.take(_refs(stages.values()))
         return CallAssignment(unit, routing.release.number, stages, routing.script)
 
-    def _moved(self, routing: Routing) -> None:
+    def _routing_changed(self, routing: Routing) -> None:
         """In the follower's thread: new calls have another release or other experiments."""
         _log.info(
             "new calls are answered by",
             extra={
                 "release": routing.release.number,
-                "pointer": routing.seq,
+                "alias_change": routing.seq,
                 "config_version": routing.experiments.config_version,
             },
         )
@@ -229,6 +223,16 @@ def _engine_of(settings: Settings) -> Engine:
     if settings.engine == "onnx":
         return open_engine(settings)
     return StandIn(lambda: open_engine(settings), OnnxEngine(settings.repo_dir, Trust.of(settings)))
+
+
+def _params_of(settings: Settings) -> CallParams:
+    """How long the site's calls wait for what."""
+    return CallParams(
+        turn=TurnParams(end_of_turn_ms=settings.end_of_turn_ms, no_input_s=settings.no_input_s),
+        stage_timeout_s=settings.stage_timeout_s,
+        max_call_s=settings.max_call_s,
+        log_transcripts=settings.log_transcripts,
+    )
 
 
 def _say_failure(task: asyncio.Task[None]) -> None:

@@ -75,6 +75,13 @@ def test_every_change_is_an_epoch_and_an_audit_row(store: ExperimentStore, direc
         assert connection.scalar(sa.text("SELECT count(*) FROM experiments")) == 3
 
 
+@pytest.mark.parametrize(("who", "why"), [("A" * 10_000, ""), ("Ada", "y" * 100_000), ("Ada", "half \ud800")])
+def test_words_that_the_audit_cannot_take_change_nothing(store: ExperimentStore, who: str, why: str) -> None:
+    with pytest.raises(ParleyError):
+        store.change(who, "start", why, lambda known: start("exp", "stt", "b_stt", ARMS, 0.1, known))
+    assert store.snapshot() == Snapshot(0, ())
+
+
 def test_a_sqlite_file_is_in_wal_mode(tmp_path: Path) -> None:
     """Readers would wait for writers otherwise."""
     ExperimentStore(f"sqlite:///{tmp_path / 'parley.db'}").close()

@@ -90,7 +90,10 @@ def force(registry: Registry, number: int) -> None:
     promote(registry, "barista", number, loader=SiteLoader(registry), who="ada", why="now", force=True)
 
 
-async def test_a_new_call_takes_the_new_release_and_a_call_in_progress_keeps_its_own(registry: Registry) -> None:
+async def test_a_new_call_takes_the_new_release_and_a_call_in_progress_keeps_its_own(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "orchestrator.replica")
     create_release(registry, "barista", {"stt": 2}, who="ada")
 
     async with open_replica(registry) as replica, calling(replica) as old:
@@ -106,6 +109,8 @@ async def test_a_new_call_takes_the_new_release_and_a_call_in_progress_keeps_its
         await until(lambda: replica.routing.release.number == 1)
         async with calling(replica) as after:
             assert told(after)[0] == 1
+    changes = [vars(record) for record in caplog.records if record.getMessage() == "new calls are answered by"]
+    assert [(change["release"], change["alias_change"]) for change in changes] == [(2, 2), (1, 3)]
 
 
 async def test_each_call_talks_by_the_dialogue_of_its_release(registry: Registry) -> None:
