@@ -29,7 +29,7 @@ from orchestrator.echo import EchoGuard
 from orchestrator.services import Script
 from orchestrator.stages import Stages
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm, ms_to_samples
 from parley.bot import load_bot
 from parley.bot.replies import realise
 from parley.command import exit_with
@@ -145,7 +145,7 @@ async def alone(listener: Listener, said: Pcm, quick: bool) -> list[dict[str, An
             }
             for delay, noise in product(DELAYS_MS, NOISES_DBFS):
                 bot = Bot(said, Echo(path, db, delay, noise), guarded=guarded)
-                turns = await listener.listen(np.zeros(len(said) + int(_AFTER_S * SAMPLE_RATE), np.int16), bot)
+                turns = await listener.listen(np.zeros(len(said) + int(_AFTER_S * TELEPHONE_RATE), np.int16), bot)
                 row["calls"] += 1
                 row["interrupted"] += bot.interrupted_at is not None
                 row["with_words"] += bool(turns)
@@ -156,11 +156,13 @@ async def alone(listener: Listener, said: Pcm, quick: bool) -> list[dict[str, An
 
 def caller(recording: Recording, marks: tuple[float, float], said: Pcm, db: float) -> Pcm:
     """One recording's speech, begun at ``SPEAKS_AT_S``, at a level relative to the bot's. int16 ``[n]``."""
-    pcm = recording.samples(SAMPLE_RATE).astype(np.float64)
-    begin, end = (round(at_s * SAMPLE_RATE) for at_s in marks)
+    pcm = recording.samples(TELEPHONE_RATE).astype(np.float64)
+    begin, end = (round(at_s * TELEPHONE_RATE) for at_s in marks)
     speech = pcm[begin : min(len(pcm), end + ms_to_samples(200))]
     speech *= active_rms(said) / active_rms(speech) * 10 ** (db / 20)
-    return np.clip(np.concatenate([np.zeros(round(SPEAKS_AT_S * SAMPLE_RATE)), speech]), -32768, 32767).astype(np.int16)
+    return np.clip(np.concatenate([np.zeros(round(SPEAKS_AT_S * TELEPHONE_RATE)), speech]), -32768, 32767).astype(
+        np.int16
+    )
 
 
 async def over(listener: Listener, said: Pcm, recordings: Sequence[Recording]) -> list[dict[str, Any]]:
@@ -185,9 +187,9 @@ async def over(listener: Listener, said: Pcm, recordings: Sequence[Recording]) -
 
 
 def _beside(calls: Sequence[tuple[Bot, bool]], plain: Sequence[tuple[Bot, bool]]) -> dict[str, Any]:
-    early = round(SPEAKS_AT_S * SAMPLE_RATE)
+    early = round(SPEAKS_AT_S * TELEPHONE_RATE)
     times = [(bot.interrupted_at, other.interrupted_at) for (bot, _), (other, _) in zip(calls, plain, strict=True)]
-    later = [(a - b) * 1000 / SAMPLE_RATE for a, b in times if a is not None and b is not None and a >= early]
+    later = [(a - b) * 1000 / TELEPHONE_RATE for a, b in times if a is not None and b is not None and a >= early]
     p50, p90 = (round(float(x)) for x in np.percentile(later, [50, 90])) if later else (None, None)
     return {
         "calls": len(calls), "commands": sum(right for _, right in calls),

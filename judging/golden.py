@@ -15,7 +15,8 @@ from judging import replies
 from judging.paired import Sides, meaning
 from models.channel import through_codec
 from models.stored_audio import recording_digests
-from parley.audio import SAMPLE_RATE, read_audio_at
+from orchestrator.wall_clock import CALL_RATE
+from parley.audio import read_audio_at
 from parley.bot.replies import says, spoken_values
 from parley.errors import ParleyError
 from parley.text_files import json_objects
@@ -107,7 +108,7 @@ async def _ask_text(sides: Sides, item: GoldenItem) -> GoldenResult:
 
 
 async def _ask_audio(sides: Sides, item: GoldenItem) -> GoldenResult:
-    pcm = through_codec(read_audio_at(item.audio, SAMPLE_RATE), "ulaw")
+    pcm = through_codec(read_audio_at(item.audio, CALL_RATE), "ulaw")
     mine, theirs = [await side.listener.hear(pcm) for side in (sides.champion, sides.candidate)]
     return _meant(item, (mine.intent, mine.slots), (theirs.intent, theirs.slots))
 

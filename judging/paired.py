@@ -26,7 +26,8 @@ from judging.slu import Heard, Listener, Turn
 from models.channel import mix_at_snr, through_codec
 from models.pool import ClientPool
 from orchestrator.stages import Stages
-from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from orchestrator.wall_clock import CALL_RATE
+from parley.audio import Pcm, read_audio
 from parley.bot import Bot
 from parley.errors import ParleyError
 from parley.progress import progress
@@ -185,7 +186,7 @@ async def on_recordings(
     fields = list(slices)
     with progress("both releases listen", len(recordings) * len(under)) as bar:
         for recording in recordings:
-            dry = recording.samples(SAMPLE_RATE)
+            dry = recording.samples(CALL_RATE)
             for condition, spoil in under.items():
                 pcm = through_codec(spoil(dry, recording.audio), codec)
                 _judge(measured, recording, await _hear(measured, sides, pcm), condition, fields)

@@ -29,8 +29,9 @@ from orchestrator.recent_audio import RecentAudio
 from orchestrator.services import CallParams
 from orchestrator.stages import Stages
 from orchestrator.turn_taking import BargeIn, TurnEvent, TurnParams, TurnTaker
+from orchestrator.wall_clock import CALL_RATE
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import FRAME_SAMPLES, Pcm
 from parley.bot import load_bot
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -123,7 +124,7 @@ class Listener:
         recent = RecentAudio()
         ear = Ear(self.stages, _NoBot(), self._params, recent)
         turns: list[Turn] = []
-        audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
+        audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * CALL_RATE), np.int16)])
         for start in range(0, len(audio) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
             frame = audio[start : start + FRAME_SAMPLES]
             frame = bot.line(frame) if bot else frame
@@ -247,7 +248,7 @@ async def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         heard = []
         with progress("slu", len(recordings)) as bar:
             for recording in recordings:
-                pcm = condition.apply(recording.samples(SAMPLE_RATE), noise, recording.audio)
+                pcm = condition.apply(recording.samples(CALL_RATE), noise, recording.audio)
                 heard.append(await listener.hear(pcm))
                 bar.advance()
     return {

@@ -13,7 +13,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
 from parley.language import Language
 from parley.language.english.sounds import CORRECTIONS
@@ -80,7 +80,7 @@ def synthesise(text: str, voice: Voice) -> Pcm:
 
 def to_telephone_rate(audio: NDArray[np.float32], rate: int) -> Pcm:
     """Resample float audio (mono ``[n]``) to 8 kHz int16 with its peak at -6 dBFS."""
-    audio = soxr.resample(audio, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else audio
+    audio = soxr.resample(audio, rate, TELEPHONE_RATE) if rate != TELEPHONE_RATE else audio
     peak = float(np.max(np.abs(audio))) or 1.0
     return np.clip(np.round(audio * (16384.0 / peak)), -32768, 32767).astype(np.int16)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley import g711
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, read_audio
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm, read_audio
 
 NOISES = ("white", "pink", "hum", "babble")
 Part = Literal["whole", "first", "second"]
@@ -148,7 +148,7 @@ def _repeat(before: Pcm, run: int) -> Pcm:
 def _equalise(audio: NDArray[np.float32], channel: Channel) -> NDArray[np.float32]:
     """Tilt and band limit, as one zero-phase gain curve over the spectrum."""
     spectrum = np.fft.rfft(audio)
-    hertz = np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE)
+    hertz = np.fft.rfftfreq(len(audio), 1 / TELEPHONE_RATE)
     octaves = np.log2(np.maximum(hertz, 50) / 1000)
     gain_db = channel.tilt_db * octaves / 3
     gain_db -= 24 * np.maximum(0, np.log2(channel.low_hz / np.maximum(hertz, 1)))
@@ -160,13 +160,13 @@ def _noise(kind: str, n: int, rng: np.random.Generator, babble: NDArray[np.float
     if kind == "babble" and babble is not None:
         return _section(babble, n, rng)
     if kind == "hum":
-        mains, t = rng.choice([50.0, 60.0]), np.arange(n) / SAMPLE_RATE
+        mains, t = rng.choice([50.0, 60.0]), np.arange(n) / TELEPHONE_RATE
         tones = sum(np.sin(2 * np.pi * mains * k * t + rng.uniform(0, 6.3)) / k for k in (1, 2, 3, 5, 7))
         return (tones + 0.3 * rng.standard_normal(n)).astype(np.float32)
     white = rng.standard_normal(n)
     if kind == "white":
         return white.astype(np.float32)
-    shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 30))
+    shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / TELEPHONE_RATE), 30))
     return np.fft.irfft(np.fft.rfft(white) * shape, n).astype(np.float32)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from models.channel import Channel, apply
 from models.splits import fold_split, share_of
-from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.audio import TELEPHONE_RATE, Pcm, read_audio
 from parley.errors import ParleyError
 from parley.recordings import AROUND_S
 from parley.text_files import parse_json, read_json, read_text, split_lines
@@ -126,7 +126,7 @@ class Dataset:
 
 def speech_of(pcm: Pcm, row: Row) -> Pcm:
     """A row's speech in its audio, 300 ms around it, silence where there is less: no call begins within a word."""
-    start, end = (round(s * SAMPLE_RATE) for s in (row.speech_start_s - AROUND_S, row.speech_end_s + AROUND_S))
+    start, end = (round(s * TELEPHONE_RATE) for s in (row.speech_start_s - AROUND_S, row.speech_end_s + AROUND_S))
     return np.pad(pcm[max(0, start) : max(0, end)], (max(0, -start), max(0, end - len(pcm))))
 
 

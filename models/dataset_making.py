@@ -26,7 +26,7 @@ from models.channel import Channel, draw_channel
 from models.dataset import MANIFEST, SUMMARY, Dataset, Row
 from models.splits import SPLITS, split_of
 from models.stored_audio import write_flac
-from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.audio import TELEPHONE_RATE, Pcm, read_audio
 from parley.bot import Bot
 from parley.errors import ParleyError
 from parley.files import canonical_json, sha256_file, sha256_json, write_atomic, write_json
@@ -127,11 +127,11 @@ def _synthetic_row(plan: Plan, language: Language, out: Path, seed: int) -> Row:
     name = plan.kind + sha256_json([plan.text, asdict(plan.voice)])[:_NAME_CHARS]
     file = out / "audio" / f"{name}.flac"
     if not file.is_file():
-        write_flac(file, synthesise(accented(plan.text, plan.voice, language), plan.voice), SAMPLE_RATE)
+        write_flac(file, synthesise(accented(plan.text, plan.voice, language), plan.voice), TELEPHONE_RATE)
     pcm = read_audio(file)
-    start, end = speech_bounds(pcm, SAMPLE_RATE)
+    start, end = speech_bounds(pcm, TELEPHONE_RATE)
     return Row(
-        id=name, audio=f"audio/{file.name}", sha256=sha256_file(file), duration_s=round(len(pcm) / SAMPLE_RATE, 3),
+        id=name, audio=f"audio/{file.name}", sha256=sha256_file(file), duration_s=round(len(pcm) / TELEPHONE_RATE, 3),
         speaker=plan.voice.speaker, split=split_of(plan.voice.speaker, seed, 0.05, 0.05), source="synthetic",
         text=plan.text, intent=plan.intent, slots=plan.slots, speech_start_s=start, speech_end_s=end,
         channel=draw_channel(random.Random(f"{seed}|{name}")).record(),
@@ -144,7 +144,7 @@ def _synthetic_row(plan: Plan, language: Language, out: Path, seed: int) -> Row:
 def _recorded_rows(recordings: Sequence[Recording], out: Path, seed: int) -> Iterator[Row]:
     seen: dict[str, Recording] = {}
     for recording in recordings:
-        pcm = recording.samples(SAMPLE_RATE)
+        pcm = recording.samples(TELEPHONE_RATE)
         samples = sha256(pcm.tobytes()).hexdigest()
         first = seen.setdefault(samples, recording)
         if first is not recording:
@@ -157,13 +157,13 @@ def _recorded_rows(recordings: Sequence[Recording], out: Path, seed: int) -> Ite
 
 
 def _recorded_row(recording: Recording, pcm: Pcm, samples: str, out: Path, seed: int) -> Row:
-    name = RECORDED + sha256_json([samples, SAMPLE_RATE, recording.speaker, recording.text])[:_NAME_CHARS]
+    name = RECORDED + sha256_json([samples, TELEPHONE_RATE, recording.speaker, recording.text])[:_NAME_CHARS]
     file = out / "audio" / f"{name}.flac"
     if not file.is_file():
-        write_flac(file, pcm, SAMPLE_RATE)
-    start, end = recording.marks or speech_bounds(pcm, SAMPLE_RATE)
+        write_flac(file, pcm, TELEPHONE_RATE)
+    start, end = recording.marks or speech_bounds(pcm, TELEPHONE_RATE)
     return Row(
-        id=name, audio=f"audio/{file.name}", sha256=sha256_file(file), duration_s=round(len(pcm) / SAMPLE_RATE, 3),
+        id=name, audio=f"audio/{file.name}", sha256=sha256_file(file), duration_s=round(len(pcm) / TELEPHONE_RATE, 3),
         speaker=recording.speaker, split=split_of(recording.speaker, seed), source="recording",
         text=recording.text, intent=recording.intent or "", slots=dict(recording.slots), speech_start_s=start,
         speech_end_s=end, channel=Channel(low_hz=50, high_hz=4000).record(), subject=recording.subject,

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.audio import TELEPHONE_RATE, Pcm, read_audio
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.language import language_of
@@ -64,10 +64,10 @@ class Spoken:
 
     def audio(self, around_s: float) -> Pcm:
         """int16 samples ``[n]`` at 8 kHz, silence before and after; the takes are as they were recorded."""
-        silence = np.zeros(round(around_s * SAMPLE_RATE), np.int16)
+        silence = np.zeros(round(around_s * TELEPHONE_RATE), np.int16)
         parts = [silence]
         for take, gap_s in zip(self.takes, (0.0, *self.gaps_s), strict=True):
-            parts += [np.zeros(round(gap_s * SAMPLE_RATE), np.int16), _faded(read_audio(take.path))]
+            parts += [np.zeros(round(gap_s * TELEPHONE_RATE), np.int16), _faded(read_audio(take.path))]
         return np.concatenate([*parts, silence])
 
 

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 
 Samples = NDArray[np.float32]
 _SECONDS = 40
-_N = _SECONDS * SAMPLE_RATE
+_N = _SECONDS * TELEPHONE_RATE
 _RECORDED = "recorded"
 _RECORDED_SHARE = 0.3
 """Of the stretches drawn, where there is a recording."""
@@ -92,14 +92,14 @@ def _swell(n: int, rng: np.random.Generator) -> Samples:
 
 
 def _band(noise: NDArray[np.floating], low: float, high: float, order: int = 2) -> NDArray[np.float64]:
-    sos = butter(order, [low, min(high, 3990.0)], "bandpass", fs=SAMPLE_RATE, output="sos")
+    sos = butter(order, [low, min(high, 3990.0)], "bandpass", fs=TELEPHONE_RATE, output="sos")
     return np.asarray(sosfilt(sos, noise))
 
 
 def _coloured(rng: np.random.Generator) -> NDArray[np.float64]:
     """White to brown noise: fans, traffic, a bad line."""
     slope = rng.uniform(0.0, 2.0)
-    hertz = np.maximum(np.fft.rfftfreq(_N, 1 / SAMPLE_RATE), 40)
+    hertz = np.maximum(np.fft.rfftfreq(_N, 1 / TELEPHONE_RATE), 40)
     return np.fft.irfft(np.fft.rfft(rng.standard_normal(_N)) * hertz ** (-slope / 2), _N)
 
 
@@ -107,7 +107,7 @@ def _hum(rng: np.random.Generator) -> NDArray[np.float64]:
     """Mains or a motor: harmonics of 50 to 180 Hz that drift, over a little noise."""
     base = rng.choice([50.0, 60.0, rng.uniform(70, 180)])
     drift = np.cumsum(np.interp(np.arange(_N), np.linspace(0, _N, 50), rng.uniform(0.97, 1.03, 50)))
-    phase = 2 * np.pi * base * drift / SAMPLE_RATE
+    phase = 2 * np.pi * base * drift / TELEPHONE_RATE
     tones = sum(rng.uniform(0.2, 1.0) / k**0.7 * np.sin(k * phase + rng.uniform(0, 6.3)) for k in range(1, 16))
     return np.asarray(tones + rng.uniform(0.05, 0.5) * rng.standard_normal(_N))
 
@@ -125,7 +125,7 @@ def _steam(rng: np.random.Generator) -> NDArray[np.float64]:
 def _grinder(rng: np.random.Generator) -> NDArray[np.float64]:
     """A coffee grinder or blender: a rough buzz with noise, in stretches of seconds."""
     base = rng.uniform(80, 300) * np.interp(np.arange(_N), np.linspace(0, _N, 80), rng.uniform(0.9, 1.1, 80))
-    saw = np.mod(np.cumsum(base) / SAMPLE_RATE, 1.0) - 0.5
+    saw = np.mod(np.cumsum(base) / TELEPHONE_RATE, 1.0) - 0.5
     rough = saw * (1 + 0.8 * rng.standard_normal(_N)) + 0.4 * rng.standard_normal(_N)
     gate = np.repeat(rng.random(_N // 8000) < 0.6, 8000).astype(np.float64)
     return _band(rough, rng.uniform(80, 300), rng.uniform(2000, 3900)) * (lfilter([0.001], [1, -0.999], gate) + 0.02)
@@ -133,10 +133,10 @@ def _grinder(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _struck(rng: np.random.Generator, rate: float, hertz: tuple[float, float], decay_s: tuple[float, float]) -> Samples:
     """Blows, ``rate`` a second, each a sum of decaying tones with a click; float32 ``[_N]``."""
-    out = np.zeros(_N + SAMPLE_RATE, dtype=np.float32)
+    out = np.zeros(_N + TELEPHONE_RATE, dtype=np.float32)
     for _ in range(int(rng.poisson(rate * _SECONDS))):
-        at, n = int(rng.integers(_N)), int(SAMPLE_RATE * rng.uniform(0.1, 0.6))
-        t = np.arange(n) / SAMPLE_RATE
+        at, n = int(rng.integers(_N)), int(TELEPHONE_RATE * rng.uniform(0.1, 0.6))
+        t = np.arange(n) / TELEPHONE_RATE
         blow = np.zeros(n)
         for _ in range(int(rng.integers(2, 7))):
             fade = np.exp(-t / rng.uniform(*decay_s))
@@ -166,7 +166,7 @@ def _rain(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _music(rng: np.random.Generator) -> NDArray[np.float64]:
     """Chords and a tune of plucked harmonic tones, with a beat."""
-    beat = int(SAMPLE_RATE * rng.uniform(0.2, 0.6))
+    beat = int(TELEPHONE_RATE * rng.uniform(0.2, 0.6))
     scale = np.array([0, 2, 4, 5, 7, 9, 11, 12])
     root = rng.uniform(80, 200)
     out = np.zeros(_N + 4 * beat)
@@ -174,7 +174,7 @@ def _music(rng: np.random.Generator) -> NDArray[np.float64]:
         for _ in range(int(rng.integers(1, 4))):
             base = root * 2 ** ((rng.choice(scale) + 12 * rng.integers(0, 3)) / 12)
             n = int(beat * rng.uniform(0.8, 3.5))
-            t = np.arange(n) / SAMPLE_RATE
+            t = np.arange(n) / TELEPHONE_RATE
             partials = [k for k in range(1, 7) if base * k < 3900]
             tone = sum(rng.uniform(0.3, 1) / k * np.sin(2 * np.pi * base * k * t) for k in partials)
             out[start : start + n] += tone * np.exp(-t / rng.uniform(0.1, 0.8)) * np.minimum(1, t * 100)
@@ -187,14 +187,14 @@ def babble(rng: np.random.Generator, talkers: Sequence[Pcm], voices: int) -> NDA
     """``voices`` talkers at once, each in turn at a level of its own, in a room."""
     out = np.zeros(_N, dtype=np.float32)
     for _ in range(voices):
-        position = -int(rng.integers(SAMPLE_RATE))
+        position = -int(rng.integers(TELEPHONE_RATE))
         while position < _N:
             said = talkers[int(rng.integers(len(talkers)))].astype(np.float32)
             said *= np.float32(10 ** (rng.uniform(-8, 0) / 20) / (np.sqrt(np.mean(said**2)) + 1))
             begin, end = max(0, position), min(_N, position + len(said))
             if end > begin:
                 out[begin:end] += said[begin - position : end - position]
-            position += len(said) + int(rng.integers(SAMPLE_RATE // 2))
+            position += len(said) + int(rng.integers(TELEPHONE_RATE // 2))
     return _room(out, rng)
 
 
@@ -212,9 +212,9 @@ def room_response(rng: np.random.Generator, decay_s: float, direct_db: float) ->
         decay_s: reverberation time, to -60 dB.
         direct_db: energy of the direct sound over the tail's.
     """
-    n = int(SAMPLE_RATE * min(decay_s, 0.6))
-    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / (SAMPLE_RATE * decay_s))
-    tail[: int(0.002 * SAMPLE_RATE)] = 0
+    n = int(TELEPHONE_RATE * min(decay_s, 0.6))
+    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / (TELEPHONE_RATE * decay_s))
+    tail[: int(0.002 * TELEPHONE_RATE)] = 0
     tail *= 10 ** (-direct_db / 20) / (np.sqrt(np.sum(tail**2)) + 1e-9)
     tail[0] = 1.0
     return tail.astype(np.float32)

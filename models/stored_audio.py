@@ -7,7 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from parley.audio import SAMPLE_RATE, Pcm, read_audio_at
+from parley.audio import TELEPHONE_RATE, Pcm, read_audio_at
 from parley.files import sha256_file
 
 
@@ -18,7 +18,7 @@ def write_flac(path: Path, pcm: Pcm, rate: int) -> None:
     partial.replace(path)
 
 
-def stored_digest(recording: Path, rate: int = SAMPLE_RATE) -> str:
+def stored_digest(recording: Path, rate: int = TELEPHONE_RATE) -> str:
     """SHA-256 by which a dataset of ``rate`` Hz knows a recording: of the file it stores.
 
     Raises:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from parley.errors import ParleyError
 
 TELEPHONE_RATE = 8000
-"""Samples a second of telephone audio (ITU-T G.711)."""
-SAMPLE_RATE = TELEPHONE_RATE
-"""What recordings are kept at and today's models are trained on. Audio of a wire, or a model, has a rate of its own."""
+"""Samples a second of telephone audio (ITU-T G.711): what recordings are kept at and today's models are trained on.
+Audio of a wire, or a model, has a rate of its own."""
 FRAME_SAMPLES = TELEPHONE_RATE // 50
 """Samples of one 20 ms telephone frame."""
 
@@ -56,8 +55,8 @@ def read_audio(path: Path | str) -> Pcm:
     convert = f"convert it: sox {path.name} -r 8000 -c 1 -b 16 out.wav"
     decoded = _decode(path)
     samples = _one_channel(decoded, path, convert)
-    if decoded.rate != SAMPLE_RATE:
-        raise ParleyError(f"sample rate is {decoded.rate} Hz, expected {SAMPLE_RATE}", where=str(path), mend=convert)
+    if decoded.rate != TELEPHONE_RATE:
+        raise ParleyError(f"sample rate is {decoded.rate} Hz, expected {TELEPHONE_RATE}", where=str(path), mend=convert)
     return _to_int16(samples)
 
 

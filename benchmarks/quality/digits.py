@@ -35,7 +35,7 @@ from models.stt.client import PhoneCtcClient, load_graph
 from models.stt.evaluate import decode
 from orchestrator.stages import Stages
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import WordGraph
 from parley.bot.slots import spot
@@ -129,7 +129,7 @@ async def make_ear(system: str, runs: Path, speakers: list[str], stack: AsyncExi
 
 def given(pcm: Pcm) -> Pcm:
     """The string with little silence around, of samples with much."""
-    edge = round((_SILENCE_S - _GIVEN_S) * SAMPLE_RATE)
+    edge = round((_SILENCE_S - _GIVEN_S) * TELEPHONE_RATE)
     return pcm[edge : len(pcm) - edge]
 
 

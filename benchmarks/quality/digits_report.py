@@ -13,7 +13,7 @@ import soundfile
 from benchmarks.quality.digits_figures import NOTHING
 from judging.conditions import CLEAN, GRID, Condition
 from models.digits import Spoken
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.files import write_atomic
 
 matplotlib.use("Agg")
@@ -165,7 +165,7 @@ async def write_samples(
             pcm = condition.apply(spoken.audio(around_s), noise, spoken.key)
             heard, _ = await ear(spoken, pcm)
             name = f"digits-{speaker}-{'clean' if condition == CLEAN else 'noise'}"
-            soundfile.write(str(out / f"{name}.wav"), pcm, SAMPLE_RATE, subtype="PCM_16")
+            soundfile.write(str(out / f"{name}.wav"), pcm, TELEPHONE_RATE, subtype="PCM_16")
             _spectrogram(pcm, out / f"{name}.png")
             samples.append({"label": f"{speaker}, {condition.name}", "audio": f"{name}.wav",
                             "spectrogram": f"{name}.png", "text": f"said {spoken.digits}, heard {heard}"})  # fmt: skip
@@ -176,5 +176,5 @@ def _spectrogram(pcm: Pcm, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 2))
     # A little noise: digital silence has no decibels.
     heard = pcm / 32768 + np.random.default_rng(0).normal(0, 1e-5, len(pcm))
-    axes.specgram(heard, NFFT=256, Fs=SAMPLE_RATE, noverlap=176, cmap="magma")
+    axes.specgram(heard, NFFT=256, Fs=TELEPHONE_RATE, noverlap=176, cmap="magma")
     _save(figure, axes, path, "s", "Hz")

@@ -20,7 +20,7 @@ from models.splits import fold_of, split_of
 from models.stt.client import PhoneCtcClient
 from models.stt.evaluate import decode
 from orchestrator.stages import Stages
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bot.grammar import Grammar
 from parley.bundle import VersionRef
@@ -82,7 +82,7 @@ async def make_ears(system: str, bot_name: str, runs: Sequence[Path], stack: Asy
         peer = Sphinx(jsgf(bot), Grammar(bot).words())
 
         async def by_peer(recording: Recording, pcm: Pcm) -> Heard:
-            return await _understood(stages, peer.hear(recording.speech(pcm, SAMPLE_RATE)))
+            return await _understood(stages, peer.hear(recording.speech(pcm, TELEPHONE_RATE)))
 
         stages = listener_of(bot_name, engine, release).stages
         return [Ear(by_peer)]
@@ -112,7 +112,7 @@ def _hearing(system: str, bot_name: str, release: Release, engine: Engine, clien
         return await listener.hear(pcm)
 
     async def by_marks(recording: Recording, pcm: Pcm) -> Heard:
-        transcript = await decode(client, recording.speech(pcm, SAMPLE_RATE))
+        transcript = await decode(client, recording.speech(pcm, TELEPHONE_RATE))
         return await _understood(listener.stages, transcript.text if transcript.accepted else "")
 
     return by_call if system == "heard" else by_marks

@@ -19,7 +19,7 @@ from models.callers import SAME_SPEAKER, speakers, synthesise, vary
 from models.digits import read_takes
 from models.splits import split_of
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm, read_audio
+from parley.audio import TELEPHONE_RATE, Pcm, read_audio
 from parley.command import exit_with
 from parley.language import language_of
 from parley.recordings import Recording, write_recordings
@@ -36,11 +36,11 @@ def digit_strings(folder: Path, count: int, seed: int) -> Iterator[tuple[str, st
     for index in range(count):
         speaker = sorted(takes)[index % len(takes)]
         chosen = rng.choices(takes[speaker], k=rng.randint(3, 8))
-        parts = [np.zeros(SAMPLE_RATE, np.int16)]
+        parts = [np.zeros(TELEPHONE_RATE, np.int16)]
         for take in chosen:
-            parts += [read_audio(take.path), np.zeros(int(rng.uniform(0.02, 0.25) * SAMPLE_RATE), np.int16)]
+            parts += [read_audio(take.path), np.zeros(int(rng.uniform(0.02, 0.25) * TELEPHONE_RATE), np.int16)]
         text = " ".join(language_of("en").digits.words_of("".join(take.digit for take in chosen)))
-        yield f"digits:{speaker}", text, np.concatenate([*parts, np.zeros(SAMPLE_RATE, np.int16)])
+        yield f"digits:{speaker}", text, np.concatenate([*parts, np.zeros(TELEPHONE_RATE, np.int16)])
 
 
 def other_sentences(path: Path, count: int, seed: int) -> Iterator[tuple[str, str, Pcm]]:
@@ -51,7 +51,7 @@ def other_sentences(path: Path, count: int, seed: int) -> Iterator[tuple[str, st
     voices = [voice for voice in people if split_of(voice.speaker, seed, 0.05, 0.05) == "test"]
     for _ in range(count):
         voice, text = vary(rng.choice(voices), rng), rng.choice(sentences)
-        silence = np.zeros(SAMPLE_RATE, np.int16)
+        silence = np.zeros(TELEPHONE_RATE, np.int16)
         yield voice.speaker, text, np.concatenate([silence, synthesise(text, voice), silence])
 
 
@@ -60,8 +60,8 @@ def write_audio(out: Path, utterances: Iterator[tuple[str, str, Pcm]], prefix: s
     found = []
     for index, (speaker, text, pcm) in enumerate(utterances):
         name = f"{prefix}-{index:04d}.flac"
-        soundfile.write(str(out / name), pcm, SAMPLE_RATE, subtype="PCM_16")
-        end_s = round(len(pcm) / SAMPLE_RATE - 1.0, 2)
+        soundfile.write(str(out / name), pcm, TELEPHONE_RATE, subtype="PCM_16")
+        end_s = round(len(pcm) / TELEPHONE_RATE - 1.0, 2)
         found.append(Recording(name, out / name, "", speaker, "", {}, text, 1.0, end_s))
     return found
 

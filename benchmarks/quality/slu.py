@@ -30,7 +30,7 @@ from benchmarks.quality.slu_errors import by_speaker_and_slot
 from judging.conditions import CLEAN, GRID, NOISY, Condition, read_noise
 from judging.slu import FIGURES, clustered, figures, misses
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -52,7 +52,7 @@ async def measure(ears: Sequence[Ear], condition: Condition, args: argparse.Name
     heard = []
     with progress(label, len(judged)) as bar:
         for recording, ear in judged:
-            pcm = condition.apply(recording.samples(SAMPLE_RATE), noise, recording.audio)
+            pcm = condition.apply(recording.samples(TELEPHONE_RATE), noise, recording.audio)
             heard.append(await ear.hear(recording, pcm))
             bar.advance()
     rows = [recording for recording, _ in judged]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
@@ -89,7 +89,7 @@ class Sphinx:
 
     def hear(self, pcm: Pcm) -> str:
         """The sentence in int16 samples ``[n]`` at 8 kHz; empty when none was found."""
-        wide = soxr.resample(pcm.astype(np.float32) / (np.max(np.abs(pcm)) + 1.0), SAMPLE_RATE, _RATE)
+        wide = soxr.resample(pcm.astype(np.float32) / (np.max(np.abs(pcm)) + 1.0), TELEPHONE_RATE, _RATE)
         self._decoder.start_utt()
         self._decoder.process_raw((wide * 20000).astype(np.int16).tobytes(), full_utt=True)
         self._decoder.end_utt()

@@ -15,7 +15,7 @@ import numpy as np
 
 from models.tts.recogniser import dictionary, widened
 from models.tts.text import Lexicon
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
 
 _RATE, _FRAMES_PER_S = 16000, 100
@@ -46,7 +46,7 @@ class Aligner:
     def word_ends_s(self, text: str, pcm: Pcm) -> list[float] | None:
         """When each written word ends in int16 ``[n]`` at 8 kHz, in seconds; None where the audio does not fit."""
         tokens = self._lexicon.tokenise(text)
-        quiet = np.zeros(round(_LEAD_S * SAMPLE_RATE), dtype=np.float32)
+        quiet = np.zeros(round(_LEAD_S * TELEPHONE_RATE), dtype=np.float32)
         wide = widened(np.concatenate([quiet, pcm.astype(np.float32) / 32768.0, quiet]))
         samples = (np.clip(wide, -1, 1) * 32767).astype(np.int16).tobytes()
         self._decoder.set_align_text(" ".join(word.lower() for token in tokens for word in token.words))

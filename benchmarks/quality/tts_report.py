@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.quality.tts_sentences import Sentence
 from benchmarks.quality.tts_voices import OURS, TRAINING, Rendering
-from parley.audio import SAMPLE_RATE, Pcm, write_wav
+from parley.audio import TELEPHONE_RATE, Pcm, write_wav
 from parley.files import write_atomic
 from parley.progress import progress
 
@@ -63,7 +63,7 @@ def write_samples(
 def _spectrogram(pcm: Pcm, title: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 2.2))
     quiet = np.random.default_rng(0).normal(0, 1e-6, len(pcm))  # digital silence has no logarithm
-    axes.specgram(pcm / 32768.0 + quiet, NFFT=256, Fs=SAMPLE_RATE, noverlap=216, vmin=-130, vmax=-35, cmap="magma")
+    axes.specgram(pcm / 32768.0 + quiet, NFFT=256, Fs=TELEPHONE_RATE, noverlap=216, vmin=-130, vmax=-35, cmap="magma")
     axes.set_title(title[:90], fontsize=8, parse_math=False)  # a price is no formula
     axes.set_ylabel("Hz")
     axes.set_xlabel("s")

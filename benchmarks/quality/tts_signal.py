@@ -20,14 +20,14 @@ from scipy.signal import butter, sosfiltfilt
 
 from models.tts.alignment import HOP
 from models.tts.pitch import pitch_contour
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 
 _FINE = 4
 """Oversampling: a period is then known to 31 us, an eighth of a cycle at 3.8 kHz."""
 _WINDOW_S = 0.04
 _HIGH_HZ = (2000.0, 3800.0)
 _CLIPPED = 32700
-_AROUND = SAMPLE_RATE // 50
+_AROUND = TELEPHONE_RATE // 50
 _SILENT_DB = -40.0
 
 
@@ -95,10 +95,10 @@ def harmonicity(pcm: Pcm) -> tuple[float, float]:
     """Median harmonic-to-noise ratio in dB over voiced frames, of the whole band and of 2 to 3.8 kHz; nan without."""
     hz, voiced = pitch_contour(pcm, HOP)
     whole = pcm.astype(np.float64)
-    bands = (whole, sosfiltfilt(butter(6, _HIGH_HZ, "bandpass", fs=SAMPLE_RATE, output="sos"), whole))
+    bands = (whole, sosfiltfilt(butter(6, _HIGH_HZ, "bandpass", fs=TELEPHONE_RATE, output="sos"), whole))
     out = []
     for band in bands:
-        fine = soxr.resample(band, SAMPLE_RATE, SAMPLE_RATE * _FINE)
+        fine = soxr.resample(band, TELEPHONE_RATE, TELEPHONE_RATE * _FINE)
         ratios = [_ratio(fine, int((n + 0.5) * HOP * _FINE), float(hz[n])) for n in np.flatnonzero(voiced > 0)]
         known = [r for r in ratios if r is not None]
         out.append(float(np.median(known)) if known else float("nan"))
@@ -107,7 +107,7 @@ def harmonicity(pcm: Pcm) -> tuple[float, float]:
 
 def _ratio(fine: NDArray[np.float64], centre: int, hz: float) -> float | None:
     """Harmonic-to-noise ratio around a sample, the period searched 3 % around ``1 / hz``."""
-    period, size = SAMPLE_RATE * _FINE / hz, int(_WINDOW_S * SAMPLE_RATE * _FINE)
+    period, size = TELEPHONE_RATE * _FINE / hz, int(_WINDOW_S * TELEPHONE_RATE * _FINE)
     begin = centre - size // 2
     lags = np.arange(int(period * 0.97), int(period * 1.03) + 2)
     if begin < 0 or begin + size + lags[-1] > len(fine):

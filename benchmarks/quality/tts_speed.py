@@ -19,7 +19,7 @@ import numpy as np
 
 from models.tts.client import HarmonicNoiseClient
 from models.tts.text import sayable
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.errors import ParleyError
 from parley.language.english.sounds import ask_flite
 from parley.language.english.tokenise import tokenise
@@ -142,7 +142,7 @@ async def time_ours(client: HarmonicNoiseClient, text: str) -> Timed:
     async for piece in client.synthesise(text):
         first = first or time.perf_counter()
         samples += len(piece.pcm)
-    return first - begun, time.perf_counter() - begun, samples / SAMPLE_RATE
+    return first - begun, time.perf_counter() - begun, samples / TELEPHONE_RATE
 
 
 async def measure(client: HarmonicNoiseClient, texts: Sequence[str], voice: str) -> dict[str, dict[str, float]]:

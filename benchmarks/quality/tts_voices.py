@@ -16,7 +16,7 @@ from models.tts.alignment import flite_speech
 from models.tts.client import HarmonicNoiseClient
 from models.tts.data import make_utterance
 from models.tts.text import Lexicon, sayable
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
 from parley.language.english.tokenise import tokenise
 from parley.progress import progress
@@ -95,4 +95,4 @@ def levelled(renderings: Sequence[Rendering]) -> list[Rendering]:
 
 def seconds(renderings: Sequence[Rendering]) -> float:
     """Audio in all."""
-    return sum(len(r.pcm) for r in renderings) / SAMPLE_RATE
+    return sum(len(r.pcm) for r in renderings) / TELEPHONE_RATE

@@ -26,7 +26,7 @@ from orchestrator.energy import EnergyDetector, frame_levels
 from orchestrator.turn_taking import EndOfTurn, TurnTaker
 from orchestrator.vad import Vad, VoiceActivity
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm, ms_to_samples
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_atomic, write_json
@@ -81,7 +81,7 @@ class Silero:
 
     def _probability(self, window: np.ndarray[Any, np.dtype[np.float32]]) -> float:
         feed = {"input": np.concatenate([self._before, window])[None], "state": self._state,
-                "sr": np.array(SAMPLE_RATE, dtype=np.int64)}  # fmt: skip
+                "sr": np.array(TELEPHONE_RATE, dtype=np.int64)}  # fmt: skip
         self._before = window[-self._BEFORE :]
         out, self._state = self._session.run(None, feed)[:2]
         return float(np.ravel(out)[0])
@@ -90,10 +90,10 @@ class Silero:
 def turns_of(pcm: Pcm, detector: VoiceActivity) -> list[tuple[float, float]]:
     """Beginning of speech (pre-roll taken off) and end of each turn, in seconds."""
     taker = TurnTaker(vad=detector)
-    audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * SAMPLE_RATE), np.int16)])
+    audio = np.concatenate([pcm, np.zeros(int(_TAIL_S * TELEPHONE_RATE), np.int16)])
     ends = [e for e in taker.push(audio, bot_speaking=False) if isinstance(e, EndOfTurn)]
     before = ms_to_samples(taker.params.preroll_ms)
-    return [((e.start + before) / SAMPLE_RATE, e.speech_end / SAMPLE_RATE) for e in ends]
+    return [((e.start + before) / TELEPHONE_RATE, e.speech_end / TELEPHONE_RATE) for e in ends]
 
 
 def figures(
@@ -124,7 +124,7 @@ def measure(
 ) -> dict[str, Any]:
     """One detector under one condition."""
     marked = [(recording, marks) for recording in recordings if (marks := recording.marks)]
-    heard = [condition.apply(recording.samples(SAMPLE_RATE), noise, recording.audio) for recording, _ in marked]
+    heard = [condition.apply(recording.samples(TELEPHONE_RATE), noise, recording.audio) for recording, _ in marked]
     preroll_s = TurnTaker().params.preroll_ms / 1000
     return figures([marks for _, marks in marked], [turns_of(pcm, make()) for pcm in heard], preroll_s)
 

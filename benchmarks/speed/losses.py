@@ -31,7 +31,7 @@ from models.tts.client import HarmonicNoiseClient
 from models.tts.evaluate import mel_distance_db, speak
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from models.tts.text import Lexicon
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.slots import spot
 from parley.errors import ParleyError
@@ -104,8 +104,8 @@ async def judge_stt(bundle: Path, engine: RecordingEngine, material: Material, b
     client = PhoneCtcClient(bundle, engine, "", 1)
     scored = []
     for recording in chosen_recordings(material):
-        pcm = through_codec(recording.samples(SAMPLE_RATE), "ulaw")
-        heard = (await decode(client, recording.speech(pcm, SAMPLE_RATE))).text
+        pcm = through_codec(recording.samples(TELEPHONE_RATE), "ulaw")
+        heard = (await decode(client, recording.speech(pcm, TELEPHONE_RATE))).text
         said = (recording.text or "").split()
         right = float(spot(material.bot.slots, heard, material.bot.speech) == dict(recording.slots))
         counts = {"command_acceptance": (right, 1.0)}

@@ -15,7 +15,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from models.channel import active_rms, lose_packets, through_codec
 from models.noises import NoiseBank, room_response
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def _line(audio: NDArray[np.float32], draw: np.random.Generator, how: Disturbanc
     if room is not None:
         spectrum *= rfft(room, n)
     # The curve is smooth: 129 points of it are enough.
-    hertz = np.linspace(0, SAMPLE_RATE / 2, 129)
+    hertz = np.linspace(0, TELEPHONE_RATE / 2, 129)
     gain = 10 ** (_response_db(hertz, draw) / 20)
-    spectrum *= np.interp(np.linspace(0, SAMPLE_RATE / 2, len(spectrum)), hertz, gain).astype(np.float32)
+    spectrum *= np.interp(np.linspace(0, TELEPHONE_RATE / 2, len(spectrum)), hertz, gain).astype(np.float32)
     return np.asarray(irfft(spectrum, n)[: len(audio)], dtype=np.float32)
 
 

@@ -20,7 +20,7 @@ from models.pronunciation import pronunciations
 from models.stt.augment import Disturbance, disturb
 from models.stt.network import HOP, N_MELS, STRIDE, SttConfig, mel_filters
 from models.stt.splice import Piece, Splicer, read_words
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.language import language_of
 
 FRAME_SAMPLES = STRIDE * HOP
@@ -62,7 +62,7 @@ class _Item:
     @property
     def seconds(self) -> float:
         if self.pieces:
-            return sum(p.end - p.start for p in self.pieces) / SAMPLE_RATE
+            return sum(p.end - p.start for p in self.pieces) / TELEPHONE_RATE
         return self.row.speech_end_s - self.row.speech_start_s if self.row else 1.5
 
 
@@ -120,13 +120,13 @@ class Batches:
 
     def _hear(self, item: _Item, rng: random.Random) -> Pcm:
         around = [rng.uniform(0.1, 0.5) if rng.random() < 0.8 else rng.uniform(0.5, 1.5) for _ in range(2)]
-        before, after = (int(s * SAMPLE_RATE) for s in around)
+        before, after = (int(s * TELEPHONE_RATE) for s in around)
         if item.row is None:
-            cut = np.zeros(before + after + SAMPLE_RATE, dtype=np.int16)
+            cut = np.zeros(before + after + TELEPHONE_RATE, dtype=np.int16)
         elif item.pieces:
             cut = _padded(self.splicer.join(item.pieces, rng), -before, after)
         else:
-            start, end = (round(s * SAMPLE_RATE) for s in (item.row.speech_start_s, item.row.speech_end_s))
+            start, end = (round(s * TELEPHONE_RATE) for s in (item.row.speech_start_s, item.row.speech_end_s))
             cut = _padded(self.audio[item.row.id], start - before, end + after - len(self.audio[item.row.id]))
         return disturb(change_speed(cut, rng.uniform(0.85, 1.18)), rng, self.bank, self.calls)
 

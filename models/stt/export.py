@@ -28,7 +28,7 @@ from models.stt.evaluate import split_as_trained
 from models.stt.network import HOP, STRIDE, SttConfig, SttNetwork
 from models.weights import matching_nodes
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import Bot
 from parley.bot.grammar import Grammar
 from parley.bundle import Manifest, TensorSpec, write_bundle
@@ -163,7 +163,7 @@ def _manifest(run: Run, bot: Bot, network: SttNetwork, dataset: Dataset, parity:
         bot=run.params["bot"],
         model=f"{run.params['bot']}_stt",
         implementation=IMPLEMENTATION,
-        sample_rate=SAMPLE_RATE,
+        sample_rate=TELEPHONE_RATE,
         inputs=[
             TensorSpec(name="pcm", dtype="INT16", dims=[config.chunk_samples]),
             TensorSpec(name="state", dtype="FP32", dims=[config.state_size()]),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.language import DEFAULT, language_of
 
 WINDOW, HOP, N_FFT, N_MELS = 200, 80, 256, 40
@@ -63,7 +63,7 @@ class SttConfig:
 
     @property
     def chunk_samples(self) -> int:
-        return self.chunk_ms * SAMPLE_RATE // 1000
+        return self.chunk_ms * TELEPHONE_RATE // 1000
 
     @property
     def flush_samples(self) -> int:
@@ -123,7 +123,7 @@ def mel_filters(warp: float = 1.0) -> Tensor:
 
     low, high = mel(torch.tensor([60.0, 3800.0]))
     edges = torch.linspace(float(low), float(high), N_MELS + 2)
-    bins = mel(torch.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT) * warp)[:, None]
+    bins = mel(torch.arange(N_FFT // 2 + 1) * (TELEPHONE_RATE / N_FFT) * warp)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     return torch.clamp(torch.minimum(rising, falling), min=0.0)

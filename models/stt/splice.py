@@ -24,7 +24,7 @@ from models.caller_plans import ALONE
 from models.channel import active_rms
 from models.dataset import Dataset, Row, load_dataset
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.command import exit_with
 from parley.errors import ParleyError
 from parley.files import write_json
@@ -117,7 +117,7 @@ class Splicer:
         out = np.zeros(_FADE, dtype=np.float32)
         how = self._joining(pieces[0].row)
         for piece in pieces:
-            pause = round(rng.uniform(*how.pause_s) * SAMPLE_RATE) if rng.random() < how.paused else 0
+            pause = round(rng.uniform(*how.pause_s) * TELEPHONE_RATE) if rng.random() < how.paused else 0
             out = _crossed(out, np.zeros(pause + _FADE, dtype=np.float32)) if pause else out
             said = self._audio[piece.row.id][max(0, piece.start - _FADE // 2) : piece.end + _FADE // 2]
             out = _crossed(out, _varied(said, how, rng))
@@ -153,11 +153,11 @@ def _cuts(audio: NDArray[np.float32], words: list[list[Any]], end_s: float) -> l
     """
     times = [float(start) for _, start, _ in words] + [min(float(words[-1][2]), end_s)]
     if len(words) == 1:
-        return [int(times[0] * SAMPLE_RATE), min(len(audio), int(times[1] * SAMPLE_RATE))]
+        return [int(times[0] * TELEPHONE_RATE), min(len(audio), int(times[1] * TELEPHONE_RATE))]
     energy = np.convolve(audio**2, np.ones(_FADE, dtype=np.float32), mode="same")
     cuts = []
     for time in times:
-        at = int(time * SAMPLE_RATE)
+        at = int(time * TELEPHONE_RATE)
         low, high = max(0, at - _SEEK), min(len(audio), at + _SEEK)
         cuts.append(low + int(np.argmin(energy[low:high])) if high > low else min(at, len(audio)))
     return [max(cuts[: i + 1]) for i in range(len(cuts))]
@@ -204,8 +204,8 @@ def align(dataset: Dataset) -> dict[str, list[list[Any]]]:
 
 def _align_one(decoder: Any, pcm: Pcm, row: Row) -> list[list[Any]]:
     start, end = max(0.0, row.speech_start_s - 0.3), row.speech_end_s + 0.3
-    cut = pcm[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)].astype(np.float32)
-    wide = soxr.resample(cut / (np.max(np.abs(cut)) + 1.0), SAMPLE_RATE, _RATE)
+    cut = pcm[int(start * TELEPHONE_RATE) : int(end * TELEPHONE_RATE)].astype(np.float32)
+    wide = soxr.resample(cut / (np.max(np.abs(cut)) + 1.0), TELEPHONE_RATE, _RATE)
     decoder.start_utt()
     decoder.process_raw((wide * 12000).astype(np.int16).tobytes(), full_utt=True)
     decoder.end_utt()

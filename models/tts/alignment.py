@@ -13,7 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from models.tts.text import Lexicon, placed
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.errors import ParleyError
 from parley.language import Token
 from parley.language.english.sounds import CORRECTIONS
@@ -54,7 +54,7 @@ def flite_speech(text: str, voice: str) -> tuple[NDArray[np.float32], list[Segme
         pairs = [item.rsplit(":", 1) for item in line.split()]
         segments += [Segment(phone, offset + float(end)) for phone, end in pairs]
         offset = segments[-1].end_s if segments else 0.0
-    return soxr.resample(audio, rate, SAMPLE_RATE).astype(np.float32), segments
+    return soxr.resample(audio, rate, TELEPHONE_RATE).astype(np.float32), segments
 
 
 def align_words(segments: list[Segment], tokens: list[Token], lexicon: Lexicon) -> list[tuple[int, int]]:
@@ -132,12 +132,12 @@ def warp(segments: list[Segment], spoken: NDArray[np.float32], recorded: NDArray
     last = max(1, len(recorded) // HOP)
     ends: list[int] = []
     for n, segment in enumerate(segments):
-        frame = min(round(segment.end_s * SAMPLE_RATE / HOP), len(path) - 1)
+        frame = min(round(segment.end_s * TELEPHONE_RATE / HOP), len(path) - 1)
         reached = last if n == len(segments) - 1 else int(path[frame])
         ends.append(min(max(reached, (ends[-1] if ends else 0) + 1), last - (len(segments) - 1 - n)))
     if min(np.diff(ends, prepend=0)) < 1:
         raise ParleyError(f"recording is too short for its text ({last} frames, {len(segments)} phones)")
-    return [Segment(s.phone, e * HOP / SAMPLE_RATE) for s, e in zip(segments, ends, strict=True)]
+    return [Segment(s.phone, e * HOP / TELEPHONE_RATE) for s, e in zip(segments, ends, strict=True)]
 
 
 def match_frames(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -184,6 +184,6 @@ def mel_bands(n_mels: int, n_fft: int, low_hz: float = 60.0, high_hz: float = 38
     """Triangular mel filters ``[n_mels, n_fft // 2 + 1]`` at 8 kHz (O'Shaughnessy's mel scale)."""
     mel = np.linspace(1127 * np.log1p(low_hz / 700), 1127 * np.log1p(high_hz / 700), n_mels + 2)
     edges = 700 * np.expm1(mel / 1127)
-    hz = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)[None]
+    hz = np.linspace(0, TELEPHONE_RATE / 2, n_fft // 2 + 1)[None]
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     return np.maximum(0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))

@@ -35,7 +35,7 @@ from models.tts.pitch import pitch_contour
 from models.tts.script import read_texts, sentences
 from models.tts.text import Lexicon, sayable
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, read_any_audio
+from parley.audio import TELEPHONE_RATE, read_any_audio
 from parley.bot import Bot, load_bot
 from parley.errors import ParleyError
 from parley.files import sha256_json, write_atomic, write_json
@@ -73,7 +73,7 @@ class Utterance:
 
     def word_ends_s(self) -> list[float]:
         """When each written word ends, in seconds."""
-        ends = np.cumsum(self.durations) * HOP / SAMPLE_RATE
+        ends = np.cumsum(self.durations) * HOP / TELEPHONE_RATE
         return [float(max(e for e, w in zip(ends, self.word_of, strict=True) if w == n)) for n in range(self.n_words)]
 
     @property
@@ -93,7 +93,7 @@ def make_utterance(
     owners = align_words(segments, tokens, lexicon)
     if {index for index, _ in owners} - {-1} != set(range(len(tokens))):
         return None
-    ends = np.maximum.accumulate(np.rint([s.end_s * SAMPLE_RATE / HOP for s in segments]).astype(int))
+    ends = np.maximum.accumulate(np.rint([s.end_s * TELEPHONE_RATE / HOP for s in segments]).astype(int))
     durations = np.maximum(np.diff(ends, prepend=0), 1)
     first = HOP * max(0, int(durations[0]) - LEAD_FRAMES) if segments[0].phone == "pau" else 0
     durations[0] -= first // HOP
@@ -138,7 +138,7 @@ def _recorded(wav: Path) -> NDArray[np.float32]:
     audio, rate = read_any_audio(wav)
     if len(audio) < rate // 10:
         raise ParleyError("recording is shorter than 0.1 s", where=str(wav), mend="record it again")
-    return np.asarray(soxr.resample(audio, rate, SAMPLE_RATE), dtype=np.float32)
+    return np.asarray(soxr.resample(audio, rate, TELEPHONE_RATE), dtype=np.float32)
 
 
 # --- the corpus -------------------------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ def main(argv: list[str] | None = None) -> int:
     except ParleyError as error:
         print(error, file=sys.stderr)
         return 2
-    hours = sum(len(u.pcm) for u in corpus.utterances) / SAMPLE_RATE / 3600
+    hours = sum(len(u.pcm) for u in corpus.utterances) / TELEPHONE_RATE / 3600
     print(f"{len(corpus.utterances)} sentences, {hours:.2f} h, {len(corpus.lexicon.words)} words, {corpus.digest[:12]}")
     return 0
 

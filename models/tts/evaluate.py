@@ -25,7 +25,7 @@ from models.tts.data import HOP, Corpus, Utterance
 from models.tts.export import corpus_of
 from models.tts.recogniser import Recogniser, word_errors, words_of
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE, Pcm, write_wav
+from parley.audio import TELEPHONE_RATE, Pcm, write_wav
 from parley.bundle import read_manifest, write_bundle
 from parley.command import exit_with
 from parley.errors import ParleyError
@@ -80,8 +80,8 @@ def _ends_against_audio(utterance: Utterance, said: Spoken) -> list[float]:
     matched = match_frames(utterance.pcm.astype(np.float32) / 32768, said.pcm.astype(np.float32) / 32768)
     gaps = []
     for word, end in zip(said.words, utterance.word_ends_s(), strict=True):
-        frame = min(max(round(end * SAMPLE_RATE / HOP) - 1, 0), len(matched) - 1)
-        gaps.append(abs((matched[frame] + 1) * HOP / SAMPLE_RATE - word.end_s) * 1000)
+        frame = min(max(round(end * TELEPHONE_RATE / HOP) - 1, 0), len(matched) - 1)
+        gaps.append(abs((matched[frame] + 1) * HOP / TELEPHONE_RATE - word.end_s) * 1000)
     return gaps
 
 
@@ -144,7 +144,7 @@ def evaluate(run: Run, *, data: Path | None = None, limit: int = 100) -> dict[st
         for word, end in zip(said.words, utterance.word_ends_s(), strict=True)
     ]
     in_audio = [gap for u, s in zip(chosen, spoken, strict=True) for gap in _ends_against_audio(u, s)]
-    seconds = sum(len(s.pcm) for s in spoken) / SAMPLE_RATE
+    seconds = sum(len(s.pcm) for s in spoken) / TELEPHONE_RATE
     figures: dict[str, Any] = {
         "sentences": len(chosen),
         "audio_s": round(seconds, 1),

@@ -28,7 +28,7 @@ from models.tts.network import TtsNetwork
 from models.tts.train import shape_of
 from models.weights import SMALLEST, matching_nodes, store_weights
 from parley.arguments import ArgumentParser
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.bundle import Manifest, TensorSpec, read_manifest, write_bundle
 from parley.command import exit_with
 from parley.files import sha256_json
@@ -161,7 +161,7 @@ def _manifest(run: Run, model: TtsNetwork, corpus: Corpus, parity: dict[str, Any
         bot=bot,
         model=f"{bot}_tts",
         implementation=IMPLEMENTATION,
-        sample_rate=SAMPLE_RATE,
+        sample_rate=TELEPHONE_RATE,
         inputs=[
             TensorSpec(name="phones", dtype="INT64", dims=[-1]),
             TensorSpec(name="piece_start", dtype="INT64", dims=[1]),

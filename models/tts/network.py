@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.tts.text import PAD, input_symbols
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.language import DEFAULT, language_of
 
 KNOTS = 3
@@ -161,14 +161,14 @@ def locate(durations: Tensor, knots_hz: Tensor, frames: Tensor, hop: int) -> tup
     phone = torch.minimum((ends.unsqueeze(1) <= frames.unsqueeze(2)).to(torch.int64).sum(2), last)
     previous = torch.cat([knots_hz[:, :1, :1], knots_hz[:, :-1, -1:]], dim=1)
     knots = torch.cat([previous, knots_hz], dim=2)  # [batch, phones, KNOTS + 1]
-    whole = durations.to(torch.float32) * (hop / SAMPLE_RATE) * _cycles(knots, torch.ones_like(knots_hz[..., 0]))
+    whole = durations.to(torch.float32) * (hop / TELEPHONE_RATE) * _cycles(knots, torch.ones_like(knots_hz[..., 0]))
     whole = whole - whole.floor()  # phases are modulo 1, and small numbers keep their precision
     base = torch.gather(whole.cumsum(1) - whole, 1, phone)
     length = torch.gather(durations, 1, phone).to(torch.float32).clamp(min=1)
     offset = (frames - torch.gather(begins, 1, phone)).to(torch.float32)
     mine = torch.gather(knots, 1, phone.unsqueeze(-1).expand(-1, -1, KNOTS + 1))
-    left = _cycles(mine, offset / length) * length * (hop / SAMPLE_RATE)
-    right = _cycles(mine, (offset + 1) / length) * length * (hop / SAMPLE_RATE)
+    left = _cycles(mine, offset / length) * length * (hop / TELEPHONE_RATE)
+    right = _cycles(mine, (offset + 1) / length) * length * (hop / TELEPHONE_RATE)
     phase = base + left
     inside = ((frames >= 0) & (frames < ends[:, -1:])).to(torch.float32)
     middle = ((offset + 0.5) / length).clamp(0, 1)
@@ -223,7 +223,7 @@ class Vocoder(nn.Module):
             self.leave.bias.fill_(-5.0)
         for name, array in zip(("analysis", "synthesis", "minimum"), _bases(config.n_fft, config.hop), strict=True):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
-        table = np.random.default_rng(1).standard_normal(_NOISE_SECONDS * SAMPLE_RATE)
+        table = np.random.default_rng(1).standard_normal(_NOISE_SECONDS * TELEPHONE_RATE)
         self.register_buffer("noise", torch.tensor(table, dtype=torch.float32), persistent=False)
 
     def forward(self, hidden: Tensor, found: Frames, hz: Tensor, frames: Tensor, shift: Tensor | None = None) -> Tensor:

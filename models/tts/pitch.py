@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import medfilt
 
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 
 LOW_HZ, HIGH_HZ = 70.0, 400.0
 _WINDOW = 320
@@ -23,7 +23,7 @@ def pitch_contour(pcm: NDArray[np.int16], hop: int) -> tuple[NDArray[np.float32]
         Hz, carried straight through unvoiced frames, and 1.0 where voiced, else 0.0; both fp32 ``[frames]``.
     """
     frames = len(pcm) // hop
-    lags = np.arange(int(SAMPLE_RATE / HIGH_HZ), int(SAMPLE_RATE / LOW_HZ) + 2)
+    lags = np.arange(int(TELEPHONE_RATE / HIGH_HZ), int(TELEPHONE_RATE / LOW_HZ) + 2)
     similarity, level = _similarity(pcm.astype(np.float64), frames, hop, lags)
     best = _smoothest(similarity, lags)
     row = np.arange(frames)
@@ -33,7 +33,7 @@ def pitch_contour(pcm: NDArray[np.int16], hop: int) -> tuple[NDArray[np.float32]
     before, at, after = (similarity[row, inner + d] for d in (-1, 0, 1))
     bend = before - 2 * at + after
     shift = np.where(np.abs(bend) > 1e-9, 0.5 * (before - after) / np.where(bend == 0, 1, bend), 0.0)
-    hz = SAMPLE_RATE / (lags[inner] + np.clip(shift, -0.5, 0.5))
+    hz = TELEPHONE_RATE / (lags[inner] + np.clip(shift, -0.5, 0.5))
     if not voiced.any():
         return np.full(frames, 150.0, dtype=np.float32), np.zeros(frames, dtype=np.float32)
     contour = np.interp(row, row[voiced], hz[voiced])

@@ -19,7 +19,7 @@ import soxr
 from numpy.typing import NDArray
 
 from models.tts.text import Lexicon
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
 from parley.language import Language
 from parley.language.english import ENGLISH
@@ -109,7 +109,7 @@ class Recogniser:
 
     def hear(self, pcm: Pcm) -> list[str]:
         """Words understood in int16 ``[n]`` at 8 kHz."""
-        quiet = np.zeros(SAMPLE_RATE // 5, dtype=np.float32)
+        quiet = np.zeros(TELEPHONE_RATE // 5, dtype=np.float32)
         audio = np.concatenate([quiet, pcm.astype(np.float32) / 32768.0, quiet])
         wide = widened(audio)
         self._decoder.start_utt()
@@ -122,7 +122,7 @@ class Recogniser:
 def widened(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """8 kHz float ``[n]`` as 16 kHz ``[2 n]`` with a faint mirror image above 4 kHz (spectral folding: Makhoul and
     Berouti, 1979) and a little noise: the acoustic model is wide-band, and empty upper bands mislead it."""
-    smooth = soxr.resample(audio, SAMPLE_RATE, _RATE)
+    smooth = soxr.resample(audio, TELEPHONE_RATE, _RATE)
     smooth = np.pad(smooth, (0, max(0, 2 * len(audio) - len(smooth))))[: 2 * len(audio)]
     folded = np.zeros_like(smooth)
     folded[::2] = 2 * audio

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE
 from parley.errors import ParleyError
 
 Floats = NDArray[np.float32]
@@ -72,7 +72,7 @@ def load_weights(path: Path = WEIGHTS) -> Weights:
 
 def _band_matrix() -> Floats:
     """Triangles on the mel scale from 150 to 3800 Hz, ``[bins, BANDS]``: hum and handling noise lie below."""
-    hertz = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
+    hertz = np.fft.rfftfreq(_FFT, 1 / TELEPHONE_RATE)
     mel, edges = np.log1p(hertz / 700), np.linspace(np.log1p(150 / 700), np.log1p(3800 / 700), BANDS + 2)
     rising = (mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mel[:, None]) / (edges[2:] - edges[1:-1])

@@ -27,7 +27,7 @@ from models.run_directory import Beginning, finished_run
 from models.stt.augment import Disturbance, disturb
 from models.vad.client import DILATIONS, FEATURES, HIDDEN, WEIGHTS, Levels, Weights, band_levels, power
 from parley.arguments import ArgumentParser
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm
 from parley.command import exit_with
 from parley.progress import progress
 from parley.runs import Run
@@ -94,7 +94,7 @@ def speech_frames(dry: Pcm) -> NDArray[np.bool_]:
 
 def example(rows: list[Row], dataset: Dataset, bank: NoiseBank, rng: random.Random) -> tuple[Tensor, Tensor]:
     """One call of 7 s with an utterance or two in it, or none: features and labels."""
-    dry, at = np.zeros(_SECONDS * SAMPLE_RATE, dtype=np.int16), int(rng.uniform(0.1, 2.5) * SAMPLE_RATE)
+    dry, at = np.zeros(_SECONDS * TELEPHONE_RATE, dtype=np.int16), int(rng.uniform(0.1, 2.5) * TELEPHONE_RATE)
     if rng.random() < 0.08:
         at = len(dry)
     while at < len(dry):
@@ -104,7 +104,7 @@ def example(rows: list[Row], dataset: Dataset, bank: NoiseBank, rng: random.Rand
         speed = rng.uniform(0.85, 1.18)
         said = np.interp(np.arange(0, len(said) - 1, speed), np.arange(len(said)), said).astype(np.int16)
         dry[at : at + len(said)] = said[: len(dry) - at]
-        at += len(said) + int(rng.uniform(0.5, 4.0) * SAMPLE_RATE)
+        at += len(said) + int(rng.uniform(0.5, 4.0) * TELEPHONE_RATE)
     heard = disturb(dry, rng, bank, _CALLS)
     levels = Levels()
     features = np.stack([levels.push(row) for row in band_levels(power(heard.reshape(-1, FRAME_SAMPLES)))])
@@ -113,7 +113,7 @@ def example(rows: list[Row], dataset: Dataset, bank: NoiseBank, rng: random.Rand
 
 def _fragment(said: Pcm, rng: random.Random) -> Pcm:
     """80 to 500 ms of an utterance: a word of assent, or a caller cut short. Speech does not always last."""
-    length = int(rng.uniform(0.08, 0.5) * SAMPLE_RATE)
+    length = int(rng.uniform(0.08, 0.5) * TELEPHONE_RATE)
     start = rng.randint(0, max(0, len(said) - length))
     piece = said[start : start + length].astype(np.float32)
     ramp = np.minimum(1, np.arange(len(piece)) / 80)

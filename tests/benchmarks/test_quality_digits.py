@@ -21,7 +21,7 @@ from benchmarks.quality.digits_report import markdown, write_report, write_sampl
 from judging.conditions import Condition
 from models.digits import Spoken
 from models.stt.evaluate import edit_distance
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bundle import Lineage, Manifest, read_manifest, write_bundle
 from parley.errors import ParleyError
 from parley.runs import Run
@@ -29,7 +29,7 @@ from parley.settings import settings
 from registry.reading import release_of
 from registry.versions.card import model_card
 
-_TONE = (8000 * np.sin(np.arange(SAMPLE_RATE // 8) * 0.3)).astype(np.int16)
+_TONE = (8000 * np.sin(np.arange(TELEPHONE_RATE // 8) * 0.3)).astype(np.int16)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     data.mkdir()
     for speaker in ("ann", "ben"):
         for digit in "0123456789":
-            soundfile.write(str(data / f"{digit}_{speaker}_0.flac"), _TONE, SAMPLE_RATE)
+            soundfile.write(str(data / f"{digit}_{speaker}_0.flac"), _TONE, TELEPHONE_RATE)
     return data
 
 
@@ -113,7 +113,7 @@ def test_a_report_that_was_read_again_keeps_the_order_of_lengths_and_conditions(
 
 def test_the_report_holds_tables_plots_and_samples(folder: Path, tmp_path: Path) -> None:
     made = digits.strings_of(folder, digits.Recipe(per_length=2, at_aim=3, seed=1))
-    noise = np.random.default_rng(1).normal(0, 1000, SAMPLE_RATE).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 1000, TELEPHONE_RATE).astype(np.float32)
     report: dict = {"command": "c", "aim_length": 8, "results": {"sphinx": {}, "loop": {}}}
     for done in report["results"].values():
         for condition in (Condition(), Condition(snr_db=12.0)):

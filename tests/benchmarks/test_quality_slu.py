@@ -24,7 +24,7 @@ from judging.slu import Heard, figures, learned_from
 from models.channel import active_rms
 from models.splits import fold_of, split_of
 from models.stored_audio import recording_digests
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot import load_bot
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
@@ -35,11 +35,11 @@ from parley.utterances import read_utterances, write_utterances
 from registry.reading import release_of
 from registry.versions.card import model_card
 
-_TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
+_TONE = (8000 * np.sin(np.arange(TELEPHONE_RATE) * 0.3)).astype(np.int16)
 
 
 def test_a_condition_gives_every_system_the_same_samples() -> None:
-    noise = np.random.default_rng(1).standard_normal(SAMPLE_RATE * 3).astype(np.float32)
+    noise = np.random.default_rng(1).standard_normal(TELEPHONE_RATE * 3).astype(np.float32)
     noisy = Condition(snr_db=6.0, loss=0.1, gain_db=-20.0)
 
     first, again = (noisy.apply(_TONE, noise, "a.flac") for _ in range(2))
@@ -82,11 +82,11 @@ def test_digit_strings_need_digits(tmp_path: Path) -> None:
     with pytest.raises(ParleyError, match="no digits"):
         next(digit_strings(tmp_path, 1, 7))
     for digit in "12":
-        soundfile.write(str(tmp_path / f"{digit}_ann_0.flac"), _TONE, SAMPLE_RATE)
+        soundfile.write(str(tmp_path / f"{digit}_ann_0.flac"), _TONE, TELEPHONE_RATE)
 
     speaker, text, pcm = next(digit_strings(tmp_path, 1, 7))
 
-    assert speaker == "digits:ann" and set(text.split()) <= {"one", "two"} and len(pcm) > 4 * SAMPLE_RATE
+    assert speaker == "digits:ann" and set(text.split()) <= {"one", "two"} and len(pcm) > 4 * TELEPHONE_RATE
 
 
 def test_a_report_of_the_starter_versions_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import turns
 from orchestrator.vad import Vad
-from parley.audio import SAMPLE_RATE, Pcm, write_wav
+from parley.audio import TELEPHONE_RATE, Pcm, write_wav
 from parley.errors import ParleyError
 
 
 def _voice(seconds: float) -> Pcm:
-    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time_s = np.arange(round(seconds * TELEPHONE_RATE)) / TELEPHONE_RATE
     wave = sum(np.sin(2 * np.pi * 120 * k * time_s) / k for k in range(1, 25))
     return (wave * np.clip(np.sin(2 * np.pi * time_s / 0.24) + 0.7, 0, 1) * 2000).astype(np.int16)
 
 
-_QUIET = np.zeros(SAMPLE_RATE, dtype=np.int16)
+_QUIET = np.zeros(TELEPHONE_RATE, dtype=np.int16)
 
 
 def test_turns_are_counted_against_the_marks() -> None:
@@ -56,7 +56,7 @@ def test_silero_is_asked_for_windows_of_32_ms_and_answers_for_frames_of_20() -> 
     frames = detector.push(_QUIET) + detector.push(_voice(1.0))
 
     assert len(frames) == 100 and not any(frames[:50]) and sum(frames[50:]) > 40
-    assert {w.shape for w in session.windows} == {(1, 288)} and len(session.windows) == 2 * SAMPLE_RATE // 256
+    assert {w.shape for w in session.windows} == {(1, 288)} and len(session.windows) == 2 * TELEPHONE_RATE // 256
 
 
 def test_the_report_is_written_and_recordings_without_marks_are_refused(tmp_path: Path) -> None:

@@ -11,18 +11,18 @@ import soundfile
 from manifests import row, write_manifest
 
 from models.digits import GAP_S, manifest, read_takes, strings
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.errors import ParleyError
 from parley.recordings import read_recordings, write_recordings
 
-_TONE = (8000 * np.sin(np.arange(SAMPLE_RATE // 4) * 0.3)).astype(np.int16)
+_TONE = (8000 * np.sin(np.arange(TELEPHONE_RATE // 4) * 0.3)).astype(np.int16)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for speaker in ("ann", "ben"):
         for digit in "0123456789":
-            soundfile.write(str(tmp_path / f"{digit}_{speaker}_0.flac"), _TONE, SAMPLE_RATE)
+            soundfile.write(str(tmp_path / f"{digit}_{speaker}_0.flac"), _TONE, TELEPHONE_RATE)
     return tmp_path
 
 
@@ -50,8 +50,8 @@ def test_a_string_sounds_as_its_takes_with_gaps_between(folder: Path) -> None:
     pcm = spoken.audio(around_s=0.3)
 
     assert len(spoken.digits) == 3 and all(GAP_S[0] <= gap <= GAP_S[1] for gap in spoken.gaps_s)
-    assert len(pcm) == pytest.approx(SAMPLE_RATE * (0.6 + sum(spoken.gaps_s)) + 3 * len(_TONE), abs=4)
-    assert not pcm[: int(0.3 * SAMPLE_RATE)].any() and not pcm[-int(0.3 * SAMPLE_RATE) :].any()
+    assert len(pcm) == pytest.approx(TELEPHONE_RATE * (0.6 + sum(spoken.gaps_s)) + 3 * len(_TONE), abs=4)
+    assert not pcm[: int(0.3 * TELEPHONE_RATE)].any() and not pcm[-int(0.3 * TELEPHONE_RATE) :].any()
 
 
 def test_the_manifest_holds_every_take_and_other_recordings(folder: Path) -> None:

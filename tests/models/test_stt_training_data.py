@@ -22,11 +22,11 @@ from models.stt.network import SttConfig
 from models.stt.realign import best_forms
 from models.stt.splice import Splicer
 from models.stt.train import TrainConfig
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, write_wav
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, write_wav
 from parley.errors import ParleyError
 from parley.runs import Run
 
-_TONE = (8000 * np.sin(np.arange(SAMPLE_RATE) * 0.3)).astype(np.int16)
+_TONE = (8000 * np.sin(np.arange(TELEPHONE_RATE) * 0.3)).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_spliced_pieces_are_one_speakers_whole_words() -> None:
 
     assert 2 <= len(pieces) <= 5 and all(p.row.speaker == "anna" and 0 <= p.first < p.last <= 3 for p in pieces)
     spoken = sum(p.end - p.start for p in pieces)
-    assert spoken - 400 <= len(joined) <= spoken + 5 * 0.36 * SAMPLE_RATE + 900
+    assert spoken - 400 <= len(joined) <= spoken + 5 * 0.36 * TELEPHONE_RATE + 900
 
 
 def test_isolated_words_are_heard_in_strings_with_pauses() -> None:
@@ -148,7 +148,7 @@ def test_isolated_words_are_heard_in_strings_with_pauses() -> None:
     assert splicer.isolated(take) and not splicer.isolated(rows[2])
     assert {len(pieces) for pieces in drawn} >= {1, 2, 3, 4} and max(map(len, drawn)) <= 16
     assert {(p.start, p.end) for pieces in drawn for p in pieces} == {(800, 7200), (0, 8000)}  # whole, never recut
-    assert len(joined) > sum((p.end - p.start) / 1.09 + 0.04 * SAMPLE_RATE for p in drawn[0])
+    assert len(joined) > sum((p.end - p.start) / 1.09 + 0.04 * TELEPHONE_RATE for p in drawn[0])
 
 
 def test_what_a_voice_said_in_sentences_is_never_joined_with_its_single_words() -> None:
@@ -274,14 +274,14 @@ def test_the_threshold_loses_at_most_one_in_a_hundred_of_what_was_right() -> Non
 
 def test_a_word_recorded_without_silence_is_judged_with_some_around_it() -> None:
     row = Row("t", "", "", 0.5, "ann", "dev", "recording", "one", "", {}, 0.0, 0.5)
-    pcm = np.full(SAMPLE_RATE // 2, 900, dtype=np.int16)
+    pcm = np.full(TELEPHONE_RATE // 2, 900, dtype=np.int16)
 
     alone = speech_of(pcm, row)
     within = speech_of(
-        np.full(SAMPLE_RATE * 3, 900, dtype=np.int16), replace(row, speech_start_s=1.0, speech_end_s=2.0)
+        np.full(TELEPHONE_RATE * 3, 900, dtype=np.int16), replace(row, speech_start_s=1.0, speech_end_s=2.0)
     )
 
-    edge = round(0.3 * SAMPLE_RATE)
+    edge = round(0.3 * TELEPHONE_RATE)
     assert len(alone) == len(pcm) + 2 * edge and not alone[:edge].any() and not alone[-edge:].any()
     assert alone[edge:-edge].all()
-    assert len(within) == SAMPLE_RATE + 2 * edge and within.all()
+    assert len(within) == TELEPHONE_RATE + 2 * edge and within.all()

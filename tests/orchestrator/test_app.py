@@ -34,7 +34,7 @@ from orchestrator.app import RunningApp, start_app
 from orchestrator.rehearsal import PROOF_HOLDS_S
 from orchestrator.replica import Replica
 from orchestrator.wires.twilio.messages import Connected, Mark, Media, Start, Trace, parse, render
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.bot import load_bot
 from parley.bundle import FAMILIES
 from parley.errors import ParleyError
@@ -87,7 +87,7 @@ def models() -> FakeModels:
 def spoken(hertz: int, **expected: Any) -> Speech:
     pcm = np.concatenate([tone(hertz, 0.5), np.zeros(800, dtype=np.int16)])
     recording = Recording(f"{hertz}.wav", Path(f"{hertz}.wav"), **expected)
-    return Speech(recording, pcm, SAMPLE_RATE, SAMPLE_RATE // 2)
+    return Speech(recording, pcm, TELEPHONE_RATE, TELEPHONE_RATE // 2)
 
 
 def test_two_calls_at_once_are_both_taken_to_their_end(site: Settings, models: FakeModels, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_two_calls_at_once_are_both_taken_to_their_end(site: Settings, models: F
     waits = [said.voice_to_voice_ms for said in first.said + second.said]
     assert all(wait is not None and wait >= 300 for wait in waits), waits
     stereo, rate = soundfile.read(wav)
-    assert rate == SAMPLE_RATE and stereo.shape[1] == 2 and np.abs(stereo).max(axis=0).min() > 0.1
+    assert rate == TELEPHONE_RATE and stereo.shape[1] == 2 and np.abs(stereo).max(axis=0).min() > 0.1
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
@@ -333,7 +333,7 @@ def test_ray_serve_answers_over_the_wire_without_torch_even_with_no_models(site:
         refused = asyncio.run(fill())
 
     audio = b"".join(event.payload for event in events if isinstance(event, Media))
-    assert len(audio) > SAMPLE_RATE
+    assert len(audio) > TELEPHONE_RATE
     assert [event.data["reason"] for event in events if isinstance(event, Trace) and event.kind == "end"] == [
         "handover"
     ]

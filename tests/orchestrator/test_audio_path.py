@@ -8,7 +8,7 @@ from call_fakes import FakeGateway, fake_services, run
 from fake_models import FakeModels
 
 from orchestrator.services import Services
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE
 from parley.g711 import ulaw_decode
 
 
@@ -19,7 +19,7 @@ async def order(gateway: FakeGateway) -> None:
     gateway.hang_up()
 
 
-def call(rate: int = SAMPLE_RATE) -> tuple[Services, FakeModels, FakeGateway]:
+def call(rate: int = TELEPHONE_RATE) -> tuple[Services, FakeModels, FakeGateway]:
     services, models = fake_services()
     models.rate = rate
     gateway, reason = run(services, order)
@@ -34,8 +34,8 @@ def test_models_of_any_rate_answer_a_telephone(rate: int) -> None:
     assert [reply["act"] for reply in gateway.traces("reply")] == ["greet", "ask.size", "confirm.orderDrink"]
     words = sum(len(reply["text"].split()) for reply in gateway.traces("reply"))
     audio = ulaw_decode(np.frombuffer(gateway.media(), dtype=np.uint8)).astype(float)
-    assert len(audio) == pytest.approx(words * 0.2 * SAMPLE_RATE, abs=words)
-    assert np.abs(np.fft.rfft(audio)).argmax() * SAMPLE_RATE / len(audio) == pytest.approx(1200, abs=5)
+    assert len(audio) == pytest.approx(words * 0.2 * TELEPHONE_RATE, abs=words)
+    assert np.abs(np.fft.rfft(audio)).argmax() * TELEPHONE_RATE / len(audio) == pytest.approx(1200, abs=5)
     heard_s = sum(models.fed) / rate
     assert heard_s == pytest.approx(
         sum(t["end_ms"] - t["start_ms"] for t in gateway.traces("transcript")) / 1000, abs=1
@@ -46,7 +46,7 @@ def test_a_frame_goes_to_the_stt_when_it_comes_only_the_client_gathers() -> None
     _, models, _ = call()
 
     preroll, frames = max(models.fed), [samples for samples in models.fed if samples <= FRAME_SAMPLES]
-    assert preroll <= 0.5 * SAMPLE_RATE
+    assert preroll <= 0.5 * TELEPHONE_RATE
     assert len(frames) == len(models.fed) - 2 and set(frames) == {FRAME_SAMPLES}
 
 

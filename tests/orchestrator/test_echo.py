@@ -16,7 +16,7 @@ from benchmarks.echo import Bot, Echo, _beside
 from orchestrator.echo import EchoGuard, SentAudio, find_delay
 from orchestrator.turn_taking import SpeechStarted, TurnTaker
 from orchestrator.wires.twilio.messages import Clear
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm
 from parley.g711 import ulaw_decode, ulaw_encode
 
 Caller = Callable[[EchoingGateway], Awaitable[None]]
@@ -26,7 +26,7 @@ SILENT, NOISE_60_DBFS = 0.0, 33.0
 
 def room(seconds: float, seed: int = 3) -> NDArray[np.float64]:
     """A direct path and a decaying rest, as strong as one another."""
-    count = round(seconds * SAMPLE_RATE)
+    count = round(seconds * TELEPHONE_RATE)
     path = np.random.default_rng(seed).standard_normal(count) * np.exp(-np.arange(count) / (count / 5))
     path[0] = np.sqrt(np.sum(path[1:] ** 2))
     return np.asarray(path / np.sqrt(np.sum(path**2)))
@@ -34,7 +34,7 @@ def room(seconds: float, seed: int = 3) -> NDArray[np.float64]:
 
 def noise(seconds: float, level: float) -> Pcm:
     rng = np.random.default_rng(5)
-    return (rng.standard_normal(round(seconds * SAMPLE_RATE)) * level).astype(np.int16)
+    return (rng.standard_normal(round(seconds * TELEPHONE_RATE)) * level).astype(np.int16)
 
 
 def call(caller: Caller, *, echo_db: float, delay_ms: int, **gateway: Any) -> tuple[EchoingGateway, str]:
@@ -58,7 +58,7 @@ async def greeted(gateway: EchoingGateway, level: float) -> None:
     await gateway.frames(noise(0.1, level))
     while not gateway.traces("turn"):
         await gateway.line.changed()
-    await gateway.frames(noise(len(gateway.media()) / SAMPLE_RATE + 1.0, level))
+    await gateway.frames(noise(len(gateway.media()) / TELEPHONE_RATE + 1.0, level))
 
 
 @pytest.mark.parametrize("level", [SILENT, NOISE_60_DBFS], ids=["silent-line", "noise-60dBFS"])
@@ -136,7 +136,7 @@ def test_a_caller_who_repeats_the_bots_words_is_heard() -> None:
     guard = EchoGuard()
     guard.sent.play(BOT)
     slower = np.interp(np.arange(0, len(BOT) - 1, 0.93), np.arange(len(BOT)), BOT).astype(np.int16)
-    heard = line(np.concatenate([np.zeros(1600, np.int16), slower])[: 6 * SAMPLE_RATE])
+    heard = line(np.concatenate([np.zeros(1600, np.int16), slower])[: 6 * TELEPHONE_RATE])
 
     assert np.array_equal(cleaned(guard, heard), heard)
 
@@ -156,7 +156,7 @@ def test_an_echo_whose_delay_jumps_is_followed() -> None:
     for frame in line(heard).reshape(-1, FRAME_SAMPLES):
         events += taker.push(guard.clean(frame), bot_speaking=True, own_voice=guard.revealed)
 
-    after = [event for event in events if isinstance(event, SpeechStarted) and event.at > half + SAMPLE_RATE // 2]
+    after = [event for event in events if isinstance(event, SpeechStarted) and event.at > half + TELEPHONE_RATE // 2]
     assert not after
     assert not any(type(event).__name__ == "BargeIn" for event in events)
 
@@ -166,13 +166,13 @@ def test_an_answer_that_the_gateway_plays_some_packets_earlier_or_later_does_not
     guard, taker, events = EchoGuard(), TurnTaker(), []
     half = len(BOT) // 2 // FRAME_SAMPLES * FRAME_SAMPLES
     first, second = BOT[:half], BOT[half : 2 * half]
-    pause = np.zeros(SAMPLE_RATE, np.int16)
+    pause = np.zeros(TELEPHONE_RATE, np.int16)
     heard = [returned(np.concatenate([part, pause]), late, -20) for part, late in ((first, 1280), (second, delay))]
-    frames = line(np.concatenate(heard) + noise(len(np.concatenate(heard)) / SAMPLE_RATE, 33))
+    frames = line(np.concatenate(heard) + noise(len(np.concatenate(heard)) / TELEPHONE_RATE, 33))
 
     guard.sent.play(first)
     for frame in frames.reshape(-1, FRAME_SAMPLES):
-        if guard.sent.now == half + SAMPLE_RATE:
+        if guard.sent.now == half + TELEPHONE_RATE:
             guard.sent.play(second)
         events += taker.push(guard.clean(frame), bot_speaking=True, own_voice=guard.revealed)
 

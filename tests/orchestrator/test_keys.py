@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.keys import MOST_DIGITS, PAUSE_S, PAUSE_WHEN_FULL_S, Keyed, KeyPad
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 
 
 def press(pad: KeyPad, keys: str, most: int | None = 8, asked: bool = True) -> list[Keyed | None]:
@@ -15,7 +15,7 @@ def press(pad: KeyPad, keys: str, most: int | None = 8, asked: bool = True) -> l
 
 
 def later(seconds: float) -> int:
-    return round(seconds * SAMPLE_RATE)
+    return round(seconds * TELEPHONE_RATE)
 
 
 def test_a_number_ends_with_the_hash() -> None:

@@ -13,7 +13,7 @@ from fake_models import FakeModels, tone
 from experiments.exposures import Exposure
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wires.twilio.messages import Clear, Dtmf, Mark, Media
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 
 
 @pytest.mark.parametrize("echoes", [True, False], ids=["marks-echoed", "marks-never-echoed"])
@@ -268,12 +268,12 @@ def test_logs_name_the_call_and_never_what_was_said(caplog: pytest.LogCaptureFix
 
 def test_a_reply_longer_than_the_no_input_time_is_not_followed_by_no_input() -> None:
     services, models = fake_services(turn=TurnParams(no_input_s=1.0))
-    assert isinstance(models, FakeModels) and len(tone(300, 1.0)) == SAMPLE_RATE
+    assert isinstance(models, FakeModels) and len(tone(300, 1.0)) == TELEPHONE_RATE
 
     async def caller(gateway: FakeGateway) -> None:
         while len(gateway.traces("turn")) < 1:
             await gateway.line.changed()
-        spoken_s = len(gateway.media()) / SAMPLE_RATE
+        spoken_s = len(gateway.media()) / TELEPHONE_RATE
         await gateway.silence(spoken_s + 0.5)
         assert len(gateway.traces("turn")) == 1
         await gateway.silence(0.8)

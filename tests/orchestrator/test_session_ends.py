@@ -14,7 +14,7 @@ from orchestrator.logs import log_to
 from orchestrator.services import Services
 from orchestrator.wires.budget import MAX_WIRE_ERRORS
 from orchestrator.wires.twilio.messages import Clear, Mark, Media, Start
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.g711 import ulaw_encode
 
 
@@ -141,7 +141,7 @@ def test_long_audio_goes_in_messages_that_gateways_take() -> None:
     gateway, _ = run(services, caller)
 
     words = len(gateway.traces("reply")[0]["text"].split())
-    assert len(gateway.media()) == words * 13 * SAMPLE_RATE
+    assert len(gateway.media()) == words * 13 * TELEPHONE_RATE
     assert max(len(event.payload) for event in gateway.line.sent if isinstance(event, Media)) <= 48_000
     wire = [type(event) for event in gateway.line.sent if isinstance(event, Media | Mark)]
     assert wire == [Media, Mark] * (len(wire) // 2)

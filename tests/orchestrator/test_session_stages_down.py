@@ -8,7 +8,7 @@ import pytest
 from call_fakes import FakeGateway, call, fake_services, run, script_of
 
 from experiments.exposures import Exposure
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.g711 import ulaw_encode
 
 
@@ -52,7 +52,7 @@ def test_with_everything_down_from_the_start_the_caller_hears_an_apology(how: st
     gateway, reason = run(services, caller)
 
     assert gateway.media() == apology
-    assert len(apology) > SAMPLE_RATE
+    assert len(apology) > TELEPHONE_RATE
     assert reason == "handover"
     assert services.fallbacks["tts", "EngineUnavailable" if how == "down" else "ZeroDivisionError"] == 1
 

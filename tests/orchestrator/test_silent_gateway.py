@@ -15,7 +15,7 @@ from orchestrator.playout import LATE_S, Playout
 from orchestrator.turn_taking import TurnParams
 from orchestrator.wall_clock import Elapsed, Patience
 from orchestrator.wires.twilio.messages import Dtmf, Mark, Media
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE
 from parley.g711 import ulaw_encode
 
 
@@ -83,7 +83,7 @@ def test_audio_that_comes_after_the_turn_was_ended_is_counted_once(how: str) -> 
         await gateway.say(300)
         await answered_within(gateway, 3.0, 2)
         if how == "late":
-            held_back = np.zeros(round(1.2 * SAMPLE_RATE), dtype=np.int16)
+            held_back = np.zeros(round(1.2 * TELEPHONE_RATE), dtype=np.int16)
             for at in range(0, len(held_back), FRAME_SAMPLES):
                 gateway.send(held_back[at : at + FRAME_SAMPLES])
             await gateway.others()
@@ -110,7 +110,7 @@ def test_a_sentence_that_a_stall_cut_in_two_is_answered_as_one() -> None:
         await gateway.hear_reply(1)
         await gateway.say(900, 0.4)
         await gateway.nothing(1.3)
-        for at in range(0, round(1.2 * SAMPLE_RATE), FRAME_SAMPLES):
+        for at in range(0, round(1.2 * TELEPHONE_RATE), FRAME_SAMPLES):
             gateway.send(tone(300, 1.2)[at : at + FRAME_SAMPLES])
         await gateway.silence(0.6)
         await gateway.hear_reply(2)
@@ -207,7 +207,7 @@ def test_a_bot_that_speaks_while_no_audio_comes_has_finished_when_its_audio_has(
         while len(gateway.traces("turn")) < 1:
             await gateway.line.changed()
         await gateway.silence(0.3)
-        await gateway.nothing(len(gateway.media()) / SAMPLE_RATE)
+        await gateway.nothing(len(gateway.media()) / TELEPHONE_RATE)
         gateway.skip(len(gateway.media()) // FRAME_SAMPLES)
         await gateway.say(300, 0.2)
         await gateway.silence(0.6)
@@ -242,7 +242,7 @@ def test_the_last_words_are_heard_before_the_hang_up(echo: str, sends_audio: boo
             echoed = len(marks)
             await (gateway.silence(0.1) if sends_audio else gateway.nothing(0.1))
         lasted.append(gateway.line.clock.now() - began)
-        lasted.append((len(gateway.media()) - before) / SAMPLE_RATE)
+        lasted.append((len(gateway.media()) - before) / TELEPHONE_RATE)
 
     _, reason = run(services, caller)
 
@@ -269,7 +269,7 @@ def test_the_apology_after_rubbish_is_heard_by_a_gateway_that_echoes_on_receipt(
         lasted.append(gateway.line.clock.now() - began)
 
     assert run(services, caller)[1] == "wire_error"
-    assert lasted[0] >= len(apology.pcm) / SAMPLE_RATE
+    assert lasted[0] >= len(apology.pcm) / TELEPHONE_RATE
 
 
 def test_an_echo_says_nothing_before_its_audio_can_have_been_played() -> None:
@@ -293,7 +293,7 @@ def test_a_very_late_echo_of_early_audio_does_not_make_the_bot_speak_again() -> 
 
     playout.echoed("a", now=200_000)
 
-    assert not playout.speaking(88_000 + round(LATE_S * SAMPLE_RATE))
+    assert not playout.speaking(88_000 + round(LATE_S * TELEPHONE_RATE))
 
 
 def test_an_echo_of_what_came_later_settles_what_came_before() -> None:
@@ -335,7 +335,7 @@ def test_whatever_is_echoed_audio_ends_neither_before_its_length_nor_long_after(
             playout.clear(now)
             earliest = now
         assert earliest <= max(playout.until, earliest) and playout.until >= earliest
-        assert playout.until <= earliest + LATE_S * SAMPLE_RATE
+        assert playout.until <= earliest + LATE_S * TELEPHONE_RATE
         assert 0 <= playout.played(now) <= playout.sent
 
 
@@ -343,13 +343,13 @@ def test_what_an_interruption_took_back_does_not_put_the_question_off() -> None:
     clock = FakeClock()
     patience = Patience(Elapsed(clock), 6.0)
 
-    assert not patience.over(bot_until=20 * SAMPLE_RATE)
+    assert not patience.over(bot_until=20 * TELEPHONE_RATE)
     clock.advance(2.0)
-    assert not patience.over(bot_until=2 * SAMPLE_RATE)
+    assert not patience.over(bot_until=2 * TELEPHONE_RATE)
     clock.advance(6.0)
-    assert patience.over(bot_until=2 * SAMPLE_RATE)
+    assert patience.over(bot_until=2 * TELEPHONE_RATE)
     patience.restart()
-    assert not patience.over(bot_until=2 * SAMPLE_RATE)
+    assert not patience.over(bot_until=2 * TELEPHONE_RATE)
 
 
 def test_media_and_marks_only_are_sent_to_who_asks_for_no_trace() -> None:

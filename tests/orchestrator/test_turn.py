@@ -16,7 +16,7 @@ from calls.records import TurnRow
 from models.contracts import Understanding
 from orchestrator.hearing import Ear
 from orchestrator.wires.twilio.messages import Clear, Dtmf, parse
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.serving.engine import EngineRejected
 
 
@@ -32,7 +32,7 @@ def test_an_stt_that_cannot_hear_both_halves_again_has_answered_all_the_same(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def accept(self: FakeStream, pcm: Pcm) -> None:
-        if len(pcm) > SAMPLE_RATE:  # only both halves come at once
+        if len(pcm) > TELEPHONE_RATE:  # only both halves come at once
             raise EngineRejected("too long", where="stt")
         self._audio.append(pcm)
 

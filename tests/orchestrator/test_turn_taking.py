@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from orchestrator.playout import Playout, SpokenWord
 from orchestrator.turn_taking import BargeIn, EndOfTurn, SpeechAudio, SpeechStarted, TurnEvent, TurnParams, TurnTaker
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm, ms_to_samples
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm, ms_to_samples
 
 
 def quiet(seconds: float) -> Pcm:
-    return (np.random.default_rng(1).standard_normal(round(seconds * SAMPLE_RATE)) * 8).astype(np.int16)
+    return (np.random.default_rng(1).standard_normal(round(seconds * TELEPHONE_RATE)) * 8).astype(np.int16)
 
 
 def line(*parts: Pcm) -> Pcm:
@@ -41,7 +41,7 @@ def test_a_turn_ends_400_ms_after_its_speech_and_holds_its_preroll() -> None:
     (started,), (ended,) = of(SpeechStarted, events), of(EndOfTurn, events)
     assert isinstance(started, SpeechStarted) and isinstance(ended, EndOfTurn)
     assert ms_to_samples(440) <= started.at <= ms_to_samples(640)
-    assert abs(ended.speech_end - 2 * SAMPLE_RATE) <= 2 * FRAME_SAMPLES
+    assert abs(ended.speech_end - 2 * TELEPHONE_RATE) <= 2 * FRAME_SAMPLES
     assert ended.at - ended.speech_end == ms_to_samples(400)
     audio = sum(len(event.pcm) for event in of(SpeechAudio, events) if isinstance(event, SpeechAudio))
     assert audio == ended.at - ended.start
@@ -58,11 +58,11 @@ def test_an_endless_talker_is_cut_at_the_longest_utterance() -> None:
 
     first = of(EndOfTurn, events)[0]
     assert isinstance(first, EndOfTurn)
-    assert first.forced and first.at - first.start == 2 * SAMPLE_RATE
+    assert first.forced and first.at - first.start == 2 * TELEPHONE_RATE
 
 
 def test_300_ms_over_the_bot_interrupt_it_once() -> None:
-    events = run(line(quiet(1), tone(300, 1.5), quiet(1)), bot=lambda at: at < 2 * SAMPLE_RATE)
+    events = run(line(quiet(1), tone(300, 1.5), quiet(1)), bot=lambda at: at < 2 * TELEPHONE_RATE)
 
     (barge,) = of(BargeIn, events)
     assert isinstance(barge, BargeIn)

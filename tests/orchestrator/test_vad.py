@@ -16,21 +16,21 @@ from models.vad.client import Detector, Levels, band_levels, load_weights, power
 from models.vad.train import VadNetwork
 from orchestrator.energy import frame_levels
 from orchestrator.vad import Vad
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm
 from parley.errors import ParleyError
 from parley.g711 import ulaw_decode, ulaw_encode
 
-FRAMES_A_SECOND = SAMPLE_RATE // FRAME_SAMPLES
+FRAMES_A_SECOND = TELEPHONE_RATE // FRAME_SAMPLES
 
 
 def noise(seconds: float, level: float, seed: int = 0) -> Pcm:
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal(round(seconds * SAMPLE_RATE)) * level).clip(-32768, 32767).astype(np.int16)
+    return (rng.standard_normal(round(seconds * TELEPHONE_RATE)) * level).clip(-32768, 32767).astype(np.int16)
 
 
 def voice(seconds: float, level: float = 4000, pitch: float = 120) -> Pcm:
     """Harmonics of a pitch, falling by 6 dB an octave, in syllables of 180 ms with 60 ms between them."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time_s = np.arange(round(seconds * TELEPHONE_RATE)) / TELEPHONE_RATE
     wave = sum(np.sin(2 * np.pi * pitch * k * time_s) / k for k in range(1, 25))
     syllables = np.clip(np.sin(2 * np.pi * time_s / 0.24) + 0.7, 0, 1)
     return (wave * syllables * level / 2).clip(-32768, 32767).astype(np.int16)
@@ -72,7 +72,7 @@ def test_steady_noise_is_no_speech_once_it_is_known(level: int) -> None:
 
 
 def test_hum_of_the_mains_is_no_speech() -> None:
-    time_s = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
+    time_s = np.arange(5 * TELEPHONE_RATE) / TELEPHONE_RATE
 
     active = Vad().push(ulaw((800 * np.sin(2 * np.pi * 50 * time_s)).astype(np.int16)))
 
@@ -81,7 +81,7 @@ def test_hum_of_the_mains_is_no_speech() -> None:
 
 def test_a_click_is_no_speech() -> None:
     pcm = noise(2.0, 5)
-    pcm[SAMPLE_RATE : SAMPLE_RATE + 80] = 20000
+    pcm[TELEPHONE_RATE : TELEPHONE_RATE + 80] = 20000
 
     assert not any(Vad().push(ulaw(pcm)))
 

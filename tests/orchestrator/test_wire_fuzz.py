@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.session import CallSession
 from orchestrator.wires.budget import AUDIO_AHEAD_S
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE
 
 REASONS = {
     "caller_hung_up", "disconnected", "flooded", "goodbye", "handover", "stalled", "too_long", "wire_error",
@@ -82,7 +82,7 @@ def test_whatever_a_gateway_does_its_call_ends_well(actions: list[tuple[str, Any
             if kind == "say":
                 for _ in range(what):
                     gateway.line.clock.advance(0.02)
-                    gateway.send(tone(300, FRAME_SAMPLES / SAMPLE_RATE))
+                    gateway.send(tone(300, FRAME_SAMPLES / TELEPHONE_RATE))
                     await gateway.others()
             elif kind == "pass":
                 await gateway.nothing(what)
@@ -107,4 +107,4 @@ def test_whatever_a_gateway_does_its_call_ends_well(actions: list[tuple[str, Any
     assert reason in REASONS
     assert gateway.line.closed is not None
     (session,) = sessions
-    assert session._listener.taker.samples <= (gateway.line.clock.now() + AUDIO_AHEAD_S) * SAMPLE_RATE
+    assert session._listener.taker.samples <= (gateway.line.clock.now() + AUDIO_AHEAD_S) * TELEPHONE_RATE

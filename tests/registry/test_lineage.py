@@ -16,7 +16,7 @@ from release_site import make_site
 from cli import main as cli
 from models.dataset import load_dataset
 from models.dataset_making import make_dataset
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.bot import load_bot
 from parley.bundle import Lineage, Manifest, TensorSpec, write_bundle
 from parley.errors import ParleyError
@@ -110,9 +110,9 @@ def test_the_same_words_twice_in_a_dataset_are_one_use(registry: Registry) -> No
 
 
 def test_a_recording_is_known_by_what_the_dataset_stored_of_it(tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).integers(-3000, 3000, SAMPLE_RATE, dtype=np.int16)
+    noise = np.random.default_rng(1).integers(-3000, 3000, TELEPHONE_RATE, dtype=np.int16)
     wav = tmp_path / "caller.wav"
-    soundfile.write(wav, noise, SAMPLE_RATE, subtype="PCM_16")
+    soundfile.write(wav, noise, TELEPHONE_RATE, subtype="PCM_16")
     manifest = tmp_path / "recordings.jsonl"
     entry = {"audio": "caller.wav", "speaker": "s1", "text": "hello", "intent": "help", "slots": {}}
     manifest.write_text(json.dumps(entry) + "\n")
@@ -136,12 +136,12 @@ def test_a_recording_of_another_rate_is_known_as_the_dataset_resampled_it(tmp_pa
         load_bot("barista"), tmp_path / "data", recordings=read_recordings(manifest), synthetic=0, seed=1
     )
 
-    assert soundfile.info(made.path / made.rows[0].audio).samplerate == SAMPLE_RATE
+    assert soundfile.info(made.path / made.rows[0].audio).samplerate == TELEPHONE_RATE
     assert made.rows[0].sha256 in utterance_digests(str(tmp_path / "studio.wav"))
 
 
 def test_a_recording_of_two_channels_is_not_taken_for_one_nobody_heard(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "both.wav", np.zeros((8000, 2), dtype=np.int16), SAMPLE_RATE)
+    soundfile.write(tmp_path / "both.wav", np.zeros((8000, 2), dtype=np.int16), TELEPHONE_RATE)
     with pytest.raises(ParleyError, match="2 channels"):
         utterance_digests(str(tmp_path / "both.wav"))
 

@@ -23,7 +23,7 @@ from orchestrator.wires.line import Line
 from orchestrator.wires.message_call import MessageCall, Pauses
 from orchestrator.wires.twilio.messages import Clear, Connected, Event, Mark, Media, Start, Stop, parse, render
 from orchestrator.wires.twilio.wire import TwilioDialect
-from parley.audio import FRAME_SAMPLES, SAMPLE_RATE, Pcm
+from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, Pcm
 from parley.bot import load_bot
 from parley.g711 import ulaw_decode, ulaw_encode
 from parley.row_log import Row
@@ -165,7 +165,7 @@ class FakeGateway:
 
     async def silence(self, seconds: float) -> None:
         rng = np.random.default_rng(1)
-        await self.frames((rng.standard_normal(round(seconds * SAMPLE_RATE)) * 8).astype(np.int16))
+        await self.frames((rng.standard_normal(round(seconds * TELEPHONE_RATE)) * 8).astype(np.int16))
 
     async def frames(self, pcm: Pcm) -> None:
         for at in range(0, len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES, FRAME_SAMPLES):
@@ -210,7 +210,7 @@ class FakeGateway:
     async def play_out(self) -> None:
         """Everything sent so far is heard: the marks come back, the line stays silent."""
         marks = [event for event in self.line.sent if isinstance(event, Mark)]
-        await self.silence((len(self.media()) - self._heard) / SAMPLE_RATE + 0.1)
+        await self.silence((len(self.media()) - self._heard) / TELEPHONE_RATE + 0.1)
         self._heard = len(self.media())
         if self.echoes:
             for mark in marks[self._echoed :]:
@@ -260,7 +260,7 @@ class EchoingGateway(FakeGateway):
                 gap = np.zeros(max(0, now - len(self._played)))
                 self._played = np.concatenate([self._played, gap, ulaw_decode(np.frombuffer(event.payload, np.uint8))])
         self._taken = len(self.line.sent)
-        first = now - round(self.delay_ms * SAMPLE_RATE / 1000) - len(self._path) + 1
+        first = now - round(self.delay_ms * TELEPHONE_RATE / 1000) - len(self._path) + 1
         heard = np.zeros(FRAME_SAMPLES + len(self._path) - 1)
         known = self._played[max(0, first) : max(0, first + len(heard))]
         heard[max(0, -first) : max(0, -first) + len(known)] = known

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from models.contracts import Piece, Reply, TimedWord, Transcript, Understanding
-from parley.audio import SAMPLE_RATE, Pcm
+from parley.audio import TELEPHONE_RATE, Pcm
 from parley.bot.replies import realise
 from parley.bundle import Family, VersionRef
 from parley.serving.engine import EngineUnavailable
@@ -31,7 +31,7 @@ SENTENCES: dict[int, tuple[str, str, dict[str, str]]] = {
 """Pitch in Hz to what it means. 900 Hz is never understood."""
 
 
-def tone(hertz: int, seconds: float, amplitude: float = 8000, rate: int = SAMPLE_RATE) -> Pcm:
+def tone(hertz: int, seconds: float, amplitude: float = 8000, rate: int = TELEPHONE_RATE) -> Pcm:
     """A word of the fakes' language, int16 ``[n]``."""
     time_s = np.arange(round(seconds * rate)) / rate
     return (amplitude * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
@@ -41,17 +41,17 @@ def babble(seconds: float, seed: int = 0, pitch: float = 120, amplitude: float =
     """Speech without words, int16 ``[n]``: syllables with a gliding pitch, changing formants and a hiss between."""
     rng = np.random.default_rng(seed)
     parts = []
-    while sum(map(len, parts)) < seconds * SAMPLE_RATE:
-        samples = round(rng.uniform(0.12, 0.28) * SAMPLE_RATE)
+    while sum(map(len, parts)) < seconds * TELEPHONE_RATE:
+        samples = round(rng.uniform(0.12, 0.28) * TELEPHONE_RATE)
         hertz = np.linspace(*(pitch * rng.uniform(0.8, 1.3, 2)), samples)
-        phase, wave = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE, np.zeros(samples)
+        phase, wave = 2 * np.pi * np.cumsum(hertz) / TELEPHONE_RATE, np.zeros(samples)
         formants = rng.uniform([300, 900, 2200], [900, 2200, 3200])
         for k in range(1, 25):
             loudness = sum(1 / (1 + ((k * pitch - formant) / 150) ** 2) for formant in formants)
             wave += loudness * np.sin(k * phase + rng.uniform(0, 6)) * (k * hertz < 3600)
-        hiss = rng.standard_normal(round(rng.uniform(0.02, 0.08) * SAMPLE_RATE)) * 0.2
+        hiss = rng.standard_normal(round(rng.uniform(0.02, 0.08) * TELEPHONE_RATE)) * 0.2
         parts += [wave * np.sin(np.linspace(0, np.pi, samples)) ** 0.5, hiss]
-    wave = np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
+    wave = np.concatenate(parts)[: round(seconds * TELEPHONE_RATE)]
     return np.clip(wave / wave.std() * amplitude / 2, -32000, 32000).astype(np.int16)
 
 
@@ -71,7 +71,7 @@ class FakeModels:
     voice: Pcm | None = None
     """What the bot sounds like, over and over; None is a tone."""
 
-    rate: int = SAMPLE_RATE
+    rate: int = TELEPHONE_RATE
     """Of the audio that the STT hears and the TTS makes."""
 
     fed: list[int] = field(default_factory=list)
@@ -105,7 +105,7 @@ class FakeModels:
 @dataclass
 class FakeStt:
     models: FakeModels
-    sample_rate: int = SAMPLE_RATE
+    sample_rate: int = TELEPHONE_RATE
 
     def new_stream(self) -> FakeStream:
         return FakeStream(self.models)
@@ -157,7 +157,7 @@ class FakeNlg:
 @dataclass
 class FakeTts:
     models: FakeModels
-    sample_rate: int = SAMPLE_RATE
+    sample_rate: int = TELEPHONE_RATE
 
     async def synthesise(self, text: str) -> AsyncGenerator[Piece, None]:
         words = text.split()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.recordings import Recording
 
 
@@ -25,7 +25,7 @@ def row(audio: str, **said: Any) -> dict[str, Any]:
     return {"audio": audio, "speaker": "ann", "text": "help", "intent": "help", "slots": {}, **said}
 
 
-def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]], rate: int = SAMPLE_RATE) -> Path:
+def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]], rate: int = TELEPHONE_RATE) -> Path:
     """A manifest of ``rows``; files that are not there are made: half a second of a noise of their name's own."""
     rows = list(rows)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from fake_models import FakeModels
 from calls.records import TurnRow
 from experiments.exposures import Exposure
 from orchestrator.services import Services
-from parley.audio import SAMPLE_RATE
+from parley.audio import TELEPHONE_RATE
 from parley.row_log import Row
 
 
@@ -32,4 +32,4 @@ def served(rows: list[Row], turn: int) -> dict[str, str]:
 
 
 def sent_ms(gateway: FakeGateway) -> float:
-    return len(gateway.media()) * 1000 / SAMPLE_RATE
+    return len(gateway.media()) * 1000 / TELEPHONE_RATE
