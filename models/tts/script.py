@@ -4,6 +4,7 @@ foresaw."""
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,26 @@ def read_texts(path: Path, language: Language) -> list[str]:
     found: dict[str, None] = {}
     for row in (" ".join(row.split()) for row in rows):
         if 4 <= len(row.split()) <= 22 and _is_written_in(language, row):
-            mark = "" if row[-1] in ".?!" else "?" if language.script().is_question(row) else "."
-            found[language.letters.capital(row) + mark] = None
+            found[language.letters.capital(row) + _mark_for(language, row)] = None
     return list(found)
 
 
 def _is_written_in(language: Language, text: str) -> bool:
-    """Whether a text has letters of the language alone, beside plain signs and figures."""
-    small = frozenset(language.letters.small)
-    return all(c.lower() in small if c.isalpha() else c.isascii() for c in text)
+    """Whether a text has letters of the language alone, beside figures and the signs of any script: « », –, №, €."""
+    small, silent = frozenset(language.letters.small), language.letters.silent
+    return all(c.lower() in small if c.isalpha() else c in silent or _is_sign(c) for c in text)
+
+
+def _is_sign(character: str) -> bool:
+    """Punctuation, a blank, a figure or a symbol, by Unicode's general category."""
+    return unicodedata.category(character)[0] in "PZNS"
+
+
+def _mark_for(language: Language, text: str) -> str:
+    """The mark that a sentence lacks at its end; one within closing quotation marks is its end too."""
+    if text.rstrip("»”’").endswith((".", "?", "!")):
+        return ""
+    return "?" if language.script().is_question(text) else "."
 
 
 def _a_value(bot: Bot, slot: str, rng: random.Random) -> str:

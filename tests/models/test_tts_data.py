@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from toy_language import GREEK
 
 from models.tts.alignment import HOP, Segment, align_words, flite_speech, symbols_of, warp
 from models.tts.data import Corpus, _heard_lexicon, _recorded, build, load, read_ljspeech
@@ -128,6 +129,19 @@ def test_other_texts_become_sentences(tmp_path) -> None:
     rows.write_text('{"words": 1}\n')
     with pytest.raises(ParleyError, match="rows.jsonl:1: text: expected a sentence"):
         read_texts(rows, ENGLISH)
+
+
+def test_sentences_with_the_signs_of_any_script_are_read(tmp_path) -> None:
+    greek, english = tmp_path / "greek.txt", tmp_path / "english.txt"
+    greek.write_text(
+        "Μου είπε «θέλω καφέ τώρα»\n«Ο καφές μου ήρθε τώρα.»\nΟ καφές – ένας – κάνει 3 €.\nθέλω έναν hot latte\n"
+    )
+    english.write_text("She said “where is my card?”\nIt is – I hope – there.\nthe café has my card\n")
+
+    assert read_texts(greek, GREEK) == [
+        "Μου είπε «θέλω καφέ τώρα».", "«Ο καφές μου ήρθε τώρα.»", "Ο καφές – ένας – κάνει 3 €.",
+    ]  # fmt: skip
+    assert read_texts(english, ENGLISH) == ["She said “where is my card?”", "It is – I hope – there."]
 
 
 @needs_flite
