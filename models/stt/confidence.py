@@ -22,6 +22,7 @@ from models.stt.client import PhoneCtcClient
 from parley.audio import Pcm
 from parley.errors import ParleyError
 from parley.files import write_json
+from parley.language import Language
 from parley.serving.onnx_engine import OnnxEngine
 from parley.text_files import read_json
 
@@ -35,13 +36,13 @@ Points = list[tuple[float, bool]]
 """Margin of a transcript, and whether it was right."""
 
 
-async def measure(bundle: Path, dataset: Dataset, seed: int = 7) -> Points:
+async def measure(bundle: Path, dataset: Dataset, language: Language, seed: int = 7) -> Points:
     """Decode dev: people and voices in the grammar, and speech outside it, clean and in noise."""
     rows = dataset.split("dev", "recording")
     rows = [r for r in rows if r.text][:80] + dataset.split("dev", "synthetic")[:150]
     async with OnnxEngine.from_bundle(bundle) as engine:
         client = PhoneCtcClient(bundle, engine, "", 1)
-        return [await _margin(client, row, pcm) for row, pcm in _heard(dataset, rows, seed)]
+        return [await _margin(client, language, row, pcm) for row, pcm in _heard(dataset, rows, seed)]
 
 
 def write_points(path: Path, points: Points) -> None:
@@ -87,12 +88,12 @@ def _heard(dataset: Dataset, rows: list[Row], seed: int) -> list[tuple[Row, Pcm]
     return heard
 
 
-async def _margin(client: PhoneCtcClient, row: Row, pcm: Pcm) -> tuple[float, bool]:
+async def _margin(client: PhoneCtcClient, language: Language, row: Row, pcm: Pcm) -> tuple[float, bool]:
     stream = client.new_stream()
     await stream.accept(pcm)
     transcript = await stream.finish()
     in_grammar = row.source == "recording" or bool(row.intent)
-    return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "")
+    return transcript.margin, in_grammar and words_agree(transcript.text, row.text or "", language)
 
 
 def choose_threshold(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -120,10 +121,10 @@ def fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float,
     return float(weights[0] - weights[1] * mean / scale), float(weights[1] / scale)
 
 
-def words_agree(heard: str, said: str) -> bool:
-    """Equal but for the articles, which the recordings' labels do not settle."""
+def words_agree(heard: str, said: str, language: Language) -> bool:
+    """Equal but for the words that recordings' labels do not settle: English articles."""
 
     def content(text: str) -> list[str]:
-        return [w for w in text.split() if w not in ("a", "an")]
+        return [w for w in text.split() if w not in language.callers.unsettled]
 
     return content(heard) == content(said)

@@ -149,7 +149,7 @@ def _export_into(
     if confidence_of:
         points = confidence.read_points(confidence_of)
     else:
-        points = asyncio.run(confidence.measure(bundle, dataset))
+        points = asyncio.run(confidence.measure(bundle, dataset, bot.speech))
         confidence.write_points(run.path, points)
     constants = {**manifest.constants, "confidence": confidence.fit(points)}
     return write_bundle(bundle, manifest.model_copy(update={"constants": constants}))

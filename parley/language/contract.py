@@ -132,6 +132,8 @@ class CallersSpeech:
     """... and after one."""
     droppable: frozenset[str]
     """Small words that get lost."""
+    unsettled: frozenset[str]
+    """Small words that labels of recordings do not settle: a transcript that is wrong in them alone is right."""
     alike: Mapping[str, tuple[str, ...]]
     """Words that a transcriber writes for one another."""
     onsets: tuple[str, ...]

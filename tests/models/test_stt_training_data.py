@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_language import GREEK
 
 from models.caller_plans import ALONE
 from models.channel import active_rms, lose_packets, place_noise
@@ -24,6 +25,7 @@ from models.stt.splice import Splicer
 from models.stt.train import TrainConfig
 from parley.audio import FRAME_SAMPLES, TELEPHONE_RATE, write_wav
 from parley.errors import ParleyError
+from parley.language.english import ENGLISH
 from parley.runs import Run
 
 _TONE = (8000 * np.sin(np.arange(TELEPHONE_RATE) * 0.3)).astype(np.int16)
@@ -228,6 +230,12 @@ def test_a_release_is_as_sure_as_its_folds_were_on_people_they_never_heard(tmp_p
     assert confidence.fit(pooled)["slope"] > 0 and confidence.fit(pooled)["fitted_on"] == 60
     with pytest.raises(ParleyError, match="export stt"):
         confidence.read_points([tmp_path])
+
+
+def test_what_labels_do_not_settle_is_the_languages() -> None:
+    assert confidence.words_agree("an iced mocha", "iced mocha", ENGLISH)
+    assert not confidence.words_agree("the iced mocha", "iced mocha", ENGLISH)
+    assert confidence.words_agree("ένα καφέ", "καφέ", GREEK) and not confidence.words_agree("a καφέ", "καφέ", GREEK)
 
 
 def test_a_release_is_not_exported_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,8 @@ GREEK = Language(
     probe="ναι",
     system_voice="el",
     callers=CallersSpeech(
-        before=("εε",), after=("ευχαριστώ",), alike={}, droppable=frozenset(["ένα"]), onsets=("β", "κ", "στρ"),
+        before=("εε",), after=("ευχαριστώ",), alike={}, droppable=frozenset(["ένα"]), unsettled=frozenset(["ένα"]),
+        onsets=("β", "κ", "στρ"),
         nuclei="αεο", codas=("", "ς"), elsewhere=Path(__file__).with_name("toy_elsewhere.txt"),
     ),
     voices=CallersVoices(espeak=("el",), flite=(), accents=Accents({p: p for p in PHONES}, frozenset("aeio"), {}, {})),

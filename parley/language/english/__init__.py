@@ -46,6 +46,7 @@ _CALLERS = CallersSpeech(
     after=("please", "thanks", "thank you", "um", "uh", "okay", "if you can", "now", "you know", "today"),
     alike={"a": ("an",), "an": ("a",)},
     droppable=frozenset(["a", "an", "the", "please", "my", "i", "to", "me", "of", "some"]),
+    unsettled=frozenset(["a", "an"]),
     onsets=(
         "b", "br", "c", "ch", "d", "f", "fl", "g", "h", "j", "k", "l", "m", "n", "p", "pr", "r", "s", "st", "t", "tr",
         "v", "w",
