@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from models.contracts import Reply
 from models.tokenizer import read_tokenizer
 from parley.bot.replies import acts, realise, relexicalise, says, spoken_values
 from parley.bot.spec import Bot
+from parley.bot.template import PLACEHOLDER
 from parley.bundle import BOT as BOT
 from parley.bundle import read_manifest
 from parley.errors import ParleyError
@@ -30,7 +30,6 @@ from parley.serving.engine import Engine
 
 IMPLEMENTATION = "act-prompt/1"
 TOKENIZER = "tokenizer.json"
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MEND = "publish or export the version again"
 
 
@@ -78,7 +77,7 @@ class SlotErrors(Counter[str]):
     @classmethod
     def of(cls, text: str, wanted: Iterable[str]) -> SlotErrors:
         """Compare placeholders in ``text`` with the slots it should say, each once."""
-        said, wanted = Counter(_PLACEHOLDER.findall(text)), set(wanted)
+        said, wanted = Counter(PLACEHOLDER.findall(text)), set(wanted)
         return cls(
             missing=sum(slot not in said for slot in wanted),
             hallucinated=sum(slot not in wanted for slot in said),

@@ -17,6 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from models.nlg.client import act_token, prompt_tokens, slot_token, style_token
 from parley.bot.replies import ActSpec, acts, delexicalised
 from parley.bot.spec import Bot
+from parley.bot.template import NAME
 from parley.errors import ParleyError
 from parley.files import sha256_json
 from parley.language import Language
@@ -132,7 +133,7 @@ def word_tokenizer(names: Sequence[str], texts: Iterable[str], language: Languag
     tokenizer = Tokenizer(models.WordLevel(vocab={}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     signs = language.letters.signs
-    pattern = Regex(rf"▁?(?:\{{[A-Za-z_][A-Za-z0-9_]*\}}|[{signs}]+~?|[^{signs}▁])")
+    pattern = Regex(rf"▁?(?:\{{{NAME}\}}|[{signs}]+~?|[^{signs}▁])")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")
     tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace("▁", " ")])
     counts: Counter[str] = Counter()

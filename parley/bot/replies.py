@@ -14,13 +14,13 @@ from parley.bot import template
 from parley.bot.slots import spoken_form
 from parley.bot.spec import ANSWER as ANSWER
 from parley.bot.spec import Bot
-from parley.bot.template import Alt, Node, Opt, Seq, SlotRef, Text
+from parley.bot.template import PLACEHOLDER, Alt, Node, Opt, Seq, SlotRef, Text
 from parley.errors import ParleyError
 from parley.language import Language
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_PLACED = re.compile(_PLACEHOLDER.pattern + r"(?:~([^\W\d_]+))?")
-_MARKED = re.compile(r"(\w+)~([^\W\d_]*)(?=\s+(\S.*)|)")
+_PLACED = re.compile(PLACEHOLDER.pattern + r"(?:~([^\W\d_]+))?")
+_MARK = re.compile(r"(\w+)~([^\W\d_]*)")
+_MARKED = re.compile(_MARK.pattern + r"(?=\s+(\S.*)|)")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def delexicalised(bot: Bot, act: str, slots: dict[str, str] | set[str], rng: ran
     fitting = []
     for node in _nodes(bot, act):
         choices = _variants(node, given, rng)
-        if choices is not None and set(_PLACEHOLDER.findall(choices)) == given:
+        if choices is not None and set(PLACEHOLDER.findall(choices)) == given:
             fitting.append(choices)
     if not fitting:
         said = ", ".join(sorted(given)) or "no slot"
@@ -112,13 +112,61 @@ def relexicalise(text: str, slots: dict[str, str], language: Language) -> str:
         value, form = slots.get(match[1]), match[2]
         if value is None or not form:
             return match[0] if value is None else value
-        following = _PLACEHOLDER.sub(lambda m: slots.get(m[1], m[0]), text[match.end() :]).lstrip()
+        following = PLACEHOLDER.sub(lambda m: slots.get(m[1], m[0]), text[match.end() :]).lstrip()
         return language.inflection.agree(value, form, following) or f"{value}~{form}"
 
     filled = _PLACED.sub(fill, text)
     filled = _MARKED.sub(lambda m: language.inflection.agree(m[1], m[2], m[3] or "") or m[0], filled)
     filled = re.sub(r"\s+([,.?!])", r"\1", " ".join(filled.split()))
     return language.letters.capital(filled)
+
+
+def unknown_marks(bot: Bot, act: str, reply: str) -> list[str]:
+    """Marked words and values of a reply, as they are said, that the language has no form for: ``pizza~``.
+
+    Every branch of the reply is looked at, with and without what may be left out, and every value of a marked slot.
+    """
+    if "~" not in reply:
+        return []
+    node = template.parse(reply, None)
+    branches = max((len(part.items) for part in template.walk(node) if isinstance(part, Alt)), default=1)
+    texts = {_branch(node, number, whole) for number in range(branches) for whole in (False, True)}
+    slots = _values(bot, act, template.slots_of(node, {}))
+    mixes = max(map(len, slots.values()), default=1) if "}~" in reply else 1
+    said = [
+        relexicalise(text, {slot: values[mix % len(values)] for slot, values in slots.items()}, bot.speech)
+        for text in sorted(texts)
+        for mix in range(mixes)
+    ]
+    return list(dict.fromkeys(match[0] for text in said for match in _MARK.finditer(text)))
+
+
+def _values(bot: Bot, act: str, slots: list[str]) -> dict[str, list[str]]:
+    """What the slots of an act's reply may be, as it is spoken; of numbers one."""
+    task = bot.dialogue.tasks.get(act.partition(".")[2])
+    answers = list(dict.fromkeys(task.answer.values.values())) if task and task.answer else []
+    found = {}
+    for slot in slots:
+        spec = bot.slots.get(slot)
+        values = list(spec.values) if spec else answers
+        if spec and spec.type == "digits":
+            values = [spoken_form(spec, "1" * spec.digits_min, bot.speech)]
+        if values:
+            found[slot] = values
+    return found
+
+
+def _branch(node: Node, number: int, whole: bool) -> str:
+    """A reply with placeholders that takes one branch of every choice; ``whole``: with what may be left out."""
+    if isinstance(node, Text):
+        return node.text
+    if isinstance(node, SlotRef):
+        return f"{{{node.name}}}"
+    if isinstance(node, Opt):
+        return _branch(node.item, number, whole) if whole else ""
+    if isinstance(node, Alt):
+        return _branch(node.items[number % len(node.items)], number, whole)
+    return "".join(_branch(item, number, whole) for item in template.children(node))
 
 
 def says(text: str, slots: dict[str, str], language: Language) -> list[str]:

@@ -15,7 +15,7 @@ from parley import names
 from parley.bot import template
 from parley.bot.grammar import BOUNDS, GraphBounds, TooLarge, digits_arcs, shared_sentences
 from parley.bot.problems import Problem, joined
-from parley.bot.replies import ANSWER, acts, unanswerable
+from parley.bot.replies import ANSWER, acts, unanswerable, unknown_marks
 from parley.bot.slots import canonicalise
 from parley.bot.spec import PARTS, AnyOrderList, Bot, SlotSpec
 from parley.bot.template import Alt, AnyOrder, ListRef, Node, Opt, Seq, Size, SlotRef, TemplateError, Text
@@ -264,6 +264,9 @@ def _replies(bot: Bot) -> Iterator[Problem]:
             yield from found
             if node is not None and _silent(node):
                 yield Problem(path, "the reply may be nothing", "let a word of it stand outside [ ]", "refused")
+            if node is not None and not found and (marks := unknown_marks(bot, act, reply)):
+                what = f"the language has no form for {', '.join(map(quoted, marks[:_NAMED]))}: said as written"
+                yield Problem(path, what, "leave the ~ out, or mark a word that the language knows", "warning")
         if len(set(replies)) < len(replies):
             yield Problem(("replies", act), "a reply stands twice", "remove one", "warning")
 

@@ -17,7 +17,7 @@ from parley.files import sha256_json
 from parley.language import Language, language_of
 from parley.yaml_text import Truth, Whole
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+Name = Annotated[str, StringConstraints(pattern=f"^{template.NAME}$", max_length=64)]
 Act = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(\.[A-Za-z0-9_]+)?$", max_length=96)]
 
 

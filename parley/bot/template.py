@@ -74,8 +74,11 @@ class AnyOrder:
 
 Node = Text | SlotRef | ListRef | Seq | Alt | Opt | AnyOrder
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_RAW = re.compile(rf"\{{({_NAME})\}}|<({_NAME})>|([()\[\]|])|([^()\[\]|{{}}<>]+)")
+NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+"""Pattern of a name of slots and lists: ASCII in every language."""
+PLACEHOLDER = re.compile(rf"\{{({NAME})\}}")
+"""``{slot}`` in a phrase or reply; the group is the slot's name."""
+_RAW = re.compile(rf"\{{({NAME})\}}|<({NAME})>|([()\[\]|])|([^()\[\]|{{}}<>]+)")
 
 
 class TemplateError(ValueError):
@@ -84,7 +87,7 @@ class TemplateError(ValueError):
 
 @lru_cache(maxsize=16)
 def _words(letters: Letters) -> re.Pattern[str]:
-    return re.compile(rf"\s*(?:\{{({_NAME})\}}|<({_NAME})>|([()\[\]|])|({letters.word}))")
+    return re.compile(rf"\s*(?:\{{({NAME})\}}|<({NAME})>|([()\[\]|])|({letters.word}))")
 
 
 def parse(template: str, letters: Letters | None) -> Node:

@@ -190,6 +190,25 @@ def test_the_same_sentence_in_two_intents_is_refused_with_both(text: str, says: 
     assert says in "\n".join(told(examine(text, "bot.yaml")))
 
 
+@pytest.mark.parametrize(
+    ("reply", "marks"),
+    [
+        ("One pizza~, right?", "pizza~"),
+        ("You want a~[ {coffeeDrink}]", "a~"),  # nothing follows where the drink is not known
+        ("You want a~[ big] {coffeeDrink}.", ""),
+        ("{coffeeDrink}, about ~5 minutes.", ""),
+    ],
+)
+def test_a_mark_that_is_said_as_written_is_a_warning(reply: str, marks: str) -> None:
+    text = changed('"What size would you like[ for your {coffeeDrink}]?"', f'"{reply}"')
+    found = [problem for problem in examine(text, "bot.yaml").problems if "form for" in problem.what]
+
+    assert [problem.what for problem in found] == (
+        [f'the language has no form for "{marks}": said as written'] if marks else []
+    )
+    assert all(problem.kind == "warning" and reply in text.splitlines()[problem.line - 1] for problem in found)
+
+
 def test_what_slots_of_one_intent_say_alike_is_a_warning() -> None:
     found = examine(
         changed("values: [springfield,", "values: [current, springfield,", "bank").replace(

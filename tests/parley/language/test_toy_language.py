@@ -27,6 +27,24 @@ def test_its_bot_is_taken_in_without_a_complaint(bot: Bot) -> None:
     assert not examine(BOT, "bot.yaml").problems and bot.speech is GREEK
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("Ένα~ {drink} στο", "Θέλετε~ {drink} στο", 'the language has no form for "Θέλετε~": said as written'),
+        ("{drink}~acc στο", "{drink}~gen στο", 'the language has no form for "καφές~gen", "τσάι~gen"'),
+        ("Ένα~ {drink} στο", "(Ένα~|Το~) {drink} στο", 'the language has no form for "Το~":'),
+    ],
+    ids=["word", "form of a value", "in one branch"],
+)
+def test_a_mark_that_the_language_does_not_know_is_a_warning(old: str, new: str, says: str) -> None:
+    with with_language(GREEK):
+        text = BOT.replace(old, new)
+        (found,) = examine(text, "bot.yaml").problems
+
+    assert found.kind == "warning" and says in found.what
+    assert new in text.splitlines()[found.line - 1]
+
+
 def test_it_is_a_language_only_while_it_is_one() -> None:
     with with_language(GREEK):
         assert language_of("el-GR") is GREEK
