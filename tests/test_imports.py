@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,3 +26,8 @@ def test_the_clients_of_all_implementations_load_no_training_library() -> None:
     code = "import sys, models.pool; print(sorted({'torch', 'transformers', 'wandb'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("room", [path.parent.name for path in sorted(ROOT.glob("*/__init__.py"))])
+def test_a_room_is_the_package_and_not_the_folder_of_its_tests(room: str) -> None:
+    assert importlib.import_module(room).__file__ == str(ROOT / room / "__init__.py")
