@@ -25,8 +25,8 @@ import sqlalchemy as sa
 from parley.background import BackgroundLoop, HealthNotes, Pace
 from parley.errors import ParleyError
 from parley.implementation import model_of
-from parley.serving.engine import EngineRejected, EngineTimeout, EngineUnavailable
-from parley.serving.triton_control import Control, open_control, refused_versions
+from parley.serving.engine import EngineRejected, EngineTimeout
+from parley.serving.triton_control import Control, open_control
 from parley.serving.trust import Trust
 from registry import tables as t
 from registry.catalogue import PUBLISHED, VersionRow, version
@@ -34,6 +34,7 @@ from registry.releasing import aliases, leases
 from registry.site import Registry
 from registry.versions.signing import write_pin
 from registry.view import Ref, ViewControl, ViewFolder
+from registry.view_loading import ViewLoader
 
 LOG = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class ServedView:
         self._bots = bots
         self._trust = Trust.of(registry.site)
         self.folder = ViewFolder(registry.site.state_dir, registry.repo)
+        self._loader = ViewLoader(self.folder, registry.repo, self._trust)
         self.notes = HealthNotes.of(registry.site.state_dir)
         self._unwanted_since: dict[Ref, float] = {}
         self._refused: dict[Ref, tuple[float, ParleyError]] = {}
@@ -259,38 +261,8 @@ class ServedView:
                     where=f"{model} version {min(lacking)}",
                     mend="read the server's log",
                 )
-            for error in self._load(control, model, lacking, until).values():
+            for error in self._loader.load(control, model, lacking, until).values():
                 raise error
-
-    def _load(self, control: Control, model: str, fresh: set[int], until: float) -> dict[Ref, EngineRejected]:
-        """Have the server serve what the view holds of a model. Versions among `fresh` that it refuses are taken out
-        again, so that they hold up nothing else; returns why.
-
-        Raises:
-            EngineError: the server does not answer before `until`, or refuses a version that it serves already.
-        """
-        refused: dict[Ref, EngineRejected] = {}
-        while True:
-            try:
-                control.load(model, timeout_s=max(1.0, until - time.monotonic()))
-                return refused
-            except (EngineUnavailable, EngineTimeout):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)  # a server that restarts loads the view by itself
-            except EngineRejected as error:
-                suspects = fresh - {number for _, number in refused}
-                reasons = {n: r for n, r in refused_versions(error.what).items() if n in suspects}
-                if not suspects:
-                    raise
-                for number, reason in (reasons or dict.fromkeys(suspects, error.what)).items():
-                    refused[model, number] = EngineRejected(
-                        reason, where=f"{model} version {number}", mend="the others go on serving"
-                    )
-                    self.folder.unlink(model, number)
-                self.folder.configure(model)
-                if not self.folder.linked().get(model):
-                    return refused
 
     def _align(self, control: Control, changes: Changes, gone: Iterable[str]) -> None:
         """Bring the server to what the view holds, as far as it differs.
@@ -306,7 +278,7 @@ class ServedView:
                 continue
             fresh = numbers - serving.get(model, set())
             try:
-                refused = self._load(control, model, fresh, time.monotonic() + self._patience.deadline_s)
+                refused = self._loader.load(control, model, fresh, time.monotonic() + self._patience.deadline_s)
             except EngineRejected as error:  # about a version that serves: its files were changed under it
                 changes.problems |= {(model, number): error for number in numbers}
                 continue

@@ -14,9 +14,6 @@ import http.client
 import json
 import re
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parley.serving.engine import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
@@ -33,9 +30,6 @@ UNIX = "unix:"
 KEY_MEND = "set PARLEY_TRITON_CONTROL_KEY to the key the server was started with"
 LOAD_TIMEOUT_S = 60.0
 _REFUSED = re.compile(r"version (\d+) is at UNAVAILABLE state: (.*?)(?=;\s*(?:version \d+ is at|$)|$)", re.DOTALL)
-
-
-SETTLE_S = 0.15
 
 
 class Control(Protocol):
@@ -62,19 +56,6 @@ class Control(Protocol):
         ...
 
 
-@contextmanager
-def settling() -> Iterator[None]:
-    """Let the server take back what a refused load had begun, before anybody asks for the next one.
-
-    Triton 2.51 answers before it has, and a load that comes then can crash it (seen in one of some hundred).
-    """
-    try:
-        yield
-    except EngineRejected:
-        time.sleep(SETTLE_S)
-        raise
-
-
 class HttpControl:
     """`Control` over HTTP.
 
@@ -91,8 +72,7 @@ class HttpControl:
 
     def load(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         """See `Control`."""
-        with settling():
-            self._ask("POST", f"/v2/repository/models/{model}/load", f"load {model}", timeout_s)
+        self._ask("POST", f"/v2/repository/models/{model}/load", f"load {model}", timeout_s)
 
     def unload(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         """See `Control`."""
@@ -152,8 +132,7 @@ class GrpcControl:
 
     def load(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         """See `Control`."""
-        with settling():
-            self._ask("load_model", f"load {model}", timeout_s, model)
+        self._ask("load_model", f"load {model}", timeout_s, model)
 
     def unload(self, model: str, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         """See `Control`."""

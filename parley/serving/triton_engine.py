@@ -27,7 +27,7 @@ from parley.serving.engine import (
     EngineTimeout,
     EngineUnavailable,
 )
-from parley.serving.triton_control import CONTROL_HEADER, GRPC_PREFIX, KEY_MEND, SETTLE_S
+from parley.serving.triton_control import CONTROL_HEADER, GRPC_PREFIX, KEY_MEND
 
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
@@ -151,10 +151,7 @@ class TritonEngine:
         try:
             await method(model, headers={GRPC_PREFIX + CONTROL_HEADER: self.control_key}, client_timeout=timeout_s)
         except InferenceServerException as error:
-            refused = self._translate(error, f"{verb} {model}", timeout_s)
-            if isinstance(refused, EngineRejected):
-                await asyncio.sleep(SETTLE_S)  # see triton_control.settling
-            raise refused from None
+            raise self._translate(error, f"{verb} {model}", timeout_s) from None
 
     async def _contract(self, model: str, version: int, timeout_s: float) -> _Contract:
         known = self._contracts.get((model, version))
